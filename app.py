@@ -1,0 +1,189 @@
+"""Daybook on AWS Chalice: the routes, the queues' consumers, and the wiring. Nothing happens at import."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from chalice.app import Chalice, IAMAuthorizer, Response, SQSEvent
+
+from chalicelib import listing, settings, webhooks
+from chalicelib.credentials import (
+    Credentials,
+    FixedCredentials,
+    Secrets,
+    SecretsManagerCredentials,
+    usable,
+)
+from chalicelib.errors import Refused, Unavailable
+from chalicelib.events import Delivery
+from chalicelib.inbox import Inbox
+from chalicelib.ledger import Ledger
+from chalicelib.providers import PROVIDERS
+from chalicelib.providers.protocol import Postback, Trust
+from chalicelib.telemetry import Telemetry, stdout
+
+SETTINGS = settings.read(os.environ)
+RETRY_AFTER = "30"  # seconds
+
+app = Chalice(app_name="daybook")
+iam = IAMAuthorizer()
+
+
+# ── routes ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.route("/webhooks/{provider}", methods=["POST"], content_types=[])
+def webhook(provider: str) -> Response:
+    def accept() -> dict[str, str]:
+        answer = webhooks.receive(provider, _delivery(), _receiver())
+        _telemetry().count(answer["status"], provider=provider)
+        return answer
+
+    known = provider if provider in PROVIDERS else "unknown"
+    return _answer(accept, provider=known)
+
+
+@app.route("/payments", methods=["GET"], authorizer=iam)
+def payments() -> Response:
+    parameters = dict(_request().query_params or {})
+    return _answer(lambda: listing.payments(_ledger(), listing.parse(parameters)))
+
+
+@app.route("/payments/{provider}/{object_id}", methods=["GET"], authorizer=iam)
+def payment(provider: str, object_id: str) -> Response:
+    return _answer(lambda: listing.payment(_ledger(), provider, object_id))
+
+
+@app.route("/health", methods=["GET"])
+def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+def _answer(act: Callable[[], Mapping[str, Any]], **dimensions: str) -> Response:
+    """What ``act`` returns as JSON, or the refusal that it raised. Nothing else may reach the caller."""
+    try:
+        return Response(act())
+    except Refused as refused:
+        return _refusal(refused, dimensions)
+    except Exception as error:
+        _telemetry().log("request failed", "ERROR", error=type(error).__name__, **dimensions)
+        return _refusal(Unavailable("try again later", reason=type(error).__name__), dimensions)
+
+
+def _refusal(refused: Refused, dimensions: Mapping[str, str]) -> Response:
+    level = "ERROR" if refused.status >= 500 else "INFO"
+    _telemetry().count("refused", reason=refused.reason, **dimensions)
+    _telemetry().log("refused", level, code=refused.code, reason=refused.reason, **dimensions)
+    return Response(
+        {"Code": refused.code, "Message": str(refused)},
+        status_code=refused.status,
+        headers={"Retry-After": RETRY_AFTER} if isinstance(refused, Unavailable) else {},
+    )
+
+
+def _request() -> Any:
+    return app.current_request
+
+
+def _delivery() -> Delivery:
+    request = _request()
+    headers = {str(name).lower(): str(value) for name, value in request.headers.items()}
+    return Delivery(headers, request.raw_body, _now())
+
+
+# ── queues ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.on_sqs_message(queue=SETTINGS.queue, batch_size=10)
+def process(event: SQSEvent) -> None:
+    webhooks.process(event.to_dict()["Records"], _consumer())
+
+
+@app.on_sqs_message(queue=SETTINGS.dead_queue, batch_size=10)
+def park(event: SQSEvent) -> None:
+    webhooks.park(event.to_dict()["Records"], _consumer(), _now())
+
+
+# ── wiring: each thing is made when it is first needed, and once ────────────────────────────────────
+
+
+def _now() -> int:
+    """Milliseconds since 1970: the one place where time enters."""
+    return time.time_ns() // 1_000_000
+
+
+@cache
+def _client(service: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+    return boto3.client(service, config=config)  # type: ignore[call-overload]
+
+
+@cache
+def _telemetry() -> Telemetry:
+    return Telemetry(SETTINGS.stage, _now, stdout, metrics=not SETTINGS.is_local)
+
+
+@cache
+def _ledger() -> Ledger:
+    return Ledger(_client("dynamodb"), SETTINGS.table)
+
+
+@cache
+def _inbox() -> Inbox:
+    return Inbox(_client("sqs"), SETTINGS.queue)
+
+
+@cache
+def _credentials() -> Credentials:
+    if SETTINGS.is_local:
+        return FixedCredentials(SETTINGS.local_credentials)
+    return SecretsManagerCredentials(_client("secretsmanager"), SETTINGS.secret, _now)
+
+
+@cache
+def _receiver() -> webhooks.Receiver:
+    return webhooks.Receiver(PROVIDERS, _credentials(), _trust, _inbox(), _telemetry(), SETTINGS.livemode)
+
+
+@cache
+def _consumer() -> webhooks.Consumer:
+    return webhooks.Consumer(PROVIDERS, _ledger(), _inbox(), _telemetry())
+
+
+def _trust(secrets: Secrets) -> Trust:
+    hosts = secrets.get("paypal_cert_hosts") or settings.CERT_HOSTS
+    client = (*secrets.get("paypal_client_id", ()), *secrets.get("paypal_client_secret", ()))
+    postback = _postback(client) if SETTINGS.paypal_verification == "postback" else None
+    return Trust(usable(SETTINGS, secrets), PinnedCertificates(hosts), postback)
+
+
+class PinnedCertificates:
+    """PayPal's certificates from those hosts; what they need is imported when one is first asked for."""
+
+    def __init__(self, hosts: tuple[str, ...]) -> None:
+        self._hosts = hosts
+
+    def key(self, url: str) -> Any:
+        return _certificates(self._hosts).key(url)
+
+
+@cache
+def _certificates(hosts: tuple[str, ...]) -> Any:
+    from chalicelib.certificates import SigningCertificates, fetcher
+
+    chain = SETTINGS.paypal_trust == "chain"
+    anchors = Path(SETTINGS.paypal_chain or "").read_bytes() if chain else None
+    return SigningCertificates(fetcher(SETTINGS.ca_bundle), _ledger(), _now, hosts, anchors)
+
+
+@cache
+def _postback(client: tuple[str, ...]) -> Postback:
+    from chalicelib.postback import PayPalPostback
+
+    return PayPalPostback(SETTINGS.paypal_api, client, _now, SETTINGS.ca_bundle)

@@ -1,0 +1,1 @@
+"""Daybook: Stripe and PayPal webhooks, proven genuine and recorded exactly once."""

@@ -1,0 +1,193 @@
+"""PayPal's signing certificates: fetched from a pinned host over verified TLS, checked, and kept.
+
+A certificate is kept in memory (bounded) and in the ledger, so that a new container needs no call to
+PayPal, and an outage of the host does not stop verification.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature as WrongSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from chalicelib.errors import InvalidSignature, Unavailable
+from chalicelib.times import EPOCH, from_seconds
+
+REMEMBERED = 16  # certificates in memory; PayPal has a handful
+LONGEST_URL = 300
+LARGEST = 32_768  # bytes of PEM
+SIGNER = "messageverificationcerts.paypal.com"
+SIGNER_OF = {"api.sandbox.paypal.com": "messageverificationcerts.sandbox.paypal.com"}
+
+
+class Shelf(Protocol):
+    """Where certificates outlive a container."""
+
+    def certificate(self, url: str) -> bytes | None:
+        """The PEM kept for that URL."""
+
+    def keep_certificate(self, url: str, pem: bytes) -> None:
+        """Keep it."""
+
+
+class Key:
+    """An RSA public key that can say whether it signed something."""
+
+    def __init__(self, key: RSAPublicKey) -> None:
+        self._key = key
+
+    def signed(self, signature: bytes, text: bytes) -> bool:
+        try:
+            self._key.verify(signature, text, PKCS1v15(), SHA256())
+        except WrongSignature:
+            return False
+        return True
+
+
+class SigningCertificates:
+    """The certificates that PayPal signs with, by URL.
+
+    ``hosts`` are exact, ``host`` for port 443 or ``host:port``. ``fetch`` returns the bytes at a URL and
+    raises ``Unavailable``, or ``InvalidSignature`` where there is nothing. ``anchors`` are certificates
+    in PEM: where given, the chain to one of them is checked on top.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[str], bytes],
+        shelf: Shelf,
+        clock: Callable[[], int],
+        hosts: Iterable[str],
+        anchors: bytes | None = None,
+    ) -> None:
+        self._fetch = fetch
+        self._shelf = shelf
+        self._clock = clock
+        self._hosts = frozenset(hosts)
+        self._anchors = anchors
+        self._memory: OrderedDict[str, x509.Certificate] = OrderedDict()
+
+    def key(self, url: str) -> Key:
+        """The key of the certificate at ``url``. Raises ``InvalidSignature``, ``Unavailable``."""
+        host = self._allowed_host(url)
+        certificate = self._remembered(url) or self._kept(url, host) or self._fetched(url, host)
+        self._check_validity(certificate)
+        self._remember(url, certificate)
+        key = certificate.public_key()
+        if not isinstance(key, RSAPublicKey):
+            raise _untrusted()
+        return Key(key)
+
+    def _allowed_host(self, url: str) -> str:
+        """The host of a URL that may be fetched: https, a pinned host and port, a path, and nothing else."""
+        try:
+            parts = urlsplit(url) if len(url) <= LONGEST_URL else None
+            port = parts.port if parts else None
+        except ValueError:
+            parts = None
+        if parts is None or not parts.path.startswith("/"):
+            raise _untrusted()
+        host = str(parts.hostname)
+        pinned = host if port in (None, 443) else f"{host}:{port}"
+        plain = f"https://{pinned}{parts.path}" == url.replace(":443/", "/", 1)
+        if not plain or pinned not in self._hosts or "%" in url or ".." in url:
+            raise _untrusted()
+        return host
+
+    def _remembered(self, url: str) -> x509.Certificate | None:
+        return self._memory.get(url)
+
+    def _kept(self, url: str, host: str) -> x509.Certificate | None:
+        pem = self._shelf.certificate(url)
+        if pem is None:
+            return None
+        try:
+            return self._checked(pem, host)
+        except InvalidSignature:
+            return None  # outdated, or checked more strictly now: fetch it anew
+
+    def _fetched(self, url: str, host: str) -> x509.Certificate:
+        pem = self._fetch(url)
+        certificate = self._checked(pem, host)
+        self._shelf.keep_certificate(url, pem)
+        return certificate
+
+    def _remember(self, url: str, certificate: x509.Certificate) -> None:
+        self._memory[url] = certificate
+        self._memory.move_to_end(url)
+        if len(self._memory) > REMEMBERED:
+            self._memory.popitem(last=False)
+
+    def _checked(self, pem: bytes, host: str) -> x509.Certificate:
+        """The certificate in ``pem``, if it is one of PayPal's that is valid now."""
+        signer = SIGNER_OF.get(host, SIGNER)
+        try:
+            certificate = x509.load_pem_x509_certificate(pem)
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except (ValueError, x509.ExtensionNotFound):
+            raise _untrusted() from None
+        if signer not in names.value.get_values_for_type(x509.DNSName):
+            raise _untrusted()
+        self._check_validity(certificate)
+        if self._anchors is not None:
+            self._check_chain(certificate, signer, self._anchors)
+        return certificate
+
+    def _check_validity(self, certificate: x509.Certificate) -> None:
+        starts = from_seconds(certificate.not_valid_before_utc.timestamp())
+        ends = from_seconds(certificate.not_valid_after_utc.timestamp())
+        if not starts <= self._clock() <= ends:
+            raise _untrusted()
+
+    def _check_chain(self, leaf: x509.Certificate, signer: str, anchors: bytes) -> None:
+        bundle = x509.load_pem_x509_certificates(anchors)
+        roots = [each for each in bundle if each.subject == each.issuer]
+        between = [each for each in bundle if each.subject != each.issuer]
+        when = EPOCH + timedelta(milliseconds=self._clock())
+        verifier = PolicyBuilder().store(Store(roots)).time(when.replace(tzinfo=None))
+        try:
+            verifier.build_server_verifier(x509.DNSName(signer)).verify(leaf, between)
+        except VerificationError:
+            raise _untrusted() from None
+
+
+def _untrusted() -> InvalidSignature:
+    return InvalidSignature("the certificate is not trusted", reason="certificate")
+
+
+def fetcher(ca_bundle: str | None) -> Callable[[str], bytes]:
+    """Get a URL over verified TLS: no redirects, no retries, 3 seconds, 32 kB.
+
+    ``ca_bundle`` is a file of PEM; ``None`` means the public authorities of ``certifi``.
+    """
+    import certifi
+    import urllib3
+
+    pool = urllib3.PoolManager(
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=ca_bundle or certifi.where(),
+        retries=False,
+        timeout=urllib3.Timeout(total=3.0),
+    )
+
+    def fetch(url: str) -> bytes:
+        try:
+            response = pool.request("GET", url, redirect=False, preload_content=False)
+            content = response.read(LARGEST + 1)
+            response.release_conn()
+        except urllib3.exceptions.HTTPError:
+            raise Unavailable("the certificate cannot be fetched", reason="cert_host") from None
+        if response.status in (404, 410):
+            raise _untrusted()
+        if response.status != 200 or len(content) > LARGEST:
+            raise Unavailable("the certificate cannot be fetched", reason="cert_host")
+        return content
+
+    return fetch

@@ -1,0 +1,113 @@
+"""The one place where secrets are read: a Secrets Manager secret, or the environment in stage local.
+
+The secret is a JSON object of lists, so that an old and a new value can be valid together::
+
+    {"stripe_webhook_secrets": ["whsec_…"], "paypal_webhook_ids": ["8PT597110X687430L"]}
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.errors import Unavailable
+from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+Secrets = Mapping[str, tuple[str, ...]]
+
+KEPT = 300_000  # milliseconds until the secret is read again
+EARLY = 30_000  # at most this often when a signature fails, or the secret cannot be read
+# PayPal's simulator signs for this webhook id with PayPal's live key, for anyone who asks.
+SIMULATOR = "WEBHOOK_ID"
+
+
+class Credentials(Protocol):
+    def current(self) -> Secrets:
+        """The stage's credentials by name. Raises ``Unavailable`` while they cannot be read."""
+
+    def reread(self) -> bool:
+        """Whether they changed, when read anew; not more often than every 30 s."""
+
+
+class FixedCredentials:
+    """Credentials that do not change while the process lives: stage local's."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    def current(self) -> Secrets:
+        return self._secrets
+
+    def reread(self) -> bool:
+        return False
+
+
+class SecretsManagerCredentials:
+    """One secret, kept in memory for five minutes; while it cannot be read, the last value goes on."""
+
+    def __init__(self, client: "SecretsManagerClient", name: str, clock: Callable[[], int]) -> None:
+        self._client = client
+        self._name = name
+        self._clock = clock
+        self._secrets: Secrets | None = None
+        self._read_at = 0
+        self._tried_at = 0
+
+    def current(self) -> Secrets:
+        now = self._clock()
+        if self._secrets is None:
+            self._read(now)
+        elif now - self._read_at >= KEPT and now - self._tried_at >= EARLY:
+            self._try_to_read(now)
+        if self._secrets is None:
+            raise Unavailable("the credentials cannot be read", reason="secret_store")
+        return self._secrets
+
+    def reread(self) -> bool:
+        now = self._clock()
+        if now - self._tried_at < EARLY:
+            return False
+        before = self._secrets
+        self._try_to_read(now)
+        return self._secrets != before
+
+    def _try_to_read(self, now: int) -> None:
+        try:
+            self._read(now)
+        except Unavailable:
+            return  # what was read before still verifies
+
+    def _read(self, now: int) -> None:
+        self._tried_at = now
+        try:
+            answer = self._client.get_secret_value(SecretId=self._name)
+        except (BotoCoreError, ClientError):
+            raise Unavailable("the credentials cannot be read", reason="secret_store") from None
+        self._secrets = _parse(answer["SecretString"])
+        self._read_at = now
+
+
+def _parse(text: str) -> Secrets:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise Unavailable("the stage's secret is not a JSON object", reason="secret_store")
+    return {
+        name: tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+        for name, value in values.items()
+        if value
+    }
+
+
+def usable(settings: Settings, secrets: Secrets) -> Secrets:
+    """The credentials without the simulator's webhook id, which only stage local may accept."""
+    ids = secrets.get("paypal_webhook_ids", ())
+    if settings.is_local or SIMULATOR not in ids:
+        return secrets
+    return {**secrets, "paypal_webhook_ids": tuple(each for each in ids if each != SIMULATOR)}

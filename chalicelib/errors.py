@@ -1,0 +1,81 @@
+"""What can go wrong while a webhook is received or a request answered.
+
+    DaybookError
+    ├── Refused                  an answer to the caller, with its HTTP status
+    │   ├── InvalidSignature     401  not proven genuine
+    │   ├── InvalidPayload       400  genuine, but not an event
+    │   ├── InvalidParameter     400  a query that cannot be understood
+    │   ├── NotFound             404
+    │   ├── PayloadTooLarge      413
+    │   └── Unavailable          503  cannot be decided or kept now: send it again
+    │       └── NotConfigured    503  no secret to verify with
+    ├── DuplicateEvent           the event is in the ledger already
+    ├── VersionMoved             somebody else wrote the payment first
+    └── BatchFailed              some records of a batch were not processed
+
+Messages are written for the caller. They never hold a secret, a payload or another exception's text.
+"""
+
+
+class DaybookError(Exception):
+    """The root of the tree."""
+
+
+class Refused(DaybookError):
+    """Ends a request with ``status`` and ``{"Code": <class name>, "Message": …}``.
+
+    ``reason`` is a short word for metrics and logs.
+    """
+
+    status = 400
+    code = "Refused"
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or self.code
+
+
+class InvalidSignature(Refused):
+    status = 401
+    code = "InvalidSignature"
+
+
+class InvalidPayload(Refused):
+    status = 400
+    code = "InvalidPayload"
+
+
+class InvalidParameter(Refused):
+    status = 400
+    code = "InvalidParameter"
+
+
+class NotFound(Refused):
+    status = 404
+    code = "NotFound"
+
+
+class PayloadTooLarge(Refused):
+    status = 413
+    code = "PayloadTooLarge"
+
+
+class Unavailable(Refused):
+    status = 503
+    code = "Unavailable"
+
+
+class NotConfigured(Unavailable):
+    """A missing secret is an outage, never a reason to accept. Answered as any other 503."""
+
+
+class DuplicateEvent(DaybookError):
+    pass
+
+
+class VersionMoved(DaybookError):
+    pass
+
+
+class BatchFailed(DaybookError):
+    """Raised once the successes are off the queue, so that the rest is delivered again."""

@@ -1,0 +1,85 @@
+"""A delivery as it came in, and the event that it carries."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from chalicelib.errors import InvalidPayload
+
+# What may become part of a key, a queue's group or a log line: printable ASCII without spaces.
+SAFE_ID = re.compile(r"[!-~]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One HTTP attempt to send an event. Header names are in lower case; ``received_at`` in milliseconds."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a provider says happened. Instants in milliseconds.
+
+    ``subject`` is ``provider:id`` of the object that it is about; ``payload`` is the parsed body.
+    """
+
+    provider: str
+    id: str
+    type: str
+    subject: str
+    created_at: int
+    received_at: int
+    livemode: bool | None
+    account: str | None
+    api_version: str | None
+    payload: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """``provider:id``: no two providers' events share it."""
+        return f"{self.provider}:{self.id}"
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON object in ``body``. Raises ``InvalidPayload`` for anything else, however it is nested."""
+    try:
+        payload = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise InvalidPayload("the body is not JSON") from None
+    if not isinstance(payload, dict):
+        raise InvalidPayload("the body is not a JSON object")
+    return payload
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def safe_id(value: object) -> str | None:
+    """``value`` if it can serve as an id, else ``None``."""
+    if isinstance(value, str) and SAFE_ID.fullmatch(value):
+        return value
+    return None
+
+
+def required_id(value: object) -> str:
+    """``value`` as an event id. Raises ``InvalidPayload``."""
+    event_id = safe_id(value)
+    if event_id is None:
+        raise InvalidPayload("the event has no id")
+    return event_id
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """``value`` if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Mapping[str, Any]]:
+    """The JSON objects in ``value`` if it is a list, else none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

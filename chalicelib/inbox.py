@@ -1,0 +1,103 @@
+"""The queue: what travels on it, and how it gets there."""
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.errors import PayloadTooLarge, Unavailable
+from chalicelib.events import Event
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+# Bytes of a compressed body: what fits into a DynamoDB item (400 kB) with room for the event's own
+# attributes, and as base64 into an SQS message (1 MiB).
+LARGEST = 380_000
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+ALLOWED = re.compile(r"[!-~]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A genuine event on its way to the ledger. ``body`` is what the provider sent, byte for byte."""
+
+    provider: str
+    event_id: str
+    subject: str
+    received_at: int
+    body: bytes
+
+    def encode(self) -> str:
+        """As the text of a queue message. Raises ``PayloadTooLarge``."""
+        packed = zlib.compress(self.body, 6)
+        if len(packed) > LARGEST:
+            raise PayloadTooLarge("the body is too large to keep")
+        return json.dumps(
+            {
+                "provider": self.provider,
+                "event_id": self.event_id,
+                "subject": self.subject,
+                "received_at": self.received_at,
+                "body": base64.b64encode(packed).decode(),
+            }
+        )
+
+    @classmethod
+    def decode(cls, text: str) -> "Message":
+        """Raises ``ValueError`` for what ``encode`` did not write."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            body = zlib.decompress(base64.b64decode(fields["body"]))
+            return cls(**{**fields, "body": body})
+        except (KeyError, TypeError, zlib.error) as error:
+            raise ValueError("not a message of this queue") from error
+
+
+def queue_id(text: str) -> str:
+    """``text`` as a message group or deduplication id: itself where the queue allows it, else its digest."""
+    return text if ALLOWED.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()
+
+
+class Inbox:
+    """The FIFO queue of one stage: one payment's events in one group, an event once in five minutes."""
+
+    def __init__(self, client: "SQSClient", queue: str) -> None:
+        self._client = client
+        self._queue = queue
+        self._url: str | None = None
+
+    def url(self) -> str:
+        """The queue's address, looked up once. Raises ``Unavailable``."""
+        if self._url is None:
+            try:
+                self._url = self._client.get_queue_url(QueueName=self._queue)["QueueUrl"]
+            except (BotoCoreError, ClientError):
+                raise Unavailable("the queue cannot be reached", reason="queue") from None
+        return self._url
+
+    def send(self, event: Event, body: bytes) -> None:
+        """Return when the queue has it. Raises ``Unavailable``, ``PayloadTooLarge``."""
+        message = Message(event.provider, event.id, event.subject, event.received_at, body)
+        text = message.encode()
+        url = self.url()
+        try:
+            self._client.send_message(
+                QueueUrl=url,
+                MessageBody=text,
+                MessageGroupId=queue_id(event.subject),
+                MessageDeduplicationId=queue_id(event.key),
+            )
+        except (BotoCoreError, ClientError):
+            raise Unavailable("the queue cannot be reached", reason="queue") from None
+
+    def delete(self, receipts: list[str]) -> None:
+        """Take messages off the queue; one that stays is delivered again, and is a duplicate then."""
+        entries: Any = [{"Id": str(n), "ReceiptHandle": each} for n, each in enumerate(receipts)]
+        if entries:
+            self._client.delete_message_batch(QueueUrl=self.url(), Entries=entries)

@@ -1,0 +1,381 @@
+"""The table: what is kept under which key, and the one transaction that records an event.
+
+    subject (partition)   entry (sort)        holds
+    stripe:pi_…           payment             facts, the payment computed from them, version
+    stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
+    stripe:pi_…           parked:evt_…        why an event is not recorded, and its body
+    calendar              2026-11-24          a day on which a payment was created
+    certificate           https://…           a signing certificate
+
+Two sparse indexes: ``by-reference`` (provider event ids), ``by-day`` (payments by day and time; and all
+that is parked, under the day ``parked``).
+"""
+
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.errors import DuplicateEvent, VersionMoved
+from chalicelib.events import Event
+from chalicelib.payments import Facts, project
+from chalicelib.times import from_iso, sortable, to_iso
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+BY_REFERENCE = "by-reference"
+BY_DAY = "by-day"
+PAYMENT = "payment"
+CALENDAR = "calendar"
+CERTIFICATE = "certificate"
+PARKED = "parked"
+
+NOT_THERE_YET = "attribute_not_exists(entry)"
+VERSION_NOT_MOVED = "version = :version"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPayment:
+    """A payment's facts and the version they were read at; version 0 is not stored yet."""
+
+    facts: Facts
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event entry. Instants in milliseconds."""
+
+    subject: str
+    id: str
+    type: str
+    created_at: int
+    received_at: int
+    body: bytes
+
+    def to_dict(self) -> dict[str, str]:
+        return {
+            "id": self.id,
+            "type": self.type,
+            "created_at": to_iso(self.created_at),
+            "received_at": to_iso(self.received_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedEvent:
+    """A message that was set aside. ``parked_at`` is ``None`` while it is still being tried."""
+
+    subject: str
+    event_id: str
+    reason: str
+    attempts: int
+    parked_at: int | None
+    message: str
+
+
+class Ledger:
+    """One stage's table. ``client`` is boto3's low-level DynamoDB client."""
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self._client = client
+        self._table = table
+        self._days: set[str] = set()
+
+    # ── record ──────────────────────────────────────────────────────────────────────────────────
+
+    def payment(self, subject: str) -> StoredPayment:
+        """The payment as last written."""
+        item = self._get(subject, PAYMENT)
+        if item is None:
+            return StoredPayment({}, 0)
+        return StoredPayment(json.loads(item["facts"]["S"]), int(item["version"]["N"]))
+
+    def save_event(self, event: Event, body: bytes) -> None:
+        """Record an event that proves nothing of a payment. Raises ``DuplicateEvent``."""
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=_event_item(event, body),
+                ConditionExpression=NOT_THERE_YET,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                raise DuplicateEvent(event.key) from None
+            raise
+
+    def save(self, event: Event, body: bytes, facts: Facts, version: int) -> None:
+        """Record an event and the payment that it makes, or neither.
+
+        ``version`` is that of the payment that ``facts`` were joined to. Raises ``DuplicateEvent`` if the
+        event is recorded already, ``VersionMoved`` if the payment was written since it was read.
+        """
+        item = _payment_item(event, facts, version + 1)
+        self._mark_day(item["day"]["S"])
+        payment: Any = {"TableName": self._table, "Item": item}
+        if version:
+            payment["ConditionExpression"] = VERSION_NOT_MOVED
+            payment["ExpressionAttributeValues"] = {":version": {"N": str(version)}}
+        else:
+            payment["ConditionExpression"] = NOT_THERE_YET
+        entry: Any = {
+            "TableName": self._table,
+            "Item": _event_item(event, body),
+            "ConditionExpression": NOT_THERE_YET,
+        }
+        try:
+            self._client.transact_write_items(TransactItems=[{"Put": entry}, {"Put": payment}])
+        except ClientError as error:
+            _raise_canceled(error, event)
+
+    def _mark_day(self, day: str) -> None:
+        """Put the day into the calendar, once a process, before the first payment of that day is written."""
+        if day not in self._days:
+            self._put({"subject": _s(CALENDAR), "entry": _s(day)})
+            self._days.add(day)
+
+    # ── read ────────────────────────────────────────────────────────────────────────────────────
+
+    def events(self, subject: str) -> Iterator[StoredEvent]:
+        """All events of a subject, in the order of their keys."""
+        for item in self._query(
+            KeyConditionExpression="subject = :subject AND begins_with(entry, :event)",
+            ExpressionAttributeValues={":subject": _s(subject), ":event": _s("event:")},
+            ConsistentRead=True,
+        ):
+            yield _stored_event(item)
+
+    def event(self, subject: str, event_id: str) -> StoredEvent | None:
+        item = self._get(subject, f"event:{event_id}")
+        return _stored_event(item) if item else None
+
+    def referred(self, reference: str) -> list[tuple[str, str]]:
+        """The keys (subject, entry) that ``provider:id`` is known by: an event's, a connected payment's."""
+        found = self._query(
+            IndexName=BY_REFERENCE,
+            KeyConditionExpression="#reference = :reference",
+            ExpressionAttributeNames={"#reference": "reference"},
+            ExpressionAttributeValues={":reference": _s(reference)},
+        )
+        return [(item["subject"]["S"], item["entry"]["S"]) for item in found]
+
+    def days(self, since: str, until: str) -> list[str]:
+        """The days with payments from ``since`` to ``until`` (``YYYY-MM-DD``), newest first."""
+        found = self._query(
+            KeyConditionExpression="subject = :calendar AND entry BETWEEN :since AND :until",
+            ExpressionAttributeValues={
+                ":calendar": _s(CALENDAR),
+                ":since": _s(since),
+                ":until": _s(until),
+            },
+            ScanIndexForward=False,
+            ConsistentRead=True,
+        )
+        return [item["entry"]["S"] for item in found]
+
+    def payments_of_day(
+        self, day: str, since: str, until: str, limit: int, wanted: dict[str, str]
+    ) -> tuple[list[tuple[str, dict[str, Any]]], str | None]:
+        """One page of a day's payments, newest first: each with its place, and the place to go on below.
+
+        A place sorts as the payment's time does. ``since`` and ``until`` are places, both inclusive.
+        ``wanted`` names the attributes (``status``, ``provider``) that must be equal.
+        """
+        names = {f"#{name}": name for name in ("day", "listed", *wanted)}
+        values = {
+            ":day": _s(day),
+            ":since": _s(since),
+            ":until": _s(until),
+            **{f":{name}": _s(value) for name, value in wanted.items()},
+        }
+        request: Any = {
+            "TableName": self._table,
+            "IndexName": BY_DAY,
+            "KeyConditionExpression": "#day = :day AND #listed BETWEEN :since AND :until",
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": False,
+            "Limit": limit,
+        }
+        if wanted:
+            request["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in wanted)
+        answer = self._client.query(**request)
+        page = [(item["listed"]["S"], json.loads(item["view"]["S"])) for item in answer["Items"]]
+        last = answer.get("LastEvaluatedKey")
+        return page, last["listed"]["S"] if last else None
+
+    # ── parked ──────────────────────────────────────────────────────────────────────────────────
+
+    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int) -> None:
+        """Keep why an event could not be recorded yet."""
+        self._update(
+            subject,
+            f"{PARKED}:{event_id}",
+            "SET reason = :reason, attempts = :attempts",
+            {":reason": _s(reason), ":attempts": {"N": str(attempts)}},
+        )
+
+    def forget_failure(self, subject: str, event_id: str) -> None:
+        """The event is recorded after all."""
+        self._client.delete_item(TableName=self._table, Key=_key(subject, f"{PARKED}:{event_id}"))
+
+    def park(self, subject: str, event_id: str, message: str, attempts: int, now: int) -> None:
+        """Set a message aside, with the reason that was noted; it stays until it is redriven."""
+        self._update(
+            subject,
+            f"{PARKED}:{event_id}",
+            "SET reason = if_not_exists(reason, :died), attempts = :attempts, parked_at = :now,"
+            " message = :message, #day = :parked, listed = :listed",
+            {
+                ":died": _s("the consumer stopped or ran out of time"),
+                ":attempts": {"N": str(attempts)},
+                ":now": {"N": str(now)},
+                ":message": _s(message),
+                ":parked": _s(PARKED),
+                ":listed": _s(f"{sortable(now)}#{subject}#{event_id}"),
+            },
+            {"#day": "day"},
+        )
+
+    def parked(self) -> Iterator[ParkedEvent]:
+        """All that is set aside, the newest first."""
+        found = self._query(
+            IndexName=BY_DAY,
+            KeyConditionExpression="#day = :parked",
+            ExpressionAttributeNames={"#day": "day"},
+            ExpressionAttributeValues={":parked": _s(PARKED)},
+            ScanIndexForward=False,
+        )
+        for key in found:
+            parked = self.parked_event(key["subject"]["S"], key["entry"]["S"].partition(":")[2])
+            if parked:
+                yield parked
+
+    def parked_event(self, subject: str, event_id: str) -> ParkedEvent | None:
+        item = self._get(subject, f"{PARKED}:{event_id}")
+        if item is None:
+            return None
+        parked_at = item.get("parked_at")
+        return ParkedEvent(
+            subject=subject,
+            event_id=event_id,
+            reason=item["reason"]["S"],
+            attempts=int(item["attempts"]["N"]),
+            parked_at=int(parked_at["N"]) if parked_at else None,
+            message=item["message"]["S"] if "message" in item else "",
+        )
+
+    # ── certificates ────────────────────────────────────────────────────────────────────────────
+
+    def certificate(self, url: str) -> bytes | None:
+        item = self._get(CERTIFICATE, url)
+        return item["pem"]["B"] if item else None
+
+    def keep_certificate(self, url: str, pem: bytes) -> None:
+        self._put({"subject": _s(CERTIFICATE), "entry": _s(url), "pem": {"B": pem}})
+
+    # ── the table itself ────────────────────────────────────────────────────────────────────────
+
+    def _get(self, subject: str, entry: str) -> dict[str, Any] | None:
+        answer = self._client.get_item(TableName=self._table, Key=_key(subject, entry), ConsistentRead=True)
+        return answer.get("Item")
+
+    def _put(self, item: Any) -> None:
+        self._client.put_item(TableName=self._table, Item=item)
+
+    def _update(
+        self,
+        subject: str,
+        entry: str,
+        expression: str,
+        values: Any,
+        names: dict[str, str] | None = None,
+    ) -> None:
+        extra: Any = {"ExpressionAttributeNames": names} if names else {}
+        self._client.update_item(
+            TableName=self._table,
+            Key=_key(subject, entry),
+            UpdateExpression=expression,
+            ExpressionAttributeValues=values,
+            **extra,
+        )
+
+    def _query(self, **query: Any) -> Iterator[dict[str, Any]]:
+        start: Any = {}
+        while True:
+            answer = self._client.query(TableName=self._table, **query, **start)
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def _s(text: str) -> Any:
+    return {"S": text}
+
+
+def _key(subject: str, entry: str) -> Any:
+    return {"subject": _s(subject), "entry": _s(entry)}
+
+
+def _event_item(event: Event, body: bytes) -> dict[str, Any]:
+    item = {
+        "subject": _s(event.subject),
+        "entry": _s(f"event:{event.id}"),
+        "reference": _s(event.key),
+        "type": _s(event.type),
+        "created_at": {"N": str(event.created_at)},
+        "received_at": {"N": str(event.received_at)},
+        "body": {"B": zlib.compress(body, 6)},
+    }
+    if event.livemode is not None:
+        item["livemode"] = {"BOOL": event.livemode}
+    if event.account:
+        item["account"] = _s(event.account)
+    if event.api_version:
+        item["api_version"] = _s(event.api_version)
+    return item
+
+
+def _payment_item(event: Event, facts: Facts, version: int) -> dict[str, Any]:
+    payment = project(event.subject, facts)
+    item = {
+        "subject": _s(event.subject),
+        "entry": _s(PAYMENT),
+        "version": {"N": str(version)},
+        "facts": _s(json.dumps(facts, sort_keys=True)),
+        "view": _s(json.dumps(payment.to_dict())),
+        "provider": _s(payment.provider),
+        "status": _s(payment.status),
+        "day": _s(payment.created_at[:10]),
+        "listed": _s(f"{sortable(from_iso(payment.created_at))}#{payment.id}"),
+    }
+    if event.account:  # a connected account's payment, so that it is found without naming the account
+        item["reference"] = _s(f"{event.provider}:{event.subject.rpartition(':')[2]}")
+    return item
+
+
+def _stored_event(item: dict[str, Any]) -> StoredEvent:
+    return StoredEvent(
+        subject=item["subject"]["S"],
+        id=item["entry"]["S"].partition(":")[2],
+        type=item["type"]["S"],
+        created_at=int(item["created_at"]["N"]),
+        received_at=int(item["received_at"]["N"]),
+        body=zlib.decompress(item["body"]["B"]),
+    )
+
+
+def _raise_canceled(error: ClientError, event: Event) -> None:
+    """Say what a canceled transaction means; the event's condition is the first, the payment's the second."""
+    reasons: Any = error.response.get("CancellationReasons", ())
+    codes = [reason.get("Code") for reason in reasons]
+    if codes[:1] == ["ConditionalCheckFailed"]:
+        raise DuplicateEvent(event.key) from None
+    if {"ConditionalCheckFailed", "TransactionConflict"} & set(codes):
+        raise VersionMoved(event.subject) from None
+    raise error

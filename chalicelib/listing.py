@@ -1,0 +1,117 @@
+"""Reading payments: one with its events, or pages of many, newest first."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from chalicelib.errors import InvalidParameter, NotFound
+from chalicelib.ledger import PAYMENT, Ledger
+from chalicelib.payments import project
+from chalicelib.times import LAST, from_iso, sortable
+
+DEFAULT_LIMIT = 20
+LARGEST_LIMIT = 100
+QUERIES = 10  # that one page may cost; a page that needs more is cut short and has a cursor
+ABOVE_ALL = "~"  # sorts after every character of a place
+FILTERS = ("status", "provider")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which payments to list. ``since`` and ``until`` are places in the listing, both inclusive."""
+
+    since: str
+    until: str
+    limit: int
+    wanted: dict[str, str]
+
+
+def parse(parameters: Mapping[str, str]) -> Query:
+    """The query in the parameters of a URL. Raises ``InvalidParameter`` that says which one is wrong."""
+    unknown = set(parameters) - {*FILTERS, "since", "until", "limit", "cursor"}
+    if unknown:
+        raise InvalidParameter(f"unknown parameter: {min(unknown)}")
+    until = _instant(parameters, "until", LAST)
+    cursor = parameters.get("cursor")
+    return Query(
+        since=sortable(_instant(parameters, "since", 0)),
+        until=_place(cursor) if cursor else sortable(until) + ABOVE_ALL,
+        limit=_limit(parameters.get("limit", str(DEFAULT_LIMIT))),
+        wanted={name: parameters[name] for name in FILTERS if name in parameters},
+    )
+
+
+def _instant(parameters: Mapping[str, str], name: str, default: int) -> int:
+    try:
+        return from_iso(parameters[name]) if name in parameters else default
+    except (ValueError, OverflowError):
+        raise InvalidParameter(f"{name} is not an ISO 8601 date or time") from None
+
+
+def _limit(text: str) -> int:
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
+    if not 1 <= limit <= LARGEST_LIMIT:
+        raise InvalidParameter(f"limit is not a number from 1 to {LARGEST_LIMIT}")
+    return limit
+
+
+def payments(ledger: Ledger, query: Query) -> dict[str, Any]:
+    """One page: ``{"payments": […], "cursor": …}``; the cursor is ``None`` on the last page."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    cost = 0
+    for day in ledger.days(query.since[:10], query.until[:10]):
+        until: str | None = query.until
+        while until is not None:
+            if cost == QUERIES:
+                return _page(found, min(until, day + ABOVE_ALL))
+            room = query.limit + 1 - len(found)
+            some, last = ledger.payments_of_day(day, query.since, until, room, query.wanted)
+            cost += 1
+            found += some
+            if len(found) > query.limit:
+                found = found[: query.limit]
+                return _page(found, _below(found[-1][0]))
+            until = _below(last) if last else None
+    return _page(found, None)
+
+
+def _page(found: list[tuple[str, dict[str, Any]]], place: str | None) -> dict[str, Any]:
+    cursor = base64.urlsafe_b64encode(place.encode()).decode() if place else None
+    return {"payments": [view for _, view in found], "cursor": cursor}
+
+
+def _place(cursor: str) -> str:
+    """The place that a cursor goes on from. Raises ``InvalidParameter``."""
+    try:
+        place = base64.urlsafe_b64decode(cursor.encode()).decode("ascii")
+        date.fromisoformat(place[:10])
+    except ValueError:
+        raise InvalidParameter("cursor is not one that this listing gave") from None
+    return place
+
+
+def _below(place: str) -> str:
+    """The place right below: the listing's places are ASCII, so one character less will do."""
+    return place[:-1] + chr(ord(place[-1]) - 1) + ABOVE_ALL
+
+
+def payment(ledger: Ledger, provider: str, object_id: str) -> dict[str, Any]:
+    """One payment with its events, in the provider's time. Raises ``NotFound``."""
+    subject = f"{provider}:{object_id}"
+    stored = ledger.payment(subject)
+    if not stored.version:
+        subject = _connected(ledger, subject)
+        stored = ledger.payment(subject)
+    events = sorted(ledger.events(subject), key=lambda e: (e.created_at, e.received_at, e.id))
+    shown = project(subject, stored.facts).to_dict()
+    return {**shown, "events": [event.to_dict() for event in events]}
+
+
+def _connected(ledger: Ledger, name: str) -> str:
+    """The one connected account's payment of that name. Raises ``NotFound``."""
+    subjects = {subject for subject, entry in ledger.referred(name) if entry == PAYMENT}
+    if len(subjects) != 1:
+        raise NotFound("no such payment")
+    return subjects.pop()

@@ -1,0 +1,491 @@
+"""The payment: facts, how they join, and what follows from them. Pure: no clock, no network, no AWS.
+
+Facts are kept by *thing* (``payment``, ``charge ch_1``, ``refund re_1``, ``dispute dp_1``, ``total ch_1 …``).
+Each field of a thing has one rule in ``RULES`` by which two reports of it become one. Every rule is
+commutative, associative and idempotent, so ``join`` is too: the order and the number of deliveries
+cannot matter. Everything else here is computed from the joined facts alone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from chalicelib.times import to_iso
+
+Fields = dict[str, Any]  # the rule of a field's name says what its value is
+Facts = dict[str, Fields]
+
+# What the provider says of a payment that has no money yet. Where two are of the same instant, the one
+# further on in this list holds.
+STATES = ("created", "processing", "requires_action", "failed", "authorized", "canceled")
+# How a dispute ended. `closed` is an inquiry that never became a dispute over money.
+OUTCOMES = ("closed", "won", "lost")
+
+
+# ── join ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _largest(a: Any, b: Any) -> Any:
+    return max(a, b)
+
+
+def _earliest(a: Any, b: Any) -> Any:
+    return min(a, b)
+
+
+def _latest(a: list[Any], b: list[Any]) -> list[Any]:
+    """The one with the later instant; of two at the same instant, the greater value."""
+    return max(a, b)
+
+
+def _union(a: list[Any], b: list[Any]) -> list[Any]:
+    return sorted({*a, *b})
+
+
+RULES: Mapping[str, Callable[[Any, Any], Any]] = {
+    # [instant, value]: may go back and forth at the provider
+    "state": _latest,
+    "amount": _latest,
+    "customer": _latest,
+    "outcome": _latest,
+    # totals that only grow
+    "authorized": _largest,
+    "captured": _largest,
+    "total": _largest,
+    "step": _largest,
+    # the first instant that proves it
+    "created_at": _earliest,
+    "authorized_at": _earliest,
+    "captured_at": _earliest,
+    "canceled_at": _earliest,
+    "failed_at": _earliest,
+    "succeeded_at": _earliest,
+    "opened_at": _earliest,
+    "won_at": _earliest,
+    "lost_at": _earliest,
+    "seen_at": _earliest,
+    # the last instant at which it was said
+    "updated_at": _largest,
+    "last_seen_at": _largest,
+    "withdrawn_at": _largest,
+    "reinstated_at": _largest,
+    # sets and flags
+    "currency": _union,
+    "account": _union,
+    "related": _union,
+    "charge": _union,
+    "livemode": _largest,
+    "reversal": _largest,
+}
+
+
+def fact(thing: str, **fields: Any) -> Facts:
+    """One thing with the fields that are known (those that are ``None`` are not)."""
+    return {thing: {name: value for name, value in fields.items() if value is not None}}
+
+
+def join(a: Facts, b: Facts) -> Facts:
+    """Both sets of facts as one. Commutative, associative, idempotent."""
+    return {thing: _join_fields(a.get(thing, {}), b.get(thing, {})) for thing in {**a, **b}}
+
+
+def _join_fields(a: Fields, b: Fields) -> Fields:
+    joined = {**a, **b}
+    for name in a.keys() & b.keys():
+        joined[name] = RULES[name](a[name], b[name])
+    return joined
+
+
+def fold(all_facts: Iterable[Facts]) -> Facts:
+    """The facts of a whole payment, from the facts of each of its events in any order."""
+    return reduce(join, all_facts, {})
+
+
+# ── what follows from the facts ─────────────────────────────────────────────────────────────────────
+
+
+class Refund(NamedTuple):
+    """A single refund; ``id`` is ``charge:total`` where only a charge's running total told of it."""
+
+    id: str
+    amount: int
+    succeeded_at: int | None
+    failed_at: int | None
+    reversal: bool = False
+
+    @property
+    def counts(self) -> bool:
+        return self.succeeded_at is not None and self.failed_at is None
+
+
+class Dispute(NamedTuple):
+    id: str
+    amount: int
+    opened_at: int
+    won_at: int | None
+    lost_at: int | None
+    outcome: str | None
+    reinstated: bool
+
+    @property
+    def counts(self) -> bool:
+        return self.outcome in (None, "lost") and not self.reinstated
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """A change that matters, reached once. ``at`` is the provider's time; ``amount`` is in minor units.
+
+    ``id`` is the same at every run of a handler: use it as an idempotency key.
+    ``object`` is the provider's id of the refund or dispute, where it is known.
+    """
+
+    id: str
+    type: str
+    at: str
+    amount: int | None = None
+    object: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"id": self.id, "type": self.type, "at": self.at}
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What Daybook shows of a payment. Amounts are integers in the currency's minor unit."""
+
+    id: str
+    provider: str
+    status: str
+    livemode: bool | None
+    account: str | None
+    currency: str | None
+    amount: int
+    authorized: int
+    captured: int
+    refunded: int
+    disputed: int
+    net: int
+    consistent: bool
+    customer: str | None
+    related: dict[str, list[str]]
+    created_at: str
+    updated_at: str
+    milestones: tuple[Milestone, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The payment as JSON shows it, without its events."""
+        shown = {name: getattr(self, name) for name in self.__slots__}
+        return {**shown, "milestones": [milestone.to_dict() for milestone in self.milestones]}
+
+
+def _things(facts: Facts, kind: str) -> Iterator[tuple[str, Fields]]:
+    prefix = kind + " "
+    for thing in sorted(facts):
+        if thing.startswith(prefix):
+            yield thing.removeprefix(prefix), facts[thing]
+
+
+def _currency(facts: Facts) -> str | None:
+    """The payment's own currency: what was charged decides, then what was refunded or disputed."""
+    for kind in ("payment", "charge ", "refund ", "dispute "):
+        seen: set[str] = {
+            code for thing in facts if thing.startswith(kind) for code in facts[thing].get("currency", ())
+        }
+        if seen:
+            return min(seen)
+    return None
+
+
+def _in_currency(fields: Fields, currency: str | None) -> bool:
+    """Amounts in another currency cannot be added up; they make the payment inconsistent instead."""
+    return bool(currency in fields.get("currency", [currency]))
+
+
+def _captured(facts: Facts, currency: str | None) -> int:
+    """The larger of what the payment says it received and of what its charges captured together."""
+    payment = facts.get("payment", {})
+    received: int = payment.get("captured", 0) if _in_currency(payment, currency) else 0
+    charges: int = sum(f.get("captured", 0) for _, f in _things(facts, "charge") if _in_currency(f, currency))
+    return max(received, charges)
+
+
+def _authorized(facts: Facts, captured: int) -> int:
+    held: list[int] = [f.get("authorized", 0) for _, f in _things(facts, "charge")]
+    return max(int(facts.get("payment", {}).get("authorized", 0)), captured, *held)
+
+
+def _amount(facts: Facts, authorized: int) -> int:
+    payment = facts.get("payment", {})
+    if "amount" in payment:
+        return int(payment["amount"][1])
+    charges: list[int] = [f["amount"][1] for _, f in _things(facts, "charge") if "amount" in f]
+    return max([authorized, *charges])
+
+
+def _state(facts: Facts) -> str:
+    return STATES[facts.get("payment", {}).get("state", [0, 0])[1]]
+
+
+def refunds(facts: Facts) -> list[Refund]:
+    """Every refund that the facts prove: single ones, and what running totals tell beyond those.
+
+    A charge's ``amount_refunded`` is a running total. With the total before it, it proves one refund, a
+    *step*, which is the same refund as a single one of that amount. Without, it proves only that the
+    single refunds and steps known so far, and something more where they fall short, make up that total.
+    A refund that failed before a total was last seen is not part of that total.
+    """
+    currency = _currency(facts)
+    if not _captured(facts, currency) and _state(facts) == "canceled":
+        return []  # an authorization that is let go: the provider calls that a refund, no money moved
+    single = {i: f for i, f in _things(facts, "refund") if _in_currency(f, currency)}
+    totals = [f for _, f in _things(facts, "total")]
+    covered, steps = _match_steps([f for f in totals if "step" in f], single)
+    found = [
+        Refund(
+            refund_id,
+            f["amount"][1] if "amount" in f else 0,
+            min(filter(None, (f.get("succeeded_at"), covered.get(refund_id))), default=None),
+            f.get("failed_at"),
+            bool(f.get("reversal")),
+        )
+        for refund_id, f in single.items()
+    ]
+    unexplained = _unexplained([f for f in totals if "step" not in f], found, steps, single)
+    return sorted([*found, *(refund for _, refund in steps), *unexplained])
+
+
+def _of_charge(refund: Fields, charge: str) -> bool:
+    return charge in refund.get("charge", [charge])
+
+
+def _match_steps(
+    steps: list[Fields], single: dict[str, Fields]
+) -> tuple[dict[str, int], list[tuple[str, Refund]]]:
+    """Which single refund each step is (id to instant), and the steps that no single refund explains."""
+    covered: dict[str, int] = {}
+    alone: list[tuple[str, Refund]] = []
+    for step in sorted(steps, key=itemgetter("last_seen_at", "total"), reverse=True):
+        [charge] = step["charge"]
+        match = next(
+            (
+                refund_id
+                for refund_id, f in single.items()
+                if refund_id not in covered
+                and _of_charge(f, charge)
+                and f.get("amount", [0, 0])[1] == step["step"]
+                and f.get("failed_at", step["last_seen_at"]) >= step["last_seen_at"]
+            ),
+            None,
+        )
+        if match:
+            covered[match] = step["seen_at"]
+            continue
+        name = f"{charge}:{step['total']}"
+        alone.append((charge, Refund(name, step["step"], step["seen_at"], None)))
+    return covered, alone
+
+
+def _unexplained(
+    totals: list[Fields],
+    found: list[Refund],
+    steps: list[tuple[str, Refund]],
+    single: dict[str, Fields],
+) -> Iterator[Refund]:
+    """What running totals of unknown step tell beyond the refunds that are known."""
+    told: dict[str, int] = {}
+    for f in sorted(totals, key=itemgetter("charge", "total")):
+        [charge] = f["charge"]
+        known = sum(
+            r.amount
+            for r in found
+            if _of_charge(single[r.id], charge) and (r.failed_at is None or r.failed_at >= f["last_seen_at"])
+        )
+        known += sum(refund.amount for of, refund in steps if of == charge)
+        missing = f["total"] - known - told.get(charge, 0)
+        if missing > 0:
+            told[charge] = told.get(charge, 0) + missing
+            yield Refund(f"{charge}:{f['total']}", missing, f["seen_at"], None)
+
+
+def disputes(facts: Facts) -> list[Dispute]:
+    """Every dispute in the payment's currency. Money that was given back no longer counts against it."""
+    currency = _currency(facts)
+    return [
+        Dispute(
+            dispute_id,
+            f["amount"][1] if "amount" in f else 0,
+            f["opened_at"],
+            f.get("won_at"),
+            f.get("lost_at"),
+            OUTCOMES[f["outcome"][1]] if "outcome" in f else None,
+            f.get("reinstated_at", -1) >= max(f.get("withdrawn_at", 0), f.get("lost_at", 0)),
+        )
+        for dispute_id, f in _things(facts, "dispute")
+        if _in_currency(f, currency)
+    ]
+
+
+def _refunded(found: Iterable[Refund], disputed: int) -> int:
+    """A reversal takes the money of a dispute: the same money is not counted twice."""
+    counting = [refund for refund in found if refund.counts]
+    reversed_ = sum(refund.amount for refund in counting if refund.reversal)
+    plain = sum(refund.amount for refund in counting if not refund.reversal)
+    return plain + max(0, reversed_ - disputed)
+
+
+def _status(captured: int, refunded: int, outcomes: set[tuple[str | None, bool]], state: str) -> str:
+    if any(outcome is None for outcome, _ in outcomes):
+        return "disputed"
+    if ("lost", False) in outcomes:
+        return "charged_back"
+    if refunded >= captured > 0:
+        return "refunded"
+    if refunded > 0:
+        return "partially_refunded"
+    return "succeeded" if captured > 0 else state
+
+
+def project(subject: str, facts: Facts) -> Payment:
+    """The payment that the facts prove. ``subject`` is ``provider:id``."""
+    payment = facts.get("payment", {})
+    currency = _currency(facts)
+    found = disputes(facts)
+    captured = _captured(facts, currency)
+    authorized = _authorized(facts, captured)
+    disputed = sum(dispute.amount for dispute in found if dispute.counts)
+    refunded = _refunded(refunds(facts), disputed)
+    currencies = {code for fields in facts.values() for code in fields.get("currency", ())}
+    outcomes = {(dispute.outcome, dispute.reinstated) for dispute in found}
+    return Payment(
+        id=subject,
+        provider=subject.partition(":")[0],
+        status=_status(captured, refunded, outcomes, _state(facts)),
+        livemode=payment.get("livemode"),
+        account=min(payment.get("account", ()), default=None),
+        currency=currency,
+        amount=_amount(facts, authorized),
+        authorized=authorized,
+        captured=captured,
+        refunded=refunded,
+        disputed=disputed,
+        net=captured - refunded - disputed,
+        consistent=refunded + disputed <= captured and len(currencies) <= 1,
+        customer=payment.get("customer", (0, None))[1],
+        related=_related(facts),
+        created_at=to_iso(payment.get("created_at", 0)),
+        updated_at=to_iso(payment.get("updated_at", 0)),
+        milestones=tuple(milestones(subject, facts)),
+    )
+
+
+def _related(facts: Facts) -> dict[str, list[str]]:
+    related: dict[str, list[str]] = {}
+    for name in facts.get("payment", {}).get("related", ()):
+        kind, _, object_id = name.partition(" ")
+        related.setdefault(kind, []).append(object_id)
+    return related
+
+
+# ── milestones ──────────────────────────────────────────────────────────────────────────────────────
+
+MILESTONES = (
+    "payment.authorized",
+    "payment.failed",
+    "payment.canceled",
+    "payment.succeeded",
+    "payment.refunded",
+    "refund.failed",
+    "dispute.opened",
+    "dispute.won",
+    "dispute.lost",
+)
+
+ONCE = {
+    "payment.authorized": "authorized_at",
+    "payment.failed": "failed_at",
+    "payment.canceled": "canceled_at",
+    "payment.succeeded": "captured_at",
+}
+
+
+class _Reached(NamedTuple):
+    at: int
+    type: str
+    object: str | None = None
+    amount: int | None = None
+    overtaken: bool = False
+
+    def milestone(self, subject: str) -> Milestone:
+        name = f"{subject}/{self.type}" + (f"/{self.object}" if self.object else "")
+        return Milestone(name, self.type, to_iso(self.at), self.amount, self.object)
+
+
+def _reached(facts: Facts) -> list[_Reached]:
+    found = [*_once(facts), *_of_refunds(facts), *_of_disputes(facts)]
+    return sorted(found, key=lambda r: (r.at, MILESTONES.index(r.type), r.object or ""))
+
+
+def _once(facts: Facts) -> Iterator[_Reached]:
+    payment = facts.get("payment", {})
+    captured = _captured(facts, _currency(facts))
+    for type_, field in ONCE.items():
+        if field not in payment or (type_ == "payment.succeeded" and not captured):
+            continue
+        if type_ == "payment.succeeded":
+            yield _Reached(payment[field], type_, None, captured)
+            continue
+        overtaken = captured > 0 or f"payment.{_state(facts)}" != type_
+        yield _Reached(payment[field], type_, overtaken=overtaken)
+
+
+def _of_refunds(facts: Facts) -> Iterator[_Reached]:
+    for refund in refunds(facts):
+        failed = refund.failed_at is not None
+        if refund.succeeded_at is not None:
+            yield _Reached(refund.succeeded_at, "payment.refunded", refund.id, refund.amount, failed)
+        if refund.failed_at is not None:
+            yield _Reached(refund.failed_at, "refund.failed", refund.id, refund.amount)
+
+
+def _of_disputes(facts: Facts) -> Iterator[_Reached]:
+    for d in disputes(facts):
+        yield _Reached(d.opened_at, "dispute.opened", d.id, d.amount, d.outcome is not None)
+        if d.won_at is not None:
+            yield _Reached(d.won_at, "dispute.won", d.id, d.amount, d.outcome != "won")
+        if d.lost_at is not None:
+            yield _Reached(d.lost_at, "dispute.lost", d.id, d.amount, d.outcome != "lost")
+
+
+def milestones(subject: str, facts: Facts) -> list[Milestone]:
+    """All that the payment has reached, in the provider's time."""
+    return [reached.milestone(subject) for reached in _reached(facts)]
+
+
+def news(subject: str, before: Facts, after: Facts) -> list[Milestone]:
+    """What handlers are to hear when ``before`` becomes ``after``.
+
+    Not what is overtaken already. And of refunds no more than the sum by which the proven refunds grew:
+    a refund first told by a running total, then by itself, is the same money.
+    """
+    old = _reached(before)
+    known = {(r.type, r.object) for r in old}
+    now = _reached(after)
+    growth = _refund_sum(now) - _refund_sum(old)
+    heard = []
+    for r in now:
+        if (r.type, r.object) in known:
+            continue
+        if r.type == "payment.refunded":
+            if (r.amount or 0) > growth:
+                continue
+            growth -= r.amount or 0
+        if not r.overtaken:
+            heard.append(r.milestone(subject))
+    return heard
+
+
+def _refund_sum(reached: Iterable[_Reached]) -> int:
+    return sum(r.amount or 0 for r in reached if r.type == "payment.refunded")

@@ -1,0 +1,81 @@
+"""What a stage is told through its environment: names and switches, never a secret (but for stage local)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+STAGE_LOCAL = "local"
+# Credentials by the name that they have in the stage's secret; stage local reads them in upper case
+# from its environment instead, separated by commas.
+LOCAL_CREDENTIALS = {
+    "stripe_webhook_secrets": "whsec_local",
+    "paypal_webhook_ids": "LOCAL00000000001",
+    "paypal_cert_hosts": "",
+    "stripe_api_key": "",
+    "paypal_client_id": "",
+    "paypal_client_secret": "",
+}
+CERT_HOSTS = ("api.paypal.com", "api.sandbox.paypal.com")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``livemode`` is ``None`` where the stage does not declare a mode. ``ca_bundle`` is a file of PEM."""
+
+    stage: str
+    table: str
+    queue: str
+    dead_queue: str
+    secret: str
+    livemode: bool | None
+    paypal_api: str
+    paypal_verification: str
+    paypal_trust: str
+    paypal_chain: str | None
+    ca_bundle: str | None
+    local_credentials: Mapping[str, tuple[str, ...]]
+
+    @property
+    def is_local(self) -> bool:
+        return self.stage == STAGE_LOCAL
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """The settings in ``environ``. Raises ``ValueError`` that names what is wrong."""
+    stage = environ.get("DAYBOOK_STAGE", STAGE_LOCAL)
+    return Settings(
+        stage=stage,
+        table=environ.get("DAYBOOK_TABLE", f"payment-transactions-{stage}"),
+        queue=environ.get("DAYBOOK_QUEUE", f"payment-events-{stage}.fifo"),
+        dead_queue=environ.get("DAYBOOK_DEAD_QUEUE", f"payment-events-dead-{stage}.fifo"),
+        secret=environ.get("DAYBOOK_SECRET", f"daybook/{stage}"),
+        livemode=_choice(environ, "DAYBOOK_LIVEMODE", {"": None, "true": True, "false": False}),
+        paypal_api=environ.get("PAYPAL_API", "https://api-m.paypal.com"),
+        paypal_verification=_one_of(environ, "PAYPAL_VERIFICATION", "offline", "postback"),
+        paypal_trust=_one_of(environ, "PAYPAL_TRUST", "tls", "chain"),
+        paypal_chain=environ.get("PAYPAL_CHAIN") or None,
+        ca_bundle=environ.get("PAYPAL_CA_BUNDLE") or None if stage == STAGE_LOCAL else None,
+        local_credentials=_credentials(environ) if stage == STAGE_LOCAL else {},
+    )
+
+
+def _choice(environ: Mapping[str, str], name: str, meaning: Mapping[str, bool | None]) -> bool | None:
+    value = environ.get(name, "").lower()
+    if value not in meaning:
+        raise ValueError(f"{name} must be one of: {', '.join(filter(None, meaning))}, or unset")
+    return meaning[value]
+
+
+def _one_of(environ: Mapping[str, str], name: str, default: str, *others: str) -> str:
+    value = environ.get(name) or default
+    if value not in (default, *others):
+        raise ValueError(f"{name} must be one of: {', '.join((default, *others))}")
+    return value
+
+
+def _credentials(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    return {name: listed(environ.get(name.upper(), default)) for name, default in LOCAL_CREDENTIALS.items()}
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """``"a, b"`` is ``("a", "b")``."""
+    return tuple(filter(None, (part.strip() for part in text.split(","))))

@@ -1,0 +1,194 @@
+"""The two sentences of the program.
+
+receive: prove a delivery genuine, name its event, and put it on the queue before saying 200.
+process: record each queued event with the payment that it makes, once.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.credentials import Credentials, Secrets
+from chalicelib.errors import (
+    BatchFailed,
+    DuplicateEvent,
+    InvalidSignature,
+    NotFound,
+    PayloadTooLarge,
+    VersionMoved,
+)
+from chalicelib.events import Delivery, Event
+from chalicelib.inbox import Inbox, Message
+from chalicelib.ledger import Ledger
+from chalicelib.payments import Facts, join
+from chalicelib.providers.protocol import Provider, Trust
+from chalicelib.telemetry import Telemetry
+
+LARGEST = 1024 * 1024  # bytes of a body, before it is compressed
+TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
+
+
+# ── receive ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """All that ``receive`` needs. ``trust`` makes what a delivery is verified with from the secrets."""
+
+    providers: Mapping[str, Provider]
+    credentials: Credentials
+    trust: Callable[[Secrets], Trust]
+    inbox: Inbox
+    telemetry: Telemetry
+    livemode: bool | None
+
+
+def receive(provider_name: str, delivery: Delivery, to: Receiver) -> dict[str, str]:
+    """What to answer with 200. Raises ``Refused``, whose status and code say why it is not accepted."""
+    provider = to.providers.get(provider_name)
+    if provider is None:
+        raise NotFound("no such provider")
+    if len(delivery.body) > LARGEST:
+        raise PayloadTooLarge("the body is over 1 MiB")
+    _verify(provider, delivery, to)
+    event = provider.event(delivery.body, delivery.received_at)
+    if _is_of_other_mode(event, to.livemode):
+        return {"status": "ignored", "event_id": event.id}
+    to.inbox.send(event, delivery.body)
+    return {"status": "accepted", "event_id": event.id}
+
+
+def _verify(provider: Provider, delivery: Delivery, to: Receiver) -> None:
+    """Verify; where that fails, with the credentials read anew: a secret may just have been rolled."""
+    try:
+        provider.verify(delivery, to.trust(to.credentials.current()))
+    except InvalidSignature:
+        if not to.credentials.reread():
+            raise
+        provider.verify(delivery, to.trust(to.credentials.current()))
+
+
+def _is_of_other_mode(event: Event, livemode: bool | None) -> bool:
+    return None not in (livemode, event.livemode) and event.livemode != livemode
+
+
+# ── process ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """All that ``process`` needs."""
+
+    providers: Mapping[str, Provider]
+    ledger: Ledger
+    inbox: Inbox
+    telemetry: Telemetry
+
+
+def process(records: Iterable[Mapping[str, Any]], to: Consumer) -> None:
+    """Record a batch of SQS records, those of one subject in their order.
+
+    Raises ``BatchFailed`` when any failed, after taking those that succeeded off the queue: a raise makes
+    Lambda deliver the whole batch again. After a failure the rest of that subject waits for it.
+    """
+    done: list[str] = []
+    failed: set[str] = set()
+    for record in records:
+        group = record["attributes"]["MessageGroupId"]
+        if group not in failed and _process_record(record, to):
+            done.append(record["receiptHandle"])
+        else:
+            failed.add(group)
+    if failed:
+        to.inbox.delete(done)
+        raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
+
+
+def _process_record(record: Mapping[str, Any], to: Consumer) -> bool:
+    """Whether the record is done with. Whatever goes wrong with one must not stop the others."""
+    attempts = int(record["attributes"]["ApproximateReceiveCount"])
+    try:
+        message = Message.decode(record["body"])
+        record_event(message, to)
+        if attempts > 1:
+            to.ledger.forget_failure(message.subject, message.event_id)
+    except Exception as error:
+        _note_failure(record, attempts, type(error).__name__, to)
+        return False
+    return True
+
+
+def record_event(message: Message, to: Consumer) -> None:
+    """Write one event down, and the payment that it makes; a duplicate changes nothing."""
+    provider = to.providers[message.provider]
+    event = provider.event(message.body, message.received_at)
+    facts = _facts(provider, event, to.telemetry)
+    try:
+        _save(event, message.body, facts, to.ledger)
+        outcome = "recorded"
+    except DuplicateEvent:
+        outcome = "duplicate"
+    to.telemetry.count(outcome, provider=event.provider)
+    to.telemetry.log(outcome, event_id=event.id, subject=event.subject, type=event.type)
+
+
+def _save(event: Event, body: bytes, facts: Facts, ledger: Ledger) -> None:
+    if not facts:
+        ledger.save_event(event, body)
+        return
+    for _ in range(TRIES):
+        payment = ledger.payment(event.subject)
+        try:
+            ledger.save(event, body, join(payment.facts, facts), payment.version)
+            return
+        except VersionMoved:
+            continue
+    raise VersionMoved(event.subject)
+
+
+def _facts(provider: Provider, event: Event, telemetry: Telemetry) -> Facts:
+    """What the event proves. One that cannot be understood is recorded all the same, with no facts."""
+    try:
+        return provider.facts(event)
+    except Exception as error:
+        telemetry.count("not_understood", provider=event.provider)
+        telemetry.log(
+            "not understood",
+            "ERROR",
+            event_id=event.id,
+            type=event.type,
+            error=type(error).__name__,
+        )
+        return {}
+
+
+def _note_failure(record: Mapping[str, Any], attempts: int, reason: str, to: Consumer) -> None:
+    to.telemetry.count("failed", reason=reason)
+    to.telemetry.log("failed", "ERROR", message_id=record["messageId"], error=reason, attempts=attempts)
+    try:
+        subject, event_id = _address(record)
+        to.ledger.note_failure(subject, event_id, reason, attempts)
+    except Exception as error:  # the note is a courtesy: the queue keeps the message either way
+        to.telemetry.log("failure not noted", "ERROR", error=type(error).__name__)
+
+
+# ── park ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def park(records: Iterable[Mapping[str, Any]], to: Consumer, now: int) -> None:
+    """Write dead-lettered records into the ledger, where they stay visible and can be replayed."""
+    for record in records:
+        subject, event_id = _address(record)
+        attempts = int(record["attributes"]["ApproximateReceiveCount"])
+        to.ledger.park(subject, event_id, record["body"], attempts, now)
+        to.telemetry.count("parked")
+        to.telemetry.log("parked", "ERROR", event_id=event_id, subject=subject)
+
+
+def _address(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Subject and event id of a record; of one that cannot be read, its queue's names for them."""
+    try:
+        message = Message.decode(record["body"])
+        return message.subject, message.event_id
+    except ValueError:
+        return f"queue:{record['attributes']['MessageGroupId']}", record["messageId"]

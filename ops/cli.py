@@ -1,0 +1,271 @@
+"""The ``daybook`` command."""
+
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from chalicelib import listing, money
+from chalicelib.errors import NotFound, Refused
+from chalicelib.settings import LOCAL_CREDENTIALS
+from ops import sender, stories
+from ops.stage import PORT, SIMULATOR_SECRET, Stage, connect, port
+
+FAILED = 1
+MANY = 50  # deliveries from which a progress bar is shown
+PROVIDERS = ("stripe", "paypal")
+
+stage_option = click.option("--stage", default="local", show_default=True, help="Which Daybook.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Failed(click.ClickException):
+    """Ends the command with one line on what went wrong and what to do next."""
+
+    exit_code = FAILED
+
+
+class Commands(click.Group):
+    """Turns what AWS or the ledger refuse into one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Refused as refused:
+            raise Failed(str(refused)) from None
+        except (BotoCoreError, ClientError) as error:
+            hint = "is `make run` running?" if "connect" in str(error).lower() else ""
+            raise Failed(f"AWS: {error} {hint}".strip()) from None
+
+
+@click.group(cls=Commands)
+def main() -> None:
+    """Daybook: send test webhooks, and look at what was recorded."""
+
+
+@main.command()
+@click.argument("provider", type=click.Choice(PROVIDERS))
+@click.argument("type_", metavar="[TYPE]", required=False)
+@click.option("--story", type=click.Choice(stories.STORIES), help="A whole story instead of one TYPE.")
+@click.option("--amount", default=5000, show_default=True, help="In minor units (cents).")
+@click.option("--currency", default="EUR", show_default=True, help="ISO 4217 code.")
+@click.option("--id", "object_id", help="The payment's id (pi_…, or a PayPal capture). [default: a new one]")
+@click.option("--repeat", default=1, show_default=True, help="Send every event that many times.")
+@click.option("--shuffle", is_flag=True, help="Send in random order.")
+@click.option("--seed", type=int, help="Same seed, same ids and order.")
+@click.option("--url", help="Daybook's address. [default: http://127.0.0.1:$PORT]")
+@click.option("--secret", help="Stripe's signing secret, or PayPal's webhook id. [default: stage local's]")
+def send(
+    provider: str,
+    type_: str | None,
+    story: str | None,
+    amount: int,
+    currency: str,
+    object_id: str | None,
+    repeat: int,
+    shuffle: bool,
+    seed: int | None,
+    url: str | None,
+    secret: str | None,
+) -> None:
+    """Sign and send realistic events of PROVIDER: one of a TYPE, or a --story.
+
+    \b
+    daybook send stripe payment_intent.succeeded --amount 1999 --currency USD
+    daybook send paypal --story partial-refunds --repeat 3 --shuffle
+    """
+    if (type_ is None) == (story is None):
+        raise click.UsageError("give an event TYPE or a --story")
+    rng = random.Random(seed)  # noqa: S311 - ids for tests, no secrets
+    subject, events = _tell(provider, rng, amount, currency, object_id, story, type_)
+    bodies = [json.dumps(event).encode() for event in events for _ in range(repeat)]
+    if shuffle:
+        rng.shuffle(bodies)
+    signer = _signer(provider, secret, os.environ, rng)
+    address = url or f"http://127.0.0.1:{_port(os.environ)}"
+    started = time.monotonic()
+    tally = _send(bodies, f"{address.rstrip('/')}/webhooks/{provider}", signer)
+    seconds = time.monotonic() - started
+    click.echo(
+        f"sent {tally.sent}, accepted {tally.accepted}, refused {tally.refused}, {seconds:.2f} s: {subject}"
+    )
+    if tally.unreachable:
+        raise Failed(f"no answer from {address} to {tally.unreachable}; is `make run` running?")
+    if tally.refused:
+        raise Failed(f"{tally.refused} refused; the app's log says why")
+
+
+def _tell(
+    provider: str,
+    rng: random.Random,
+    amount: int,
+    currency: str,
+    object_id: str | None,
+    story: str | None,
+    type_: str | None,
+) -> tuple[str, list[dict[str, Any]]]:
+    if amount < 1:
+        raise click.BadParameter("is not above 0", param_hint="--amount")
+    try:
+        money.exponent(currency.upper())
+    except ValueError:
+        raise click.BadParameter(f"{currency} is no ISO 4217 code", param_hint="--currency") from None
+    try:
+        start = _now() - 60_000
+        return stories.tell(provider, rng, start, amount, currency, id=object_id, story=story, type_=type_)
+    except stories.UnknownType as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _port(environ: Mapping[str, str]) -> int:
+    try:
+        return port(environ, "PORT", PORT)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _signer(
+    provider: str, secret: str | None, environ: Mapping[str, str], rng: random.Random
+) -> sender.Signer:
+    if provider == "stripe":
+        name = "stripe_webhook_secrets"
+        default = environ.get(name.upper(), LOCAL_CREDENTIALS[name]).split(",")[0].strip()
+        return sender.StripeSigner(secret or default)
+    client = connect("local", environ).client("secretsmanager")
+    simulator = client.get_secret_value(SecretId=SIMULATOR_SECRET)["SecretString"]
+    return sender.PayPalSigner.from_simulator(simulator, secret, rng)
+
+
+def _send(bodies: list[bytes], url: str, signer: sender.Signer) -> sender.Tally:
+    with Progress(disable=len(bodies) < MANY, console=Console(stderr=True)) as progress:
+        task = progress.add_task("sending", total=len(bodies))
+        return sender.send_all(bodies, url, signer, _now, lambda: progress.advance(task))
+
+
+@main.command()
+@click.argument("id_", metavar="ID")
+@stage_option
+@json_option
+def show(id_: str, stage: str, as_json: bool) -> None:
+    """Print one payment and its events. ID is a payment's, an object's or a provider event's."""
+    found = _find(connect(stage, os.environ), id_)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    _print_payment(_console(), found)
+
+
+def _find(stage: Stage, id_: str) -> dict[str, Any]:
+    """The payment by its id, with or without its provider, or by the id of one of its events."""
+    ledger = stage.ledger()
+    provider, _, rest = id_.partition(":")
+    names = [(provider, rest)] if provider in PROVIDERS else [(each, id_) for each in PROVIDERS]
+    for name, object_id in names:
+        for subject in (f"{name}:{object_id}", *_subjects(ledger, f"{name}:{object_id}")):
+            payment = _payment(ledger, subject)
+            if payment:
+                return payment
+    raise NotFound(f"no payment and no event {id_} in stage {stage.name}")
+
+
+def _subjects(ledger: Any, reference: str) -> list[str]:
+    return [subject for subject, _ in ledger.referred(reference)]
+
+
+def _payment(ledger: Any, subject: str) -> dict[str, Any] | None:
+    """The payment, or for a subject that moves no money its events alone; ``None`` if there are none."""
+    provider, _, object_id = subject.partition(":")
+    try:
+        return listing.payment(ledger, provider, object_id)
+    except NotFound:
+        events = [event.to_dict() for event in ledger.events(subject)]
+        return {"id": subject, "provider": provider, "events": events} if events else None
+
+
+def _print_payment(console: Console, found: Mapping[str, Any]) -> None:
+    console.print(f"[bold]{found['id']}[/]  {found.get('status', 'no payment, events only')}")
+    if "status" in found:
+        currency = found["currency"] or ""
+        for name in ("amount", "authorized", "captured", "refunded", "disputed", "net"):
+            console.print(f"  {name:<11}{money.display(found[name], currency):>16}", highlight=False)
+        if not found["consistent"]:
+            console.print("  [red]not consistent[/]: more given back than captured, or two currencies")
+        for kind, ids in found["related"].items():
+            console.print(f"  {kind:<11}{', '.join(ids)}", highlight=False)
+    for title, rows in (("milestone", _milestones(found)), ("event", found["events"])):
+        if rows:
+            console.print(_rows(title, rows))
+
+
+def _milestones(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Without the payment's own id, which every milestone's id starts with."""
+    own = found["id"] + "/"
+    return [{**each, "id": each["id"].removeprefix(own)} for each in found.get("milestones", [])]
+
+
+def _rows(title: str, rows: list[dict[str, str]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+    for name in ("at", title, "id"):
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(row.get("at") or row["created_at"], row["type"], row["id"])
+    return table
+
+
+@main.command("list")
+@click.option("--status", help="Only those of this status.")
+@click.option("--provider", type=click.Choice(PROVIDERS))
+@click.option("--since", help="ISO 8601 date or time.")
+@click.option("--until", help="ISO 8601 date or time.")
+@click.option("--limit", default=20, show_default=True, help="How many, 100 at most.")
+@click.option("--cursor", help="Where the page before ended.")
+@stage_option
+@json_option
+def list_(stage: str, as_json: bool, **given: Any) -> None:
+    """Print the latest payments, newest first."""
+    parameters = {name: str(value) for name, value in given.items() if value is not None}
+    page = listing.payments(connect(stage, os.environ).ledger(), listing.parse(parameters))
+    if as_json:
+        click.echo(json.dumps(page, indent=2))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("created", "status", "captured", "net", "payment"):
+        table.add_column(title, no_wrap=True, justify="right" if title in ("captured", "net") else "left")
+    for payment in page["payments"]:
+        show_amount = _amounts(payment["currency"] or "")
+        table.add_row(
+            payment["created_at"],
+            payment["status"],
+            show_amount(payment["captured"]),
+            show_amount(payment["net"]),
+            payment["id"],
+        )
+    _console().print(table)
+    if page["cursor"]:
+        click.echo(f"more: --cursor {page['cursor']}", err=True)
+
+
+def _console() -> Console:
+    """Wide enough for the longest ids: a terminal wraps a line, but nothing is cut off."""
+    return Console(width=250, highlight=False)
+
+
+def _amounts(currency: str) -> Callable[[int], str]:
+    return lambda amount: money.display(amount, currency)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Lambda's SQS event source, for one machine: long polling, batches, redelivery after a raise.
+
+A batch for which the function returns is deleted; one for which it raises stays hidden until the queue's
+visibility timeout has passed, and after five receives the queue moves it to its dead-letter queue.
+https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ops.stage import REGION, connect
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+BATCH = 10
+WAIT = 2  # seconds of long polling; short enough to stop soon
+PAUSE = 1.0  # seconds after the queue could not be reached
+TIMEOUT = 30_000  # milliseconds that the function believes it has
+
+Function = Callable[[dict[str, Any], Any], Any]
+
+
+class Context:
+    """What Lambda's context offers to a function."""
+
+    function_name = "daybook-local"
+    memory_limit_in_mb = "512"
+
+    def __init__(self) -> None:
+        self.aws_request_id = str(uuid4())
+
+    def get_remaining_time_in_millis(self) -> int:
+        return TIMEOUT
+
+
+class EventSource:
+    """Feeds one queue to one function."""
+
+    def __init__(self, client: "SQSClient", queue: str, function: Function) -> None:
+        self._client = client
+        self._function = function
+        self._url = client.get_queue_url(QueueName=queue)["QueueUrl"]
+        self._arn = f"arn:aws:sqs:{REGION}:{self._url.split('/')[-2]}:{queue}"
+
+    def poll(self, wait: int = WAIT) -> int:
+        """Receive and process one batch; how many messages it had."""
+        answer = self._client.receive_message(
+            QueueUrl=self._url,
+            MaxNumberOfMessages=BATCH,
+            WaitTimeSeconds=wait,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        messages: Any = answer.get("Messages", [])
+        if messages:
+            self._invoke(messages)
+        return len(messages)
+
+    def _invoke(self, messages: list[dict[str, Any]]) -> None:
+        try:
+            self._function({"Records": [self._record(each) for each in messages]}, Context())
+        except Exception as error:  # as Lambda does: whatever was raised, the batch comes back
+            sys.stderr.write(f"the batch will be delivered again: {type(error).__name__}: {error}\n")
+            return
+        entries: Any = [
+            {"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(messages)
+        ]
+        self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+
+    def _record(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message["Attributes"],
+            "messageAttributes": message.get("MessageAttributes", {}),
+            "md5OfBody": message["MD5OfBody"],
+            "eventSource": "aws:sqs",
+            "eventSourceARN": self._arn,
+            "awsRegion": REGION,
+        }
+
+    def run(self, stop: threading.Event) -> None:
+        """Poll until told to stop."""
+        while not stop.is_set():
+            try:
+                self.poll()
+            except (BotoCoreError, ClientError) as error:
+                if not stop.wait(PAUSE):
+                    sys.stderr.write(f"the queue cannot be reached: {type(error).__name__}\n")
+
+
+def main() -> None:
+    """Run both of the app's consumers until SIGTERM or SIGINT."""
+    import app
+
+    stage = connect(app.SETTINGS.stage, os.environ)
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    feeds = ((app.SETTINGS.queue, app.process), (app.SETTINGS.dead_queue, app.park))
+    threads = [
+        threading.Thread(target=EventSource(stage.client("sqs"), queue, function).run, args=[stop])
+        for queue, function in feeds
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

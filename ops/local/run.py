@@ -1,0 +1,257 @@
+"""``make run``: start everything on 127.0.0.1, say so, and stop without a trace."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import certifi
+import watchfiles
+
+from chalicelib.settings import LOCAL_CREDENTIALS
+from ops import stage
+from ops.local.paypal import FakePayPal, utc_now
+
+ROOT = Path(__file__).resolve().parents[2]
+START = 60.0  # seconds that a part may take to answer
+STOP = 5.0  # seconds that a part may take to end, before it is killed
+# Seconds until a failed message is delivered again: short, so that a person can watch it.
+VISIBILITY = "10"
+
+READY = """
+ready: http://127.0.0.1:{port}
+
+  Stripe's signing secret   {secret}
+  PayPal's webhook id       {webhook_id}
+
+  try:  .venv/bin/daybook send stripe --story partial-refunds --repeat 3 --shuffle
+        .venv/bin/daybook list
+        curl -i -X POST http://127.0.0.1:{port}/webhooks/stripe -d '{{}}'
+
+  Ctrl-C stops everything.
+"""
+
+
+class Stopped(Exception):
+    """A part ended by itself, or could not be started; the message says which."""
+
+
+class Part:
+    """One child process, in a process group of its own so that its children end with it."""
+
+    def __init__(self, name: str, command: list[str], environ: Mapping[str, str], quiet: bool) -> None:
+        self.name = name
+        self._command = command
+        self._environ = environ
+        self._quiet = quiet
+        self._start()
+
+    def _start(self) -> None:
+        out = subprocess.DEVNULL if self._quiet else None
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=ROOT,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def ask_to_stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+
+    def stop(self) -> None:
+        self.ask_to_stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def restart(self) -> None:
+        self.stop()
+        self._start()
+
+
+def main() -> int:
+    """Run until Ctrl-C (0), or until something fails (1)."""
+    stop = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stop.set())
+    try:
+        ports = _ports(os.environ)
+        with contextlib.ExitStack() as stack:
+            _run(ports, stop, stack)
+    except (Stopped, ValueError) as error:
+        sys.stderr.write(f"daybook: {error}\n")
+        return 1
+    return 0
+
+
+def _ports(environ: Mapping[str, str]) -> dict[str, int]:
+    """The ports to use. Raises ``Stopped`` for one that is taken, naming its variable."""
+    defaults = {
+        "PORT": stage.PORT,
+        "PAYPAL_PORT": stage.PAYPAL_PORT,
+        "AWS_PORT": stage.AWS_PORT,
+    }
+    ports = {name: stage.port(environ, name, default) for name, default in defaults.items()}
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise Stopped(f"port {port} is in use; set {name} to another one") from None
+    return ports
+
+
+def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.ExitStack) -> None:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="daybook-")))
+    paypal = FakePayPal(ports["PAYPAL_PORT"], folder, utc_now())
+    paypal.start()
+    stack.callback(paypal.stop)
+    environ = _environ(ports, paypal, folder)
+    python = sys.executable
+
+    aws = [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(ports["AWS_PORT"])]
+    parts = [_started(stack, "the AWS emulator", aws, environ, quiet=True)]
+    _wait(f"http://127.0.0.1:{ports['AWS_PORT']}/moto-api/", parts, stop)
+    if stop.is_set():
+        return
+    _create_resources(environ, paypal)
+
+    command = str(Path(python).with_name("chalice"))
+    chalice = [command, "local", "--stage", "local", "--port", str(ports["PORT"])]
+    parts.append(_started(stack, "the app", chalice, environ))
+    consumer = [python, "-m", "ops.local.event_source"]
+    parts.append(_started(stack, "the consumer", consumer, environ))
+    _wait(f"http://127.0.0.1:{ports['PORT']}/health", parts, stop)
+    if not stop.is_set():
+        _say_ready(ports["PORT"], environ)
+    _watch(parts, stop)
+    for part in parts:
+        part.ask_to_stop()
+
+
+def _environ(ports: Mapping[str, int], paypal: FakePayPal, folder: Path) -> dict[str, str]:
+    """The environment of all parts: the emulator's AWS, and the local PayPal beside what is set already."""
+    mine = {name: value for name, value in os.environ.items() if name != "AWS_PROFILE"}
+    named = {"AWS_PORT": str(ports["AWS_PORT"]), "PORT": str(ports["PORT"])}
+    own = mine.get("PAYPAL_CA_BUNDLE") or certifi.where()
+    bundle = folder / "authorities.pem"
+    bundle.write_bytes(Path(own).read_bytes() + paypal.authority.pem)
+    hosts = ",".join(filter(None, (mine.get("PAYPAL_CERT_HOSTS"), paypal.host)))
+    return {
+        **mine,
+        **stage.local_aws(named),
+        **named,
+        "DAYBOOK_STAGE": "local",
+        "PAYPAL_CERT_HOSTS": hosts,
+        "PAYPAL_CA_BUNDLE": str(bundle),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def _started(
+    stack: contextlib.ExitStack,
+    name: str,
+    command: list[str],
+    environ: Mapping[str, str],
+    quiet: bool = False,
+) -> Part:
+    part = Part(name, command, environ, quiet)
+    stack.callback(part.stop)
+    return part
+
+
+def _wait(url: str, parts: list[Part], stop: threading.Event) -> None:
+    """Return when ``url`` answers. Raises ``Stopped`` if a part ended, or none answers in time."""
+    for _ in _until(time.monotonic() + START, stop):
+        _check(parts)
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+            return
+    if not stop.is_set():
+        raise Stopped(f"no answer from {url} after {START:.0f} s")
+
+
+def _until(deadline: float, stop: threading.Event) -> Iterator[None]:
+    while time.monotonic() < deadline and not stop.wait(0.1):
+        yield
+
+
+def _check(parts: list[Part]) -> None:
+    ended = [part.name for part in parts if part.ended()]
+    if ended:
+        raise Stopped(f"{ended[0]} stopped by itself; its last lines above say why")
+
+
+def _create_resources(environ: Mapping[str, str], paypal: FakePayPal) -> None:
+    """Deploy the same template as any stage's, and leave what ``daybook send paypal`` signs with."""
+    local = stage.connect("local", environ)
+    create_stack(local, VISIBILITY)
+    webhook_id = _first(environ, "paypal_webhook_ids")
+    local.client("secretsmanager").create_secret(
+        Name=stage.SIMULATOR_SECRET, SecretString=paypal.simulator(webhook_id)
+    )
+
+
+def create_stack(to: stage.Stage, visibility: str) -> None:
+    """The stage's table and queues, from ``infra/resources.yaml``."""
+    cloudformation: Any = to.client("cloudformation")
+    cloudformation.create_stack(
+        StackName=f"daybook-resources-{to.name}",
+        TemplateBody=(ROOT / "infra" / "resources.yaml").read_text(),
+        Parameters=[
+            {"ParameterKey": "Stage", "ParameterValue": to.name},
+            {"ParameterKey": "VisibilityTimeout", "ParameterValue": visibility},
+        ],
+    )
+
+
+def _first(environ: Mapping[str, str], credential: str) -> str:
+    return environ.get(credential.upper(), LOCAL_CREDENTIALS[credential]).split(",")[0].strip()
+
+
+def _say_ready(port: int, environ: Mapping[str, str]) -> None:
+    secret = _first(environ, "stripe_webhook_secrets")
+    webhook_id = _first(environ, "paypal_webhook_ids")
+    sys.stdout.write(READY.format(port=port, secret=secret, webhook_id=webhook_id))
+    sys.stdout.flush()
+
+
+def _watch(parts: list[Part], stop: threading.Event) -> None:
+    """Until told to stop: restart the consumer when code changes (``chalice local`` restarts itself)."""
+    changes = watchfiles.watch(
+        ROOT / "app.py",
+        ROOT / "chalicelib",
+        watch_filter=watchfiles.PythonFilter(),
+        stop_event=stop,
+        rust_timeout=500,
+        yield_on_timeout=True,
+    )
+    for changed in changes:
+        if stop.is_set():
+            return
+        if changed:
+            parts[-1].restart()
+        _check(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Reaching a stage: its AWS clients and names, by the environment's credentials or the local emulator's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+
+from chalicelib.ledger import Ledger
+from chalicelib.settings import STAGE_LOCAL
+
+REGION = "us-east-1"
+PORT = 8000
+PAYPAL_PORT = 8002
+AWS_PORT = 8003
+LOCAL_STRIPE_SECRET = "whsec_local"  # noqa: S105 - the documented default of stage local
+LOCAL_WEBHOOK_ID = "LOCAL00000000001"
+# Where the local PayPal leaves what is needed to sign as it does.
+SIMULATOR_SECRET = "daybook/simulator"  # noqa: S105 - a name
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One deployed (or local) Daybook, as seen from a person's machine."""
+
+    name: str
+    session: boto3.Session
+    endpoint: str | None
+
+    def client(self, service: str) -> Any:
+        return self.session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+
+    @property
+    def table(self) -> str:
+        return f"payment-transactions-{self.name}"
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.client("dynamodb"), self.table)
+
+
+def port(environ: Mapping[str, str], name: str, default: int) -> int:
+    """A port from the environment. Raises ``ValueError`` that names the variable."""
+    text = environ.get(name, str(default))
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise ValueError(f"{name} is not a port: {text}")
+    return int(text)
+
+
+def local_aws(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment that points any AWS client at the local emulator."""
+    address = f"http://127.0.0.1:{port(environ, 'AWS_PORT', AWS_PORT)}"
+    return {
+        "AWS_ENDPOINT_URL": environ.get("AWS_ENDPOINT_URL", address),
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_SESSION_TOKEN": "local",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+    }
+
+
+def connect(name: str, environ: Mapping[str, str]) -> Stage:
+    """The stage of that name: ``local`` on the emulator, any other with the usual AWS credentials."""
+    if name != STAGE_LOCAL:
+        return Stage(name, boto3.Session(), None)
+    local = local_aws(environ)
+    session = boto3.Session(
+        aws_access_key_id=local["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=local["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=local["AWS_SESSION_TOKEN"],
+        region_name=REGION,
+    )
+    return Stage(name, session, local["AWS_ENDPOINT_URL"])
