@@ -17,7 +17,7 @@ from chalicelib.credentials import (
     SecretsManagerCredentials,
     usable,
 )
-from chalicelib.errors import Refused, Unavailable
+from chalicelib.errors import InvalidPayload, Refused, Unavailable
 from chalicelib.events import Delivery
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
@@ -91,7 +91,11 @@ def _request() -> Any:
 def _delivery() -> Delivery:
     request = _request()
     headers = {str(name).lower(): str(value) for name, value in request.headers.items()}
-    return Delivery(headers, request.raw_body, _now())
+    try:
+        body = request.raw_body
+    except ValueError:
+        raise InvalidPayload("the body is not base64") from None
+    return Delivery(headers, body, _now())
 
 
 # ── queues ──────────────────────────────────────────────────────────────────────────────────────────

@@ -55,7 +55,7 @@ class Message:
             fields: dict[str, Any] = json.loads(text)
             body = zlib.decompress(base64.b64decode(fields["body"]))
             return cls(**{**fields, "body": body})
-        except (KeyError, TypeError, zlib.error) as error:
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise ValueError("not a message of this queue") from error
 
 

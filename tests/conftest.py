@@ -1,0 +1,119 @@
+"""What tests share: the vectors, an AWS emulator, and a stage of one's own on it."""
+
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import settings
+
+from ops.local.run import create_stack
+from ops.stage import Stage, connect, local_aws
+
+ROOT = Path(__file__).parents[1]
+VECTORS = ROOT.parent / "shared" / "vectors"
+
+settings.register_profile("daybook", deadline=None, print_blob=True)
+settings.load_profile("daybook")
+
+
+def vectors(*pattern: str) -> list[Path]:
+    """The vector files of a pattern; a marked skip where the folder is absent."""
+    found = sorted(VECTORS.joinpath(*pattern[:-1]).glob(pattern[-1]))
+    if found:
+        return found
+    reason = "the shared vectors are not beside this checkout"
+    return [pytest.param(None, marks=pytest.mark.skip(reason=reason))]  # type: ignore[list-item]
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, process: "subprocess.Popen[Any]", seconds: float = 60) -> None:
+    """Return when ``url`` answers; fail if the process ends first."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server of {url} ended"
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError(f"no answer from {url}")
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[dict[str, str]]:
+    """An AWS emulator in a process of its own; yields the environment that points there."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/moto-api/", server)
+        yield local_aws({"AWS_PORT": str(port)})
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def stage_environ(aws: dict[str, str]) -> dict[str, str]:
+    """The environment of a fresh stage ``local`` with table and queues of its own."""
+    name = f"t{uuid4().hex[:12]}"
+    emulator = connect("local", aws)
+    create_stack(Stage(name, emulator.session, emulator.endpoint), visibility="2")
+    return {
+        **aws,
+        "DAYBOOK_STAGE": "local",
+        "DAYBOOK_TABLE": f"payment-transactions-{name}",
+        "DAYBOOK_QUEUE": f"payment-events-{name}.fifo",
+        "DAYBOOK_DEAD_QUEUE": f"payment-events-dead-{name}.fifo",
+        "STRIPE_WEBHOOK_SECRETS": "whsec_new,whsec_old",
+    }
+
+
+@pytest.fixture
+def stage(stage_environ: dict[str, str]) -> Stage:
+    """The fresh stage, as a person's machine reaches it."""
+    emulator = connect("local", stage_environ)
+    name = stage_environ["DAYBOOK_TABLE"].removeprefix("payment-transactions-")
+    return Stage(name, emulator.session, emulator.endpoint)
+
+
+@pytest.fixture
+def daybook(stage_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module ``app``, imported anew for the fresh stage."""
+    for name, value in stage_environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(ROOT)
+    sys.modules.pop("app", None)
+    yield importlib.import_module("app")
+    sys.modules.pop("app", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback is reached directly, whatever the machine's environment says."""
+    for name in list(os.environ):
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.delenv(name)

@@ -1,0 +1,103 @@
+"""Secrets: read once in a while, in time when one is rolled, and not lost when the store is down."""
+
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from chalicelib.credentials import EARLY, KEPT, SIMULATOR, SecretsManagerCredentials, usable
+from chalicelib.errors import Unavailable
+from chalicelib.settings import read
+from tests.fakes import Clock
+
+
+class Store:
+    """A Secrets Manager with one secret; ``None`` means that it is down."""
+
+    def __init__(self, **secrets: list[str]) -> None:
+        self.text: str | None = json.dumps(secrets)
+        self.reads = 0
+
+    def get_secret_value(self, SecretId: str) -> dict[str, str]:
+        self.reads += 1
+        if self.text is None:
+            raise EndpointConnectionError(endpoint_url="https://secretsmanager")
+        return {"SecretString": self.text}
+
+
+def credentials(store: Any, clock: Clock) -> SecretsManagerCredentials:
+    return SecretsManagerCredentials(store, "daybook/dev", clock)
+
+
+def test_a_secret_is_kept_for_five_minutes() -> None:
+    """One read, however many webhooks; then another."""
+    store, clock = Store(stripe_webhook_secrets=["a"]), Clock()
+    found = credentials(store, clock)
+    for _ in range(3):
+        assert found.current() == {"stripe_webhook_secrets": ("a",)}
+    assert store.reads == 1
+    clock.now += KEPT
+    found.current()
+    assert store.reads == 2
+
+
+def test_a_rolled_secret_is_seen_at_once() -> None:
+    """A failed signature has it read again, but not more than once in 30 s."""
+    store, clock = Store(stripe_webhook_secrets=["a"]), Clock()
+    found = credentials(store, clock)
+    found.current()
+    store.text = json.dumps({"stripe_webhook_secrets": ["a", "b"]})
+    assert not found.reread()
+    clock.now += EARLY
+    assert found.reread()
+    assert found.current() == {"stripe_webhook_secrets": ("a", "b")}
+    assert not found.reread()
+    clock.now += EARLY
+    assert not found.reread()
+    assert store.reads == 3
+
+
+def test_an_outage_of_the_store_is_survived_with_what_is_known() -> None:
+    """Warm, the last value goes on; it is asked for again now and then."""
+    store, clock = Store(stripe_webhook_secrets=["a"]), Clock()
+    found = credentials(store, clock)
+    found.current()
+    store.text = None
+    clock.now += KEPT
+    for _ in range(5):
+        assert found.current() == {"stripe_webhook_secrets": ("a",)}
+    assert store.reads == 2
+
+
+@pytest.mark.parametrize("text", [None, "", "not json", "[]", '"x"'])
+def test_without_any_value_nothing_is_decided(text: str | None) -> None:
+    """Cold, or with a secret that is no JSON object: unavailable, never open."""
+    store = Store()
+    store.text = text
+    with pytest.raises(Unavailable):
+        credentials(store, Clock()).current()
+
+
+def test_the_simulators_webhook_id_counts_in_stage_local_only() -> None:
+    """PayPal signs for it with its live key, for anyone."""
+    secrets = {"paypal_webhook_ids": ("8PT", SIMULATOR)}
+    assert usable(read({"DAYBOOK_STAGE": "local"}), secrets) == secrets
+    for stage in ("dev", "prod"):
+        assert usable(read({"DAYBOOK_STAGE": stage}), secrets) == {"paypal_webhook_ids": ("8PT",)}
+
+
+def test_only_stage_local_takes_credentials_from_the_environment() -> None:
+    """Elsewhere they are in the secret, whatever the environment says."""
+    environ = {"STRIPE_WEBHOOK_SECRETS": "a, b", "PAYPAL_CA_BUNDLE": "/tmp/ca.pem"}
+    local, dev = read({**environ, "DAYBOOK_STAGE": "local"}), read({**environ, "DAYBOOK_STAGE": "dev"})
+    assert local.local_credentials["stripe_webhook_secrets"] == ("a", "b")
+    assert local.ca_bundle == "/tmp/ca.pem"
+    assert (dev.local_credentials, dev.ca_bundle) == ({}, None)
+
+
+@pytest.mark.parametrize("name", ["DAYBOOK_LIVEMODE", "PAYPAL_VERIFICATION", "PAYPAL_TRUST"])
+def test_a_wrong_setting_is_named(name: str) -> None:
+    """With what it may be."""
+    with pytest.raises(ValueError, match=f"{name} must be one of"):
+        read({name: "maybe"})

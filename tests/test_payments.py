@@ -1,0 +1,257 @@
+"""The payment: joining facts, and what follows from them."""
+
+import random
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib import payments
+from chalicelib.payments import RULES, STATES, Facts, fact, fold, join, news, project
+from chalicelib.providers import PROVIDERS
+from ops import stories
+from tests.fakes import NOW, as_bytes
+
+# ── join ────────────────────────────────────────────────────────────────────────────────────────────
+
+LATEST = ("state", "amount", "customer", "outcome")
+UNION = ("currency", "account", "related", "charge")
+number = st.integers(0, 5)
+
+
+def value(field: str) -> st.SearchStrategy[Any]:
+    if field in LATEST:
+        return st.tuples(number, number).map(list)
+    if field in UNION:
+        return st.lists(st.sampled_from("abc"), unique=True, min_size=1).map(sorted)
+    return number
+
+
+fields = st.fixed_dictionaries({}, optional={name: value(name) for name in RULES})
+some_facts = st.dictionaries(st.sampled_from(["payment", "charge a", "refund b"]), fields, max_size=3)
+
+
+@given(some_facts, some_facts)
+def test_join_is_commutative(a: Facts, b: Facts) -> None:
+    """Which delivery came first cannot matter."""
+    assert join(a, b) == join(b, a)
+
+
+@given(some_facts, some_facts, some_facts)
+def test_join_is_associative(a: Facts, b: Facts, c: Facts) -> None:
+    """Neither can how deliveries were batched."""
+    assert join(join(a, b), c) == join(a, join(b, c))
+
+
+@given(some_facts, some_facts)
+def test_join_is_idempotent(a: Facts, b: Facts) -> None:
+    """Neither can how often a delivery came."""
+    assert join(join(a, b), b) == join(a, b)
+
+
+# ── whole stories, by the real mapping ──────────────────────────────────────────────────────────────
+
+RIGHT: dict[tuple[str, str], dict[str, Any]] = {
+    ("stripe", "checkout"): {"status": "succeeded", "captured": 5000, "net": 5000},
+    ("stripe", "partial-refunds"): {"status": "partially_refunded", "refunded": 1200, "net": 3800},
+    ("stripe", "failed-then-paid"): {"status": "succeeded", "captured": 5000, "net": 5000},
+    ("stripe", "dispute-lost"): {"status": "charged_back", "disputed": 5000, "net": 0},
+    ("stripe", "dispute-won"): {"status": "succeeded", "disputed": 0, "net": 5000},
+    ("paypal", "checkout"): {"status": "succeeded", "captured": 5000, "net": 5000},
+    ("paypal", "partial-refunds"): {"status": "partially_refunded", "refunded": 1200, "net": 3800},
+    ("paypal", "failed-then-paid"): {"status": "succeeded", "captured": 5000, "net": 5000},
+    ("paypal", "dispute-lost"): {"status": "charged_back", "disputed": 5000, "net": 0},
+    ("paypal", "dispute-won"): {"status": "succeeded", "disputed": 0, "net": 5000},
+}
+MILESTONES = {
+    "checkout": ["payment.succeeded"],
+    "partial-refunds": ["payment.succeeded", "payment.refunded", "payment.refunded"],
+    "failed-then-paid": ["payment.failed", "payment.succeeded"],
+    "dispute-lost": ["payment.succeeded", "dispute.opened", "dispute.lost"],
+    "dispute-won": ["payment.succeeded", "dispute.opened", "dispute.won"],
+}
+
+
+def facts_of(provider: str, story: str) -> tuple[str, list[Facts]]:
+    """The subject and its events' facts, in the order in which they happened."""
+    subject, sent = stories.tell(provider, random.Random(7), NOW, 5000, "EUR", story=story)
+    events = [PROVIDERS[provider].event(as_bytes(event), NOW) for event in sent]
+    return subject, [PROVIDERS[provider].facts(e) for e in events if e.subject == subject]
+
+
+@pytest.mark.parametrize(("provider", "story"), RIGHT)
+def test_a_story_ends_right_in_every_order(provider: str, story: str) -> None:
+    """Every permutation of its events, each with every one of them twice, makes the same payment."""
+    subject, told = facts_of(provider, story)
+    orders = (
+        list(permutations(told)) if len(told) < 7 else random.Random(1).sample(list(permutations(told)), 500)
+    )
+    for order in orders:
+        payment = project(subject, fold([*order, *reversed(order)])).to_dict()
+        assert {name: payment[name] for name in RIGHT[provider, story]} == RIGHT[provider, story]
+    assert payment["consistent"]
+    reached = [milestone["type"] for milestone in payment["milestones"]]
+    expected = MILESTONES[story]
+    if (provider, story) == ("paypal", "failed-then-paid"):
+        expected = expected[1:]  # at PayPal a declined capture is a payment of its own
+    assert reached == expected
+
+
+@pytest.mark.parametrize("story", MILESTONES)
+def test_milestones_are_told_once_in_every_order(story: str) -> None:
+    """However a Stripe story's events arrive, each milestone is news once, and refunds add up."""
+    subject, told = facts_of("stripe", story)
+    rng = random.Random(3)
+    for _ in range(300):
+        order = rng.sample(told, len(told)) + rng.sample(told, 2)
+        facts: Facts = {}
+        heard: list[payments.Milestone] = []
+        for each in order:
+            after = join(facts, each)
+            heard += news(subject, facts, after)
+            facts = after
+        types = [milestone.type for milestone in heard]
+        overtakable = ("payment.failed", "dispute.opened")
+        assert sorted(t for t in types if t not in overtakable) == sorted(
+            t for t in MILESTONES[story] if t not in overtakable
+        )
+        assert all(types.count(t) <= 1 for t in overtakable)
+        refunded = sum(m.amount or 0 for m in heard if m.type == "payment.refunded")
+        assert refunded == project(subject, facts).refunded
+
+
+# ── single rules ────────────────────────────────────────────────────────────────────────────────────
+
+
+def charged(amount: int = 1000, currency: str = "EUR") -> Facts:
+    return fact("payment", captured=amount, captured_at=1, currency=[currency], amount=[1, amount])
+
+
+def refund(name: str, amount: int, **fields: Any) -> Facts:
+    return fact(f"refund {name}", amount=[2, amount], currency=["EUR"], charge=["ch"], **fields)
+
+
+def total(amount: int, at: int, step: int | None = None) -> Facts:
+    return fact(
+        f"total ch {amount} {step or '?'}",
+        charge=["ch"],
+        total=amount,
+        step=step,
+        seen_at=at,
+        last_seen_at=at,
+    )
+
+
+def refunded(*facts: Facts) -> int:
+    return project("stripe:pi_1", fold([charged(), *facts])).refunded
+
+
+def test_running_totals_are_not_added_up() -> None:
+    """``amount_refunded`` is cumulative: 400, then 1000, is 1000; with the single refunds beside it too."""
+    assert refunded(total(400, 5), total(1000, 6)) == 1000
+    assert refunded(total(400, 5, 400), total(1000, 6, 600)) == 1000
+    both = [refund("a", 400, succeeded_at=5), refund("b", 600, succeeded_at=6)]
+    assert refunded(*both) == 1000
+    assert refunded(*both, total(400, 5), total(1000, 6)) == 1000
+    assert refunded(*both, total(400, 5, 400), total(1000, 6, 600)) == 1000
+
+
+def test_a_total_tells_of_refunds_that_are_not_known_yet() -> None:
+    """Either kind of event may be all that came so far."""
+    assert refunded(total(1000, 6, 600)) == 600
+    assert refunded(total(1000, 6), refund("b", 600, succeeded_at=6)) == 1000
+
+
+def test_a_failed_refund_gives_the_money_back() -> None:
+    """Even though a running total seen before it failed still counts it."""
+    failed = refund("a", 400, succeeded_at=5, failed_at=9)
+    assert refunded(failed) == 0
+    assert refunded(failed, total(400, 5)) == 0
+    assert refunded(failed, total(400, 5, 400)) == 0
+    assert refunded(failed, total(400, 5, 400), total(600, 12, 600)) == 600
+
+
+def test_a_refund_is_told_once_by_whatever_tells_it_first() -> None:
+    """A step first and the single refund later, or the other way round: one milestone."""
+    single, step = refund("a", 400, succeeded_at=5), total(400, 5, 400)
+    for order in ((single, step), (step, single)):
+        facts = charged()
+        heard = []
+        for each in order:
+            after = join(facts, each)
+            heard += news("stripe:pi_1", facts, after)
+            facts = after
+        assert [(m.type, m.amount) for m in heard] == [("payment.refunded", 400)]
+
+
+def test_an_authorization_let_go_is_no_refund() -> None:
+    """Stripe reports a canceled authorization as refunded; no money moved."""
+    facts = fold(
+        [
+            fact("payment", state=[5, STATES.index("canceled")], currency=["EUR"]),
+            refund("a", 1000, succeeded_at=5),
+        ]
+    )
+    payment = project("stripe:pi_1", facts)
+    assert (payment.status, payment.refunded, payment.milestones) == ("canceled", 0, ())
+
+
+def test_two_currencies_are_not_consistent() -> None:
+    """Amounts of another currency are not added up, and the payment says that something is wrong."""
+    other = fact("refund a", amount=[2, 400], currency=["USD"], succeeded_at=5)
+    payment = project("stripe:pi_1", fold([charged(), other]))
+    assert (payment.currency, payment.refunded, payment.consistent) == ("EUR", 0, False)
+
+
+def test_more_given_back_than_captured_is_not_consistent() -> None:
+    """It can be passing, while events are on their way."""
+    payment = project("stripe:pi_1", refund("a", 400, succeeded_at=5))
+    assert (payment.status, payment.net, payment.consistent) == ("partially_refunded", -400, False)
+
+
+@pytest.mark.parametrize("first", STATES)
+@pytest.mark.parametrize("second", STATES)
+def test_the_later_state_holds_and_a_tie_is_broken_by_rank(first: str, second: str) -> None:
+    """Never by arrival."""
+    early = fact("payment", state=[1, STATES.index(first)])
+    late = fact("payment", state=[2, STATES.index(second)])
+    tie = fact("payment", state=[2, STATES.index(first)])
+    for order in permutations([early, late]):
+        assert project("stripe:pi_1", fold(order)).status == second
+    for order in permutations([tie, late]):
+        assert project("stripe:pi_1", fold(order)).status == max(first, second, key=STATES.index)
+
+
+def test_a_payment_shows_what_the_contract_says() -> None:
+    """Names and shapes of the JSON, with no more and no less."""
+    subject, told = facts_of("stripe", "partial-refunds")
+    shown = project(subject, fold(told)).to_dict()
+    assert list(shown) == [
+        "id",
+        "provider",
+        "status",
+        "livemode",
+        "account",
+        "currency",
+        "amount",
+        "authorized",
+        "captured",
+        "refunded",
+        "disputed",
+        "net",
+        "consistent",
+        "customer",
+        "related",
+        "created_at",
+        "updated_at",
+        "milestones",
+    ]
+    assert shown["milestones"][0] == {
+        "id": f"{subject}/payment.succeeded",
+        "type": "payment.succeeded",
+        "at": shown["milestones"][0]["at"],
+    }
+    assert set(shown["related"]) == {"charge", "refund"}
+    assert (shown["livemode"], shown["account"], shown["authorized"]) == (False, None, 5000)

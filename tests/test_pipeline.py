@@ -1,0 +1,151 @@
+"""From the HTTP route to the table with nothing faked in between, and with a consumer that is killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from chalice.test import Client
+
+from chalicelib.payments import fold, project
+from chalicelib.providers import PROVIDERS
+from ops.local.event_source import EventSource
+from ops.sender import StripeSigner
+from ops.stage import Stage
+from ops.stories import STORIES, tell
+from tests.conftest import ROOT
+from tests.fakes import as_bytes
+
+PAYMENTS = 100
+RIGHT = {
+    # story: status, captured, refunded, disputed
+    "checkout": ("succeeded", 5000, 0, 0),
+    "partial-refunds": ("partially_refunded", 5000, 1200, 0),
+    "failed-then-paid": ("succeeded", 5000, 0, 0),
+    "dispute-lost": ("charged_back", 5000, 0, 5000),
+    "dispute-won": ("succeeded", 5000, 0, 0),
+}
+
+
+class Sent:
+    """Stories of many payments: what was sent, and what must be recorded of it."""
+
+    def __init__(self, payments: int, seed: int) -> None:
+        rng = random.Random(seed)
+        self.expected: dict[str, tuple[str, int, int, int]] = {}
+        self.events: list[dict[str, Any]] = []
+        for n in range(payments):
+            story = STORIES[n % len(STORIES)]
+            start = 1_795_400_000_000 + n * 60_000
+            subject, events = tell("stripe", rng, start, 5000, "EUR", story=story)
+            self.expected[subject] = RIGHT[story]
+            self.events += events
+        self.deliveries = self.events * 3
+        rng.shuffle(self.deliveries)
+
+
+def deliver(daybook: Any, deliveries: list[dict[str, Any]]) -> None:
+    signer = StripeSigner("whsec_new")
+    with Client(daybook.app, stage_name="local") as client:
+        for event in deliveries:
+            body = as_bytes(event)
+            headers = signer.headers(body, time.time_ns() // 1_000_000)
+            assert client.http.post("/webhooks/stripe", headers=headers, body=body).status_code == 200
+
+
+def check(stage: Stage, sent: Sent) -> None:
+    """Exactly the right payments, one entry an event, and each payment the fold of its events."""
+    ledger = stage.ledger()
+    found, entries = {}, []
+    provider = PROVIDERS["stripe"]
+    for subject in sent.expected:
+        stored = list(ledger.events(subject))
+        events = [provider.event(each.body, each.received_at) for each in stored]
+        assert fold(provider.facts(event) for event in events) == ledger.payment(subject).facts
+        entries += [event.id for event in events]
+    items = stage.client("dynamodb").get_paginator("scan").paginate(TableName=stage.table)
+    for item in (item for page in items for item in page["Items"]):
+        if item["entry"]["S"] == "payment":
+            found[item["subject"]["S"]] = item["view"]["S"]
+    assert set(found) == set(sent.expected)
+    assert sorted(entries) == sorted(event["id"] for event in sent.events)
+    for subject, right in sent.expected.items():
+        payment = stage.ledger().payment(subject)
+        shown = project(subject, payment.facts)
+        assert (shown.status, shown.captured, shown.refunded, shown.disputed) == right
+
+
+def test_shuffled_triplicates_make_exactly_the_right_payments(daybook: Any, stage: Stage) -> None:
+    """100 payments, every event three times, in random order, through the real queue and table."""
+    sent = Sent(PAYMENTS, seed=1)
+    assert len(sent.deliveries) >= 500
+    deliver(daybook, sent.deliveries)
+    source = EventSource(stage.client("sqs"), daybook.SETTINGS.queue, daybook.process)
+    while source.poll(0):
+        pass
+    check(stage, sent)
+
+
+@pytest.mark.parametrize("kills", [4])
+def test_a_killed_consumer_loses_and_doubles_nothing(
+    daybook: Any, stage: Stage, stage_environ: dict[str, str], kills: int
+) -> None:
+    """SIGKILL in the middle, whatever it was doing; the next one goes on where it stopped."""
+    sent = Sent(20, seed=2)
+    deliver(daybook, sent.deliveries)
+    rng = random.Random(3)
+    command = [sys.executable, "-m", "ops.local.event_source"]
+    for _ in range(kills):
+        consumer = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **stage_environ}, stdout=subprocess.DEVNULL
+        )
+        before = recorded(stage)
+        while recorded(stage) < before + 5:
+            assert consumer.poll() is None
+            if recorded(stage) == len(sent.events):
+                break
+        time.sleep(rng.random() / 20)
+        consumer.send_signal(signal.SIGKILL)
+        consumer.wait()
+    source = EventSource(stage.client("sqs"), daybook.SETTINGS.queue, daybook.process)
+    while backlog(stage, daybook):
+        source.poll(1)
+    check(stage, sent)
+
+
+def recorded(stage: Stage) -> int:
+    """How many events are in the table."""
+    pages = stage.client("dynamodb").get_paginator("scan").paginate(TableName=stage.table)
+    return sum(item["entry"]["S"].startswith("event:") for page in pages for item in page["Items"])
+
+
+def backlog(stage: Stage, daybook: Any) -> int:
+    """How many messages are on the queue, waiting or given out."""
+    sqs = stage.client("sqs")
+    url = sqs.get_queue_url(QueueName=daybook.SETTINGS.queue)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    waiting = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+    return sum(int(attributes[name]) for name in waiting)
+
+
+def test_poison_is_tried_five_times_and_parked(daybook: Any, stage: Stage) -> None:
+    """What cannot be recorded ends in the ledger with its reason; nothing waits for it for ever."""
+    sqs = stage.client("sqs")
+    url = sqs.get_queue_url(QueueName=daybook.SETTINGS.queue)["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "0"})
+    sqs.send_message(QueueUrl=url, MessageBody="poison", MessageGroupId="g", MessageDeduplicationId="d")
+    source = EventSource(sqs, daybook.SETTINGS.queue, daybook.process)
+    dead = EventSource(sqs, daybook.SETTINGS.dead_queue, daybook.park)
+    tries = 0
+    while source.poll(0):
+        tries += 1
+    assert tries == 5
+    assert dead.poll(0) == 1
+    [parked] = stage.ledger().parked()
+    assert (parked.subject, parked.reason, parked.message) == ("queue:g", "ValueError", "poison")
+    assert parked.attempts >= 5
+    assert dead.poll(0) == 0

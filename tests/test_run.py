@@ -1,0 +1,171 @@
+"""``make run`` itself: it starts, tells what to do, does it, and stops without a trace."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, free_port
+
+PORTS = ("PORT", "PAYPAL_PORT", "AWS_PORT")
+DAYBOOK = str(Path(sys.executable).with_name("daybook"))
+
+
+class Running:
+    """A ``make run`` on ports of its own, with its temporary files in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ports = {name: free_port() for name in PORTS}
+        self.folder = folder
+        self.environ = {
+            **os.environ,
+            **{name: str(port) for name, port in self.ports.items()},
+            "TMPDIR": str(folder),
+        }
+        self.log = folder.parent / "run.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ops.local.run"],
+                cwd=ROOT,
+                env=self.environ,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> str:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            text = self.log.read_text()
+            if "Ctrl-C" in text:
+                return text
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def daybook(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [DAYBOOK, *arguments], env=self.environ, capture_output=True, text=True, check=False, cwd=ROOT
+        )
+
+    def shown(self, id_: str, events: int) -> dict[str, Any]:
+        """``daybook show --json``, once that many events are recorded."""
+        deadline = time.monotonic() + 30
+        while True:
+            found = self.daybook("show", id_, "--json")
+            if found.returncode == 0:
+                payment: dict[str, Any] = json.loads(found.stdout)
+                if len(payment["events"]) == events:
+                    return payment
+            assert time.monotonic() < deadline, (found, self.log.read_text())
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("run") / "tmp"
+    folder.mkdir()
+    made = Running(folder)
+    try:
+        made.wait_until_ready()
+        yield made
+    finally:
+        made.process.kill()
+        made.process.wait()
+
+
+def test_it_says_what_to_do(running: Running) -> None:
+    """The address, the local credentials, and three commands to try."""
+    text = running.log.read_text()
+    assert f"ready: http://127.0.0.1:{running.ports['PORT']}" in text
+    for word in ("whsec_local", "LOCAL00000000001", "daybook send", "daybook list", "curl"):
+        assert word in text
+
+
+@pytest.mark.parametrize(("provider", "events"), [("stripe", 7), ("paypal", 4)])
+def test_a_shuffled_story_makes_one_right_payment(running: Running, provider: str, events: int) -> None:
+    """Sent by the command, through the app, the queue and the consumer, and shown by the command."""
+    sent = running.daybook("send", provider, "--story", "partial-refunds", "--repeat", "3", "--shuffle")
+    assert sent.returncode == 0, sent.stderr
+    tally = re.fullmatch(r"sent (\d+), accepted (\d+), refused 0, [\d.]+ s: (\S+)\n", sent.stdout)
+    assert tally
+    assert int(tally[1]) == int(tally[2]) == 3 * events
+    payment = running.shown(tally[3], events)
+    assert (payment["status"], payment["captured"], payment["refunded"]) == ("partially_refunded", 5000, 1200)
+    assert running.shown(payment["events"][0]["id"], events) == payment
+    listed = json.loads(running.daybook("list", "--json").stdout)
+    assert tally[3] in [each["id"] for each in listed["payments"]]
+    for command in (("show", tally[3]), ("list",)):
+        text = running.daybook(*command)
+        assert tally[3] in text.stdout
+        assert "50.00 EUR" in text.stdout
+
+
+def test_a_forgery_is_a_clean_401(running: Running) -> None:
+    """The README's third command."""
+    url = f"http://127.0.0.1:{running.ports['PORT']}/webhooks/stripe"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(url, data=b"{}")
+    with refused.value as answer:
+        assert answer.code == 401
+        assert json.load(answer)["Code"] == "InvalidSignature"
+
+
+def test_wrong_secrets_are_refused_and_said_so(running: Running) -> None:
+    """The command counts the refusals and exits with 1."""
+    for provider, type_ in (("stripe", "charge.succeeded"), ("paypal", "PAYMENT.CAPTURE.COMPLETED")):
+        sent = running.daybook("send", provider, type_, "--secret", "wrong")
+        assert sent.returncode == 1
+        assert "accepted 0, refused 1" in sent.stdout
+
+
+def test_a_second_one_names_the_busy_port(running: Running) -> None:
+    """In one line, with the variable that changes it."""
+    second = subprocess.run(
+        [sys.executable, "-m", "ops.local.run"],
+        env=running.environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert second.returncode == 1
+    assert second.stderr == f"daybook: port {running.ports['PORT']} is in use; set PORT to another one\n"
+
+
+def test_ctrl_c_leaves_nothing_behind(running: Running) -> None:
+    """Exit 0, no process, no open port, no temporary file. Runs last: it stops what the others use."""
+    group = os.getpgid(running.process.pid)
+    assert list(running.folder.iterdir())
+    os.killpg(group, signal.SIGINT)
+    assert running.process.wait(30) == 0
+    assert list(running.folder.iterdir()) == []
+    for port in running.ports.values():
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+    assert not processes_with(f"TMPDIR={running.folder}")
+    assert tempfile.gettempdir() != str(running.folder)
+
+
+def processes_with(variable: str) -> list[int]:
+    """The processes that were given that environment variable."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found

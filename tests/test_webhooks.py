@@ -1,0 +1,209 @@
+"""Receiving and processing with fakes: what is retried, what is left, and what one failure may stop."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chalicelib import webhooks
+from chalicelib.errors import BatchFailed, InvalidSignature, NotFound, PayloadTooLarge, VersionMoved
+from chalicelib.inbox import Message
+from chalicelib.payments import Facts
+from chalicelib.providers import PROVIDERS
+from chalicelib.telemetry import Telemetry
+from chalicelib.webhooks import Consumer, Receiver, park, process, receive
+from tests.fakes import NOW, Clock, as_bytes, signed, sqs_record, trust
+
+
+class Inbox:
+    """A queue in a list."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.deleted: list[str] = []
+
+    def send(self, event: Any, body: bytes) -> None:
+        self.sent.append(event.id)
+
+    def delete(self, receipts: list[str]) -> None:
+        self.deleted += receipts
+
+
+class Ledger:
+    """Records in lists; ``fails`` says which event ids raise what."""
+
+    def __init__(self, fails: dict[str, Callable[[], Exception]] | None = None) -> None:
+        self.saved: list[str] = []
+        self.notes: list[tuple[str, str, str, int]] = []
+        self.forgotten: list[str] = []
+        self.parked: list[tuple[str, str, int]] = []
+        self._fails = fails or {}
+
+    def payment(self, subject: str) -> Any:
+        return type("Stored", (), {"facts": {}, "version": 0})
+
+    def save(self, event: Any, body: bytes, facts: Facts, version: int) -> None:
+        self.save_event(event, body)
+
+    def save_event(self, event: Any, body: bytes) -> None:
+        if event.id in self._fails:
+            raise self._fails[event.id]()
+        self.saved.append(event.id)
+
+    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int) -> None:
+        self.notes.append((subject, event_id, reason, attempts))
+
+    def forget_failure(self, subject: str, event_id: str) -> None:
+        self.forgotten.append(event_id)
+
+    def park(self, subject: str, event_id: str, message: str, attempts: int, now: int) -> None:
+        self.parked.append((subject, event_id, attempts))
+
+
+class Rolling:
+    """Credentials whose new value is only seen when they are read again."""
+
+    def __init__(self, before: str, after: str) -> None:
+        self._secrets, self._after, self.rereads = before, after, 0
+
+    def current(self) -> Any:
+        return {"stripe_webhook_secrets": (self._secrets,)}
+
+    def reread(self) -> bool:
+        self.rereads += 1
+        changed = self._secrets != self._after
+        self._secrets = self._after
+        return changed
+
+
+def receiver(inbox: Any, credentials: Any, livemode: bool | None = None) -> Receiver:
+    telemetry = Telemetry("test", Clock(), lambda _: None)
+    return Receiver(
+        PROVIDERS,
+        credentials,
+        lambda secrets: trust(**secrets),
+        inbox,
+        telemetry,
+        livemode,
+    )
+
+
+def consumer(ledger: Ledger, inbox: Inbox, lines: list[str] | None = None) -> Consumer:
+    telemetry = Telemetry("test", Clock(), (lines if lines is not None else []).append)
+    return Consumer(PROVIDERS, ledger, inbox, telemetry)  # type: ignore[arg-type]
+
+
+BODY = as_bytes({"id": "evt_1", "livemode": False})
+
+
+# ── receive ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rolled_secret_loses_no_event() -> None:
+    """A failed signature has the secrets read again before it is refused."""
+    inbox, rolling = Inbox(), Rolling("whsec_a", "whsec_b")
+    answer = receive("stripe", signed("stripe", BODY, secret="whsec_b"), receiver(inbox, rolling))
+    assert answer == {"status": "accepted", "event_id": "evt_1"}
+    assert inbox.sent == ["evt_1"]
+    with pytest.raises(InvalidSignature):
+        receive("stripe", signed("stripe", BODY, secret="whsec_c"), receiver(inbox, rolling))
+
+
+@pytest.mark.parametrize(("declared", "status"), [(None, "accepted"), (False, "accepted"), (True, "ignored")])
+def test_a_test_event_does_not_touch_a_live_stage(declared: bool | None, status: str) -> None:
+    """Answered, so that it is not sent again, and put nowhere."""
+    inbox = Inbox()
+    answer = receive("stripe", signed("stripe", BODY), receiver(inbox, Rolling("whsec_new", ""), declared))
+    assert answer["status"] == status
+    assert bool(inbox.sent) == (status == "accepted")
+
+
+def test_an_unknown_provider_is_not_found() -> None:
+    """There is no route to it."""
+    with pytest.raises(NotFound):
+        receive("square", signed("stripe", BODY), receiver(Inbox(), Rolling("a", "a")))
+
+
+def test_a_body_over_1_mib_is_too_large() -> None:
+    """Whoever sent it."""
+    with pytest.raises(PayloadTooLarge):
+        receive("stripe", signed("stripe", b"x" * (2**20 + 1)), receiver(Inbox(), Rolling("a", "a")))
+
+
+# ── process ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def record(event_id: str, group: str, receives: int = 1) -> dict[str, Any]:
+    body = as_bytes({"id": event_id, "type": "x.y"})
+    message = Message("stripe", event_id, group, NOW, body)
+    return sqs_record(message.encode(), group, receives, receipt=event_id)
+
+
+def test_a_good_batch_is_left_to_the_event_source() -> None:
+    """It deletes what we return from."""
+    ledger, inbox = Ledger(), Inbox()
+    process([record("evt_1", "a"), record("evt_2", "b")], consumer(ledger, inbox))
+    assert ledger.saved == ["evt_1", "evt_2"]
+    assert inbox.deleted == []
+
+
+def test_a_failure_stops_its_subject_and_no_other() -> None:
+    """What succeeded is deleted here, what failed and what waits behind it is delivered again."""
+    ledger, inbox = Ledger({"evt_2": RuntimeError}), Inbox()
+    batch = [record("evt_1", "a"), record("evt_2", "a"), record("evt_3", "a"), record("evt_4", "b")]
+    with pytest.raises(BatchFailed):
+        process(batch, consumer(ledger, inbox))
+    assert ledger.saved == ["evt_1", "evt_4"]
+    assert inbox.deleted == ["evt_1", "evt_4"]
+    assert ledger.notes == [("a", "evt_2", "RuntimeError", 1)]
+
+
+def test_a_message_that_cannot_be_read_does_not_hold_up_others() -> None:
+    """It fails on its own, and is noted under the queue's names for it."""
+    ledger, inbox = Ledger(), Inbox()
+    batch = [sqs_record("garbage", "a"), record("evt_4", "b")]
+    with pytest.raises(BatchFailed):
+        process(batch, consumer(ledger, inbox))
+    assert ledger.saved == ["evt_4"]
+    assert ledger.notes == [("queue:a", "m-r", "ValueError", 1)]
+
+
+def test_a_success_after_a_failure_forgets_the_failure() -> None:
+    """Nothing stays behind of what went right in the end."""
+    ledger = Ledger()
+    process([record("evt_1", "a", receives=2), record("evt_2", "a")], consumer(ledger, Inbox()))
+    assert ledger.forgotten == ["evt_1"]
+
+
+def test_a_moved_version_is_tried_again_at_once_a_few_times() -> None:
+    """Then it is the queue's turn."""
+    tries: list[int] = []
+
+    def moved() -> Exception:
+        tries.append(1)
+        return VersionMoved("a")
+
+    ledger = Ledger({"evt_1": moved})
+    body = as_bytes({"id": "evt_1", "data": {"object": {"object": "charge", "id": "ch", "currency": "eur"}}})
+    message = Message("stripe", "evt_1", "a", NOW, body)
+    with pytest.raises(BatchFailed):
+        process([sqs_record(message.encode())], consumer(ledger, Inbox()))
+    assert len(tries) == webhooks.TRIES
+
+
+def test_what_is_not_understood_is_recorded_all_the_same() -> None:
+    """A failing mapping is told, and costs the event its facts, not its place in the ledger."""
+    ledger = Ledger()
+    lines: list[str] = []
+    body = as_bytes({"id": "evt_1", "data": {"object": {"object": "charge", "amount": "?"}}})
+    message = Message("stripe", "evt_1", "a", NOW, body)
+    process([sqs_record(message.encode())], consumer(ledger, Inbox(), lines))
+    assert ledger.saved == ["evt_1"]
+    assert any("not_understood" in line for line in lines)
+
+
+def test_dead_letters_are_parked() -> None:
+    """Each with how often it was tried; also one that cannot be read."""
+    ledger = Ledger()
+    park([record("evt_1", "a", receives=6), sqs_record("garbage", "b")], consumer(ledger, Inbox()), NOW)
+    assert ledger.parked == [("a", "evt_1", 6), ("queue:b", "m-r", 1)]
