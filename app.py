@@ -10,6 +10,7 @@ from typing import Any
 from chalice.app import Chalice, IAMAuthorizer, Response, SQSEvent
 
 from chalicelib import listing, settings, webhooks
+from chalicelib.bus import EventBus
 from chalicelib.credentials import (
     Credentials,
     FixedCredentials,
@@ -23,6 +24,7 @@ from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import Postback, Trust
+from chalicelib.reactions import Handlers, registered
 from chalicelib.telemetry import Telemetry, stdout
 
 SETTINGS = settings.read(os.environ)
@@ -103,7 +105,9 @@ def _delivery() -> Delivery:
 
 @app.on_sqs_message(queue=SETTINGS.queue, batch_size=10)
 def process(event: SQSEvent) -> None:
-    webhooks.process(event.to_dict()["Records"], _consumer())
+    context: Any = event.context
+    deadline = _now() + context.get_remaining_time_in_millis()
+    webhooks.process(event.to_dict()["Records"], _consumer(), deadline)
 
 
 @app.on_sqs_message(queue=SETTINGS.dead_queue, batch_size=10)
@@ -157,7 +161,16 @@ def _receiver() -> webhooks.Receiver:
 
 @cache
 def _consumer() -> webhooks.Consumer:
-    return webhooks.Consumer(PROVIDERS, _ledger(), _inbox(), _telemetry())
+    return webhooks.Consumer(PROVIDERS, _ledger(), _inbox(), _telemetry(), _handlers(), _now)
+
+
+def _handlers() -> Handlers:
+    """The user's own, imported where they are run; and the event bus where there is one."""
+    from chalicelib import handlers  # noqa: F401 - importing it registers them
+
+    if not SETTINGS.event_bus:
+        return registered
+    return registered + EventBus(_client("events"), SETTINGS.event_bus).handlers(SETTINGS.event_bus_raw)
 
 
 def _trust(secrets: Secrets) -> Trust:

@@ -11,6 +11,8 @@
     │       └── NotConfigured    503  no secret to verify with
     ├── DuplicateEvent           the event is in the ledger already
     ├── VersionMoved             somebody else wrote the payment first
+    ├── HandlerFailed            a handler raised; what is left of the outbox is tried again
+    ├── HandlersBusy             somebody else runs this payment's handlers now
     └── BatchFailed              some records of a batch were not processed
 
 Messages are written for the caller. They never hold a secret, a payload or another exception's text.
@@ -74,6 +76,14 @@ class DuplicateEvent(DaybookError):
 
 
 class VersionMoved(DaybookError):
+    pass
+
+
+class HandlerFailed(DaybookError):
+    """Says the handler and the exception's class."""
+
+
+class HandlersBusy(DaybookError):
     pass
 
 

@@ -1,7 +1,7 @@
 """The table: what is kept under which key, and the one transaction that records an event.
 
     subject (partition)   entry (sort)        holds
-    stripe:pi_…           payment             facts, the payment computed from them, version
+    stripe:pi_…           payment             facts, the payment computed from them, version, outbox
     stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
     stripe:pi_…           parked:evt_…        why an event is not recorded, and its body
     calendar              2026-11-24          a day on which a payment was created
@@ -14,7 +14,7 @@ that is parked, under the day ``parked``).
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 from chalicelib.errors import DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.payments import Facts, project
+from chalicelib.reactions import Task
 from chalicelib.times import from_iso, sortable, to_iso
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ CALENDAR = "calendar"
 CERTIFICATE = "certificate"
 PARKED = "parked"
 
+# why an event is parked for which no failure was noted
+DIED = "the consumer stopped or ran out of time"
+
+OUTBOX = ("version", "outbox", "leased_until")
 NOT_THERE_YET = "attribute_not_exists(entry)"
 VERSION_NOT_MOVED = "version = :version"
 
@@ -44,6 +49,18 @@ class StoredPayment:
 
     facts: Facts
     version: int
+    outbox: "Outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What handlers are still to hear, at the version it was read at. ``leased_until`` in milliseconds."""
+
+    subject: str
+    entry: str
+    version: int
+    tasks: tuple[Task, ...] = ()
+    leased_until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +109,16 @@ class Ledger:
         """The payment as last written."""
         item = self._get(subject, PAYMENT)
         if item is None:
-            return StoredPayment({}, 0)
-        return StoredPayment(json.loads(item["facts"]["S"]), int(item["version"]["N"]))
+            return StoredPayment({}, 0, Outbox(subject, PAYMENT, 0))
+        outbox = _outbox(item)
+        return StoredPayment(json.loads(item["facts"]["S"]), outbox.version, outbox)
 
-    def save_event(self, event: Event, body: bytes) -> None:
+    def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
         """Record an event that proves nothing of a payment. Raises ``DuplicateEvent``."""
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=_event_item(event, body),
+                Item={**_event_item(event, body), **_outbox_attributes(outbox)},
                 ConditionExpression=NOT_THERE_YET,
             )
         except ClientError as error:
@@ -108,13 +126,15 @@ class Ledger:
                 raise DuplicateEvent(event.key) from None
             raise
 
-    def save(self, event: Event, body: bytes, facts: Facts, version: int) -> None:
-        """Record an event and the payment that it makes, or neither.
+    def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox) -> None:
+        """Record an event and the payment that it makes with its outbox, or nothing.
 
-        ``version`` is that of the payment that ``facts`` were joined to. Raises ``DuplicateEvent`` if the
-        event is recorded already, ``VersionMoved`` if the payment was written since it was read.
+        ``outbox.version`` is one above that of the payment that ``facts`` were joined to. Raises
+        ``DuplicateEvent`` if the event is recorded already, ``VersionMoved`` if the payment was written
+        since it was read.
         """
-        item = _payment_item(event, facts, version + 1)
+        item = {**_payment_item(event, facts), **_outbox_attributes(outbox)}
+        version = outbox.version - 1
         self._mark_day(item["day"]["S"])
         payment: Any = {"TableName": self._table, "Item": item}
         if version:
@@ -131,6 +151,35 @@ class Ledger:
             self._client.transact_write_items(TransactItems=[{"Put": entry}, {"Put": payment}])
         except ClientError as error:
             _raise_canceled(error, event)
+
+    def outbox(self, subject: str, entry: str) -> Outbox:
+        """What handlers are still to hear of a payment, or of an event without one."""
+        item = self._get(subject, entry)
+        return _outbox(item) if item else Outbox(subject, entry, 0)
+
+    def write_outbox(self, outbox: Outbox) -> Outbox:
+        """The outbox as it is once written. Raises ``VersionMoved`` if it changed since it was read."""
+        written = replace(outbox, version=outbox.version + 1)
+        attributes = _outbox_attributes(written)
+        sets = ", ".join(f"#{name} = :{name}" for name in attributes)
+        gone = [f"#{name}" for name in OUTBOX if name not in attributes]
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=_key(outbox.subject, outbox.entry),
+                UpdateExpression=f"SET {sets}" + (f" REMOVE {', '.join(gone)}" if gone else ""),
+                ConditionExpression="#version = :was",
+                ExpressionAttributeNames={f"#{name}": name for name in OUTBOX},
+                ExpressionAttributeValues={
+                    **{f":{name}": value for name, value in attributes.items()},
+                    ":was": {"N": str(outbox.version)},
+                },
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                raise VersionMoved(outbox.subject) from None
+            raise
+        return written
 
     def _mark_day(self, day: str) -> None:
         """Put the day into the calendar, once a process, before the first payment of that day is written."""
@@ -231,7 +280,7 @@ class Ledger:
             "SET reason = if_not_exists(reason, :died), attempts = :attempts, parked_at = :now,"
             " message = :message, #day = :parked, listed = :listed",
             {
-                ":died": _s("the consumer stopped or ran out of time"),
+                ":died": _s(DIED),
                 ":attempts": {"N": str(attempts)},
                 ":now": {"N": str(now)},
                 ":message": _s(message),
@@ -341,12 +390,11 @@ def _event_item(event: Event, body: bytes) -> dict[str, Any]:
     return item
 
 
-def _payment_item(event: Event, facts: Facts, version: int) -> dict[str, Any]:
+def _payment_item(event: Event, facts: Facts) -> dict[str, Any]:
     payment = project(event.subject, facts)
     item = {
         "subject": _s(event.subject),
         "entry": _s(PAYMENT),
-        "version": {"N": str(version)},
         "facts": _s(json.dumps(facts, sort_keys=True)),
         "view": _s(json.dumps(payment.to_dict())),
         "provider": _s(payment.provider),
@@ -357,6 +405,26 @@ def _payment_item(event: Event, facts: Facts, version: int) -> dict[str, Any]:
     if event.account:  # a connected account's payment, so that it is found without naming the account
         item["reference"] = _s(f"{event.provider}:{event.subject.rpartition(':')[2]}")
     return item
+
+
+def _outbox_attributes(outbox: Outbox) -> dict[str, Any]:
+    """An empty outbox is no attribute, and has no lease."""
+    version = {"version": {"N": str(outbox.version)}}
+    if not outbox.tasks:
+        return version
+    tasks = json.dumps([task.to_dict() for task in outbox.tasks])
+    return {**version, "outbox": _s(tasks), "leased_until": {"N": str(outbox.leased_until)}}
+
+
+def _outbox(item: dict[str, Any]) -> Outbox:
+    tasks = json.loads(item["outbox"]["S"]) if "outbox" in item else []
+    return Outbox(
+        subject=item["subject"]["S"],
+        entry=item["entry"]["S"],
+        version=int(item["version"]["N"]),
+        tasks=tuple(Task.from_dict(task) for task in tasks),
+        leased_until=int(item["leased_until"]["N"]) if "leased_until" in item else 0,
+    )
 
 
 def _stored_event(item: dict[str, Any]) -> StoredEvent:

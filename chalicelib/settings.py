@@ -27,6 +27,8 @@ class Settings:
     dead_queue: str
     secret: str
     livemode: bool | None
+    event_bus: str | None
+    event_bus_raw: bool
     paypal_api: str
     paypal_verification: str
     paypal_trust: str
@@ -49,6 +51,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         dead_queue=environ.get("DAYBOOK_DEAD_QUEUE", f"payment-events-dead-{stage}.fifo"),
         secret=environ.get("DAYBOOK_SECRET", f"daybook/{stage}"),
         livemode=_choice(environ, "DAYBOOK_LIVEMODE", {"": None, "true": True, "false": False}),
+        event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
+        event_bus_raw=environ.get("DAYBOOK_EVENT_BUS_RAW", "").lower() == "true",
         paypal_api=environ.get("PAYPAL_API", "https://api-m.paypal.com"),
         paypal_verification=_one_of(environ, "PAYPAL_VERIFICATION", "offline", "postback"),
         paypal_trust=_one_of(environ, "PAYPAL_TRUST", "tls", "chain"),

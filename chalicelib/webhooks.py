@@ -1,17 +1,19 @@
 """The two sentences of the program.
 
 receive: prove a delivery genuine, name its event, and put it on the queue before saying 200.
-process: record each queued event with the payment that it makes, once.
+process: record each queued event with the payment that it makes, once, and run what handlers are left.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.credentials import Credentials, Secrets
 from chalicelib.errors import (
     BatchFailed,
     DuplicateEvent,
+    HandlerFailed,
+    HandlersBusy,
     InvalidSignature,
     NotFound,
     PayloadTooLarge,
@@ -19,9 +21,11 @@ from chalicelib.errors import (
 )
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox, Message
-from chalicelib.ledger import Ledger
-from chalicelib.payments import Facts, join
+from chalicelib.ledger import PAYMENT, Ledger, Outbox
+from chalicelib.outbox import Runner, run, run_left
+from chalicelib.payments import Facts, join, news
 from chalicelib.providers.protocol import Provider, Trust
+from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
 
 LARGEST = 1024 * 1024  # bytes of a body, before it is compressed
@@ -83,10 +87,29 @@ class Consumer:
     ledger: Ledger
     inbox: Inbox
     telemetry: Telemetry
+    handlers: Handlers
+    clock: Callable[[], int]
+
+    def event(self, message: Message) -> Event:
+        return self.providers[message.provider].event(message.body, message.received_at)
+
+    def stored_event(self, subject: str, event_id: str) -> Event:
+        """A recorded event, as handlers hear it."""
+        stored = self.ledger.event(subject, event_id)
+        if stored is None:
+            raise NotFound("no such event")
+        provider = self.providers[subject.partition(":")[0]]
+        return provider.event(stored.body, stored.received_at)
+
+    @property
+    def runner(self) -> Runner:
+        return Runner(self.ledger, self.handlers, self.telemetry, self.clock, self.stored_event)
 
 
-def process(records: Iterable[Mapping[str, Any]], to: Consumer) -> None:
-    """Record a batch of SQS records, those of one subject in their order.
+def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -> None:
+    """Record a batch of SQS records, those of one subject in their order, and run their handlers.
+
+    ``deadline`` is when this process may be ended, in milliseconds.
 
     Raises ``BatchFailed`` when any failed, after taking those that succeeded off the queue: a raise makes
     Lambda deliver the whole batch again. After a failure the rest of that subject waits for it.
@@ -95,7 +118,7 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer) -> None:
     failed: set[str] = set()
     for record in records:
         group = record["attributes"]["MessageGroupId"]
-        if group not in failed and _process_record(record, to):
+        if group not in failed and _process_record(record, to, deadline):
             done.append(record["receiptHandle"])
         else:
             failed.add(group)
@@ -104,46 +127,73 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer) -> None:
         raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
 
 
-def _process_record(record: Mapping[str, Any], to: Consumer) -> bool:
+def _process_record(record: Mapping[str, Any], to: Consumer, deadline: int) -> bool:
     """Whether the record is done with. Whatever goes wrong with one must not stop the others."""
     attempts = int(record["attributes"]["ApproximateReceiveCount"])
     try:
         message = Message.decode(record["body"])
-        record_event(message, to)
+        record_event(message, to, deadline)
         if attempts > 1:
             to.ledger.forget_failure(message.subject, message.event_id)
     except Exception as error:
-        _note_failure(record, attempts, type(error).__name__, to)
+        reason = str(error) if isinstance(error, HandlerFailed) else type(error).__name__
+        _note_failure(record, attempts, reason, to)
         return False
     return True
 
 
-def record_event(message: Message, to: Consumer) -> None:
-    """Write one event down, and the payment that it makes; a duplicate changes nothing."""
-    provider = to.providers[message.provider]
-    event = provider.event(message.body, message.received_at)
-    facts = _facts(provider, event, to.telemetry)
+def record_event(message: Message, to: Consumer, deadline: int) -> None:
+    """Write one event down, and the payment that it makes; then run what handlers are left.
+
+    A duplicate changes nothing, but handlers that an earlier delivery left are run for it.
+    Raises ``HandlerFailed``, ``HandlersBusy``, ``VersionMoved``.
+    """
+    event = to.event(message)
+    facts = _facts(to.providers[message.provider], event, to.telemetry)
     try:
-        _save(event, message.body, facts, to.ledger)
-        outcome = "recorded"
+        outbox = _save(event, message.body, facts, to, deadline)
+        _tell("recorded", event, to.telemetry)
+        run(outbox, to.runner)
     except DuplicateEvent:
-        outcome = "duplicate"
-    to.telemetry.count(outcome, provider=event.provider)
-    to.telemetry.log(outcome, event_id=event.id, subject=event.subject, type=event.type)
+        _tell("duplicate", event, to.telemetry)
+        run_left(*place(event, facts), deadline, to.runner)
 
 
-def _save(event: Event, body: bytes, facts: Facts, ledger: Ledger) -> None:
+def _tell(outcome: str, event: Event, telemetry: Telemetry) -> None:
+    telemetry.count(outcome, provider=event.provider)
+    telemetry.log(outcome, event_id=event.id, subject=event.subject, type=event.type)
+
+
+def _save(event: Event, body: bytes, facts: Facts, to: Consumer, deadline: int) -> Outbox:
+    """The outbox as written, with its lease. Raises ``HandlersBusy`` once recorded, if another has it."""
     if not facts:
-        ledger.save_event(event, body)
-        return
+        outbox = Outbox(*place(event, facts), 1, to.handlers.tasks(event, ()), deadline)
+        to.ledger.save_event(event, body, outbox)
+        return outbox
     for _ in range(TRIES):
-        payment = ledger.payment(event.subject)
+        payment = to.ledger.payment(event.subject)
+        after = join(payment.facts, facts)
+        busy = payment.outbox.leased_until > to.clock()
+        milestones = news(event.subject, payment.facts, after)
+        outbox = replace(
+            payment.outbox,
+            version=payment.version + 1,
+            tasks=payment.outbox.tasks + to.handlers.tasks(event, milestones),
+            leased_until=payment.outbox.leased_until if busy else deadline,
+        )
         try:
-            ledger.save(event, body, join(payment.facts, facts), payment.version)
-            return
+            to.ledger.save(event, body, after, outbox)
         except VersionMoved:
             continue
+        if busy:
+            raise HandlersBusy(event.subject)
+        return outbox
     raise VersionMoved(event.subject)
+
+
+def place(event: Event, facts: Facts) -> tuple[str, str]:
+    """Where an event's tasks are kept: with its payment, or for want of one with the event itself."""
+    return event.subject, PAYMENT if facts else f"event:{event.id}"
 
 
 def _facts(provider: Provider, event: Event, telemetry: Telemetry) -> Facts:

@@ -2,13 +2,17 @@
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from chalicelib.certificates import Key
-from chalicelib.events import Delivery
+from chalicelib.errors import DuplicateEvent, VersionMoved
+from chalicelib.events import Delivery, Event
+from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment
+from chalicelib.payments import Facts
 from chalicelib.providers.protocol import Trust
 from ops.local.paypal import Issued, authority, leaf
 from ops.sender import PayPalSigner, StripeSigner
@@ -27,6 +31,85 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now
+
+
+class MemoryLedger:
+    """The ledger in a dict; passes the same tests as the table.
+
+    ``fails`` says which event ids cannot be saved, and with what.
+    """
+
+    def __init__(self, fails: Mapping[str, Callable[[], Exception]] | None = None) -> None:
+        self.payments: dict[str, tuple[Facts, Outbox]] = {}
+        self.stored: dict[tuple[str, str], tuple[StoredEvent, Outbox]] = {}
+        self.notes: dict[tuple[str, str], ParkedEvent] = {}
+        self.fails = dict(fails or {})
+
+    def payment(self, subject: str) -> StoredPayment:
+        facts, outbox = self.payments.get(subject, ({}, Outbox(subject, PAYMENT, 0)))
+        return StoredPayment(facts, outbox.version, outbox)
+
+    def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
+        if event.id in self.fails:
+            raise self.fails[event.id]()
+        if (event.subject, event.id) in self.stored:
+            raise DuplicateEvent(event.key)
+        stored = StoredEvent(event.subject, event.id, event.type, event.created_at, event.received_at, body)
+        self.stored[event.subject, event.id] = stored, _kept(outbox)
+
+    def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox) -> None:
+        if (event.subject, event.id) in self.stored:
+            raise DuplicateEvent(event.key)
+        if self.payment(event.subject).version != outbox.version - 1:
+            raise VersionMoved(event.subject)
+        self.save_event(event, body, Outbox(event.subject, f"event:{event.id}", 1))
+        self.payments[event.subject] = facts, _kept(outbox)
+
+    def outbox(self, subject: str, entry: str) -> Outbox:
+        if entry == PAYMENT:
+            return self.payment(subject).outbox
+        found = self.stored.get((subject, entry.partition(":")[2]))
+        return found[1] if found else Outbox(subject, entry, 0)
+
+    def write_outbox(self, outbox: Outbox) -> Outbox:
+        if self.outbox(outbox.subject, outbox.entry).version != outbox.version:
+            raise VersionMoved(outbox.subject)
+        written = replace(_kept(outbox), version=outbox.version + 1)
+        if outbox.entry == PAYMENT:
+            self.payments[outbox.subject] = self.payments[outbox.subject][0], written
+        else:
+            key = outbox.subject, outbox.entry.partition(":")[2]
+            self.stored[key] = self.stored[key][0], written
+        return written
+
+    def event(self, subject: str, event_id: str) -> StoredEvent | None:
+        found = self.stored.get((subject, event_id))
+        return found[0] if found else None
+
+    def events(self, subject: str) -> Iterator[StoredEvent]:
+        for key in sorted(self.stored):
+            if key[0] == subject:
+                yield self.stored[key][0]
+
+    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int) -> None:
+        self.notes[subject, event_id] = ParkedEvent(subject, event_id, reason, attempts, None, "")
+
+    def forget_failure(self, subject: str, event_id: str) -> None:
+        self.notes.pop((subject, event_id), None)
+
+    def park(self, subject: str, event_id: str, message: str, attempts: int, now: int) -> None:
+        noted = self.notes.get((subject, event_id))
+        reason = noted.reason if noted else DIED
+        self.notes[subject, event_id] = ParkedEvent(subject, event_id, reason, attempts, now, message)
+
+    def parked(self) -> Iterator[ParkedEvent]:
+        found = [each for each in self.notes.values() if each.parked_at is not None]
+        yield from sorted(found, key=lambda each: each.parked_at or 0, reverse=True)
+
+
+def _kept(outbox: Outbox) -> Outbox:
+    """An empty outbox has no lease."""
+    return outbox if outbox.tasks else replace(outbox, leased_until=0)
 
 
 class Shelf:

@@ -1,71 +1,100 @@
-"""The table: one transaction for an event and its payment, against the emulator."""
+"""The ledger: one transaction for an event and its payment. The table and the fake pass the same tests."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chalicelib.errors import DuplicateEvent, VersionMoved
 from chalicelib.events import Event
-from chalicelib.ledger import Ledger
+from chalicelib.ledger import PAYMENT, Ledger, Outbox
 from chalicelib.payments import Facts, fact
+from chalicelib.reactions import Task
 from ops.stage import Stage
-from tests.fakes import NOW
+from tests.fakes import NOW, MemoryLedger
 
 BODY = b'{"id": "evt_1"}'
 FACTS: Facts = fact("payment", captured=5, captured_at=NOW, created_at=NOW, currency=["EUR"])
 EVENT = Event("stripe", "evt_1", "charge.succeeded", "stripe:pi_1", NOW, NOW, False, None, "v", {})
+TASK = Task("stripe:pi_1/payment.succeeded", "payment.succeeded", "2026-11-24T00:00:00Z", 5)
+
+
+def outbox(version: int, *tasks: Task, entry: str = PAYMENT, leased_until: int = 0) -> Outbox:
+    return Outbox("stripe:pi_1", entry, version, tasks, leased_until)
 
 
 @pytest.fixture
-def ledger(stage: Stage) -> Ledger:
+def table(stage: Stage) -> Ledger:
     return stage.ledger()
 
 
-def entries(stage: Stage) -> list[str]:
-    items = stage.client("dynamodb").scan(TableName=stage.table)["Items"]
-    return sorted(item["entry"]["S"] for item in items)
+@pytest.fixture(params=["table", "memory"])
+def ledger(request: pytest.FixtureRequest) -> Any:
+    return MemoryLedger() if request.param == "memory" else request.getfixturevalue("table")
 
 
-def test_an_event_and_its_payment_are_written_together(ledger: Ledger, stage: Stage) -> None:
+def test_an_event_and_its_payment_are_written_together(ledger: Ledger) -> None:
     """And read back as they were."""
-    ledger.save(EVENT, BODY, FACTS, 0)
+    ledger.save(EVENT, BODY, FACTS, outbox(1, leased_until=9))
     stored = ledger.payment("stripe:pi_1")
-    assert (stored.facts, stored.version) == (FACTS, 1)
+    assert (stored.facts, stored.version, stored.outbox) == (FACTS, 1, outbox(1))
     [event] = ledger.events("stripe:pi_1")
     assert (event.id, event.type, event.body, event.created_at) == ("evt_1", "charge.succeeded", BODY, NOW)
-    assert entries(stage) == ["2026-11-24", "event:evt_1", "payment"]
+    assert ledger.event("stripe:pi_1", "evt_1") == event
+    assert ledger.event("stripe:pi_1", "evt_9") is None
 
 
-def test_a_duplicate_changes_nothing(ledger: Ledger, stage: Stage) -> None:
+def test_nothing_is_known_of_a_new_subject(ledger: Ledger) -> None:
+    """Version 0 is what is not stored yet."""
+    stored = ledger.payment("stripe:pi_1")
+    assert (stored.facts, stored.version, stored.outbox) == ({}, 0, outbox(0))
+    assert list(ledger.events("stripe:pi_1")) == []
+
+
+def test_a_duplicate_changes_nothing(ledger: Ledger) -> None:
     """Neither the event nor the payment, whatever version the writer believes in."""
-    ledger.save(EVENT, BODY, FACTS, 0)
-    for version in (0, 1, 7):
+    ledger.save(EVENT, BODY, FACTS, outbox(1))
+    for version in (1, 2, 7):
         with pytest.raises(DuplicateEvent):
-            ledger.save(EVENT, b"other", {}, version)
+            ledger.save(EVENT, b"other", {}, outbox(version))
     with pytest.raises(DuplicateEvent):
-        ledger.save_event(EVENT, b"other")
+        ledger.save_event(EVENT, b"other", outbox(1))
     assert ledger.payment("stripe:pi_1").facts == FACTS
     assert [event.body for event in ledger.events("stripe:pi_1")] == [BODY]
 
 
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [1, 3])
 def test_a_moved_version_writes_neither(ledger: Ledger, version: int) -> None:
     """Somebody else wrote the payment since it was read: the event is not recorded either."""
-    ledger.save(EVENT, BODY, FACTS, 0)
+    ledger.save(EVENT, BODY, FACTS, outbox(1))
     with pytest.raises(VersionMoved):
-        ledger.save(replace(EVENT, id="evt_2"), BODY, {}, version)
+        ledger.save(replace(EVENT, id="evt_2"), BODY, {}, outbox(version))
     assert [event.id for event in ledger.events("stripe:pi_1")] == ["evt_1"]
     assert ledger.payment("stripe:pi_1").version == 1
 
 
-def test_an_event_is_found_by_its_id_alone(ledger: Ledger) -> None:
-    """Through the index; and a connected account's payment by its own id."""
-    connected = replace(EVENT, id="evt_2", subject="stripe:acct_1:pi_1", account="acct_1")
-    ledger.save(EVENT, BODY, FACTS, 0)
-    ledger.save(connected, BODY, FACTS, 0)
-    assert ledger.referred("stripe:evt_1") == [("stripe:pi_1", "event:evt_1")]
-    assert ledger.referred("stripe:pi_1") == [("stripe:acct_1:pi_1", "payment")]
-    assert ledger.referred("stripe:evt_9") == []
+def test_an_outbox_is_written_with_its_payment_and_then_alone(ledger: Ledger) -> None:
+    """Each write moves the version; an empty one has no lease."""
+    ledger.save(EVENT, BODY, FACTS, outbox(1, TASK, leased_until=9))
+    assert ledger.outbox("stripe:pi_1", PAYMENT) == outbox(1, TASK, leased_until=9)
+    struck = replace(TASK, done=("fulfil",))
+    ledger.write_outbox(outbox(1, struck, leased_until=9))
+    with pytest.raises(VersionMoved):
+        ledger.write_outbox(outbox(1, TASK))
+    assert ledger.outbox("stripe:pi_1", PAYMENT) == outbox(2, struck, leased_until=9)
+    ledger.write_outbox(outbox(2, leased_until=9))
+    assert ledger.payment("stripe:pi_1").outbox == outbox(3)
+    assert ledger.payment("stripe:pi_1").facts == FACTS
+
+
+def test_an_event_without_a_payment_has_an_outbox_of_its_own(ledger: Ledger) -> None:
+    """Kept with the event."""
+    entry = "event:evt_1"
+    ledger.save_event(EVENT, BODY, outbox(1, TASK, entry=entry, leased_until=9))
+    assert ledger.outbox("stripe:pi_1", entry) == outbox(1, TASK, entry=entry, leased_until=9)
+    ledger.write_outbox(outbox(1, entry=entry))
+    assert ledger.outbox("stripe:pi_1", entry) == outbox(2, entry=entry)
+    assert ledger.payment("stripe:pi_1").version == 0
 
 
 def test_what_is_parked_stays_visible(ledger: Ledger) -> None:
@@ -82,8 +111,28 @@ def test_what_is_parked_stays_visible(ledger: Ledger) -> None:
     assert [each.event_id for each in ledger.parked()] == ["evt_2"]
 
 
-def test_certificates_are_kept(ledger: Ledger) -> None:
+# ── only the table ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_table_holds_what_the_design_says(table: Ledger, stage: Stage) -> None:
+    """The event, the payment, and the day in the calendar."""
+    table.save(EVENT, BODY, FACTS, outbox(1))
+    items = stage.client("dynamodb").scan(TableName=stage.table)["Items"]
+    assert sorted(item["entry"]["S"] for item in items) == ["2026-11-24", "event:evt_1", "payment"]
+
+
+def test_an_event_is_found_by_its_id_alone(table: Ledger) -> None:
+    """Through the index; and a connected account's payment by its own id."""
+    connected = replace(EVENT, id="evt_2", subject="stripe:acct_1:pi_1", account="acct_1")
+    table.save(EVENT, BODY, FACTS, outbox(1))
+    table.save(connected, BODY, FACTS, Outbox("stripe:acct_1:pi_1", PAYMENT, 1))
+    assert table.referred("stripe:evt_1") == [("stripe:pi_1", "event:evt_1")]
+    assert table.referred("stripe:pi_1") == [("stripe:acct_1:pi_1", "payment")]
+    assert table.referred("stripe:evt_9") == []
+
+
+def test_certificates_are_kept(table: Ledger) -> None:
     """By URL."""
-    assert ledger.certificate("https://api.paypal.com/x") is None
-    ledger.keep_certificate("https://api.paypal.com/x", b"pem")
-    assert ledger.certificate("https://api.paypal.com/x") == b"pem"
+    assert table.certificate("https://api.paypal.com/x") is None
+    table.keep_certificate("https://api.paypal.com/x", b"pem")
+    assert table.certificate("https://api.paypal.com/x") == b"pem"

@@ -1,6 +1,5 @@
 """Receiving and processing with fakes: what is retried, what is left, and what one failure may stop."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,11 +7,11 @@ import pytest
 from chalicelib import webhooks
 from chalicelib.errors import BatchFailed, InvalidSignature, NotFound, PayloadTooLarge, VersionMoved
 from chalicelib.inbox import Message
-from chalicelib.payments import Facts
 from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import Consumer, Receiver, park, process, receive
-from tests.fakes import NOW, Clock, as_bytes, signed, sqs_record, trust
+from tests.fakes import NOW, Clock, MemoryLedger, as_bytes, signed, sqs_record, trust
 
 
 class Inbox:
@@ -27,37 +26,6 @@ class Inbox:
 
     def delete(self, receipts: list[str]) -> None:
         self.deleted += receipts
-
-
-class Ledger:
-    """Records in lists; ``fails`` says which event ids raise what."""
-
-    def __init__(self, fails: dict[str, Callable[[], Exception]] | None = None) -> None:
-        self.saved: list[str] = []
-        self.notes: list[tuple[str, str, str, int]] = []
-        self.forgotten: list[str] = []
-        self.parked: list[tuple[str, str, int]] = []
-        self._fails = fails or {}
-
-    def payment(self, subject: str) -> Any:
-        return type("Stored", (), {"facts": {}, "version": 0})
-
-    def save(self, event: Any, body: bytes, facts: Facts, version: int) -> None:
-        self.save_event(event, body)
-
-    def save_event(self, event: Any, body: bytes) -> None:
-        if event.id in self._fails:
-            raise self._fails[event.id]()
-        self.saved.append(event.id)
-
-    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int) -> None:
-        self.notes.append((subject, event_id, reason, attempts))
-
-    def forget_failure(self, subject: str, event_id: str) -> None:
-        self.forgotten.append(event_id)
-
-    def park(self, subject: str, event_id: str, message: str, attempts: int, now: int) -> None:
-        self.parked.append((subject, event_id, attempts))
 
 
 class Rolling:
@@ -88,9 +56,11 @@ def receiver(inbox: Any, credentials: Any, livemode: bool | None = None) -> Rece
     )
 
 
-def consumer(ledger: Ledger, inbox: Inbox, lines: list[str] | None = None) -> Consumer:
+def consumer(
+    ledger: Any, inbox: Any, lines: list[str] | None = None, handlers: Handlers | None = None
+) -> Consumer:
     telemetry = Telemetry("test", Clock(), (lines if lines is not None else []).append)
-    return Consumer(PROVIDERS, ledger, inbox, telemetry)  # type: ignore[arg-type]
+    return Consumer(PROVIDERS, ledger, inbox, telemetry, handlers or Handlers(), Clock())
 
 
 BODY = as_bytes({"id": "evt_1", "livemode": False})
@@ -133,6 +103,10 @@ def test_a_body_over_1_mib_is_too_large() -> None:
 # ── process ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+def saved(ledger: MemoryLedger) -> list[str]:
+    return sorted(event_id for _, event_id in ledger.stored)
+
+
 def record(event_id: str, group: str, receives: int = 1) -> dict[str, Any]:
     body = as_bytes({"id": event_id, "type": "x.y"})
     message = Message("stripe", event_id, group, NOW, body)
@@ -141,38 +115,41 @@ def record(event_id: str, group: str, receives: int = 1) -> dict[str, Any]:
 
 def test_a_good_batch_is_left_to_the_event_source() -> None:
     """It deletes what we return from."""
-    ledger, inbox = Ledger(), Inbox()
-    process([record("evt_1", "a"), record("evt_2", "b")], consumer(ledger, inbox))
-    assert ledger.saved == ["evt_1", "evt_2"]
+    ledger, inbox = MemoryLedger(), Inbox()
+    process([record("evt_1", "a"), record("evt_2", "b")], consumer(ledger, inbox), NOW)
+    assert saved(ledger) == ["evt_1", "evt_2"]
     assert inbox.deleted == []
 
 
 def test_a_failure_stops_its_subject_and_no_other() -> None:
     """What succeeded is deleted here, what failed and what waits behind it is delivered again."""
-    ledger, inbox = Ledger({"evt_2": RuntimeError}), Inbox()
+    ledger, inbox = MemoryLedger({"evt_2": RuntimeError}), Inbox()
     batch = [record("evt_1", "a"), record("evt_2", "a"), record("evt_3", "a"), record("evt_4", "b")]
     with pytest.raises(BatchFailed):
-        process(batch, consumer(ledger, inbox))
-    assert ledger.saved == ["evt_1", "evt_4"]
+        process(batch, consumer(ledger, inbox), NOW)
+    assert saved(ledger) == ["evt_1", "evt_4"]
     assert inbox.deleted == ["evt_1", "evt_4"]
-    assert ledger.notes == [("a", "evt_2", "RuntimeError", 1)]
+    [noted] = ledger.notes.values()
+    assert (noted.event_id, noted.reason, noted.attempts) == ("evt_2", "RuntimeError", 1)
 
 
 def test_a_message_that_cannot_be_read_does_not_hold_up_others() -> None:
     """It fails on its own, and is noted under the queue's names for it."""
-    ledger, inbox = Ledger(), Inbox()
+    ledger, inbox = MemoryLedger(), Inbox()
     batch = [sqs_record("garbage", "a"), record("evt_4", "b")]
     with pytest.raises(BatchFailed):
-        process(batch, consumer(ledger, inbox))
-    assert ledger.saved == ["evt_4"]
-    assert ledger.notes == [("queue:a", "m-r", "ValueError", 1)]
+        process(batch, consumer(ledger, inbox), NOW)
+    assert saved(ledger) == ["evt_4"]
+    [noted] = ledger.notes.values()
+    assert (noted.subject, noted.event_id, noted.reason) == ("queue:a", "m-r", "ValueError")
 
 
 def test_a_success_after_a_failure_forgets_the_failure() -> None:
     """Nothing stays behind of what went right in the end."""
-    ledger = Ledger()
-    process([record("evt_1", "a", receives=2), record("evt_2", "a")], consumer(ledger, Inbox()))
-    assert ledger.forgotten == ["evt_1"]
+    ledger = MemoryLedger()
+    ledger.note_failure("a", "evt_1", "RuntimeError", 1)
+    process([record("evt_1", "a", receives=2), record("evt_2", "a")], consumer(ledger, Inbox()), NOW)
+    assert ledger.notes == {}
 
 
 def test_a_moved_version_is_tried_again_at_once_a_few_times() -> None:
@@ -183,27 +160,28 @@ def test_a_moved_version_is_tried_again_at_once_a_few_times() -> None:
         tries.append(1)
         return VersionMoved("a")
 
-    ledger = Ledger({"evt_1": moved})
+    ledger = MemoryLedger({"evt_1": moved})
     body = as_bytes({"id": "evt_1", "data": {"object": {"object": "charge", "id": "ch", "currency": "eur"}}})
     message = Message("stripe", "evt_1", "a", NOW, body)
     with pytest.raises(BatchFailed):
-        process([sqs_record(message.encode())], consumer(ledger, Inbox()))
+        process([sqs_record(message.encode())], consumer(ledger, Inbox()), NOW)
     assert len(tries) == webhooks.TRIES
 
 
 def test_what_is_not_understood_is_recorded_all_the_same() -> None:
     """A failing mapping is told, and costs the event its facts, not its place in the ledger."""
-    ledger = Ledger()
+    ledger = MemoryLedger()
     lines: list[str] = []
     body = as_bytes({"id": "evt_1", "data": {"object": {"object": "charge", "amount": "?"}}})
     message = Message("stripe", "evt_1", "a", NOW, body)
-    process([sqs_record(message.encode())], consumer(ledger, Inbox(), lines))
-    assert ledger.saved == ["evt_1"]
+    process([sqs_record(message.encode())], consumer(ledger, Inbox(), lines), NOW)
+    assert saved(ledger) == ["evt_1"]
     assert any("not_understood" in line for line in lines)
 
 
 def test_dead_letters_are_parked() -> None:
     """Each with how often it was tried; also one that cannot be read."""
-    ledger = Ledger()
+    ledger = MemoryLedger()
     park([record("evt_1", "a", receives=6), sqs_record("garbage", "b")], consumer(ledger, Inbox()), NOW)
-    assert ledger.parked == [("a", "evt_1", 6), ("queue:b", "m-r", 1)]
+    parked = sorted((each.subject, each.event_id, each.attempts) for each in ledger.parked())
+    assert parked == [("a", "evt_1", 6), ("queue:b", "m-r", 1)]

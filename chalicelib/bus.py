@@ -1,0 +1,52 @@
+"""Telling the rest of the business through EventBridge: a handler that is there where a bus is configured.
+
+``source`` is ``daybook``; ``detail-type`` the milestone's or event's type; ``detail`` holds the payment and
+the milestone, or the raw event.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from chalicelib.errors import Unavailable
+from chalicelib.events import Event
+from chalicelib.payments import Milestone, Payment
+from chalicelib.reactions import Handler
+
+MILESTONE_TYPES = ("payment.*", "refund.*", "dispute.*")
+RAW_TYPES = ("stripe.*", "paypal.*")
+
+
+class EventBus:
+    """Publishes to the bus of that name. ``client`` is boto3's for EventBridge."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def handlers(self, raw: bool) -> list[Handler]:
+        """For milestones, and for every raw event where ``raw``."""
+        milestones = Handler("event_bus", MILESTONE_TYPES, self.publish_milestone)
+        events = Handler("event_bus_raw", RAW_TYPES, self.publish_event)
+        return [milestones, events] if raw else [milestones]
+
+    def publish_milestone(self, payment: Payment, milestone: Milestone) -> None:
+        """Raises ``Unavailable`` if the bus did not take it."""
+        self._publish(milestone.type, {"payment": payment.to_dict(), "milestone": asdict(milestone)})
+
+    def publish_event(self, event: Event) -> None:
+        """Raises ``Unavailable`` if the bus did not take it."""
+        detail = {"id": event.id, "subject": event.subject, "event": event.payload}
+        self._publish(f"{event.provider}.{event.type}", detail)
+
+    def _publish(self, type_: str, detail: Mapping[str, Any]) -> None:
+        entry = {
+            "EventBusName": self._name,
+            "Source": "daybook",
+            "DetailType": type_,
+            "Detail": json.dumps(detail),
+        }
+        answer = self._client.put_events(Entries=[entry])
+        if answer["FailedEntryCount"]:
+            raise Unavailable("the event bus did not take it", reason="event_bus")

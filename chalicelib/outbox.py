@@ -1,0 +1,117 @@
+"""Running handlers from an outbox, so that each change is told once.
+
+    record        ┌ transaction: event + payment + its outbox, under a lease ┐
+    run           │ handler ends ─× strike off ─ next handler ─ … ─ outbox empty, lease gone
+                           a crash at × is the one place where a handler hears something twice
+
+While a lease is live nobody else runs handlers of that payment; it ends by itself with the process's time.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from chalicelib.errors import HandlerFailed, HandlersBusy, VersionMoved
+from chalicelib.events import Event
+from chalicelib.ledger import Ledger, Outbox
+from chalicelib.payments import project
+from chalicelib.reactions import Handler, Handlers, Task
+from chalicelib.telemetry import Telemetry
+
+TRIES = 4  # to strike off while others write the same payment
+WARNING = 1.0  # seconds before its time is up that a handler is reported
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """All that running handlers needs. ``event`` reads a recorded event back; ``clock`` in milliseconds."""
+
+    ledger: Ledger
+    handlers: Handlers
+    telemetry: Telemetry
+    clock: Callable[[], int]
+    event: Callable[[str, str], Event]
+
+
+def run_left(subject: str, entry: str, deadline: int, to: Runner) -> int:
+    """Run what is left in that outbox; how many handlers ran. ``deadline`` in milliseconds.
+
+    Raises ``HandlersBusy`` while somebody else does, ``HandlerFailed``.
+    """
+    outbox = to.ledger.outbox(subject, entry)
+    if not outbox.tasks:
+        return 0
+    if outbox.leased_until > to.clock():
+        raise HandlersBusy(subject)
+    return run(to.ledger.write_outbox(replace(outbox, leased_until=deadline)), to)
+
+
+def run(outbox: Outbox, to: Runner) -> int:
+    """Run all handlers of an outbox whose lease is ours. Raises ``HandlerFailed``, the lease given back."""
+    count = 0
+    while outbox.tasks:
+        task = outbox.tasks[0]
+        left = to.handlers.left(task)
+        if left:
+            _call(left[0], task, outbox, to)
+            count += 1
+        outbox = _struck_off(outbox, task, left[:1], to)
+    return count
+
+
+def _call(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> None:
+    try:
+        with _reported_when_late(handler, task, outbox, to):
+            if task.event_id is not None:
+                handler.function(to.event(outbox.subject, task.event_id))
+                return
+            payment = project(outbox.subject, to.ledger.payment(outbox.subject).facts)
+            handler.function(payment, task.milestone)
+    except Exception as error:
+        to.telemetry.count("handler_failed", handler=handler.name)
+        _give_back(outbox, to)
+        raise HandlerFailed(f"{handler.name}: {type(error).__name__}") from error
+
+
+@contextmanager
+def _reported_when_late(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> Iterator[None]:
+    """A handler that hangs is ended with its process: say which one it was while there is time."""
+
+    def report() -> None:
+        to.telemetry.count("handler_late", handler=handler.name)
+        to.telemetry.log("handler is out of time", "ERROR", handler=handler.name, task=task.id)
+
+    left = (outbox.leased_until - to.clock()) / 1000 - WARNING
+    timer = threading.Timer(max(0.0, left), report)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _struck_off(outbox: Outbox, task: Task, done: list[Handler], to: Runner) -> Outbox:
+    """The outbox with those handlers struck off the task, and without the task once none is left for it."""
+
+    def strike(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        struck = (each.struck_off(done) if each.id == task.id else each for each in tasks)
+        return tuple(each for each in struck if each.id != task.id or to.handlers.left(each))
+
+    return _changed(outbox, strike, to)
+
+
+def _changed(outbox: Outbox, change: Callable[[tuple[Task, ...]], tuple[Task, ...]], to: Runner) -> Outbox:
+    """Write a change; if the payment was written meanwhile, make the same change to what is there now."""
+    for _ in range(TRIES):
+        try:
+            return to.ledger.write_outbox(replace(outbox, tasks=change(outbox.tasks)))
+        except VersionMoved:
+            fresh = to.ledger.outbox(outbox.subject, outbox.entry)
+            outbox = replace(fresh, leased_until=outbox.leased_until)
+    raise VersionMoved(outbox.subject)
+
+
+def _give_back(outbox: Outbox, to: Runner) -> None:
+    _changed(replace(outbox, leased_until=0), lambda tasks: tasks, to)
