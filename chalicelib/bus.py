@@ -12,10 +12,10 @@ from typing import Any
 from chalicelib.errors import Unavailable
 from chalicelib.events import Event
 from chalicelib.payments import Milestone, Payment
-from chalicelib.reactions import Handler
+from chalicelib.reactions import RAW, Handler
 
 MILESTONE_TYPES = ("payment.*", "refund.*", "dispute.*")
-RAW_TYPES = ("stripe.*", "paypal.*")
+RAW_TYPES = tuple(f"{name}*" for name in RAW)
 
 
 class EventBus:

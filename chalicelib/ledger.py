@@ -15,6 +15,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -133,15 +134,9 @@ class Ledger:
         ``DuplicateEvent`` if the event is recorded already, ``VersionMoved`` if the payment was written
         since it was read.
         """
-        item = {**_payment_item(event, facts), **_outbox_attributes(outbox)}
-        version = outbox.version - 1
+        item = {**_payment_item(event.subject, facts), **_outbox_attributes(outbox)}
         self._mark_day(item["day"]["S"])
-        payment: Any = {"TableName": self._table, "Item": item}
-        if version:
-            payment["ConditionExpression"] = VERSION_NOT_MOVED
-            payment["ExpressionAttributeValues"] = {":version": {"N": str(version)}}
-        else:
-            payment["ConditionExpression"] = NOT_THERE_YET
+        payment: Any = {"TableName": self._table, "Item": item, **_version_not_moved(outbox.version - 1)}
         entry: Any = {
             "TableName": self._table,
             "Item": _event_item(event, body),
@@ -151,6 +146,20 @@ class Ledger:
             self._client.transact_write_items(TransactItems=[{"Put": entry}, {"Put": payment}])
         except ClientError as error:
             _raise_canceled(error, event)
+
+    def save_payment(
+        self, subject: str, facts: Facts, stored: StoredPayment, tasks: tuple[Task, ...]
+    ) -> None:
+        """Write a payment anew from its events, with more for handlers to hear. Raises ``VersionMoved``."""
+        outbox = replace(stored.outbox, version=stored.version + 1, tasks=(*stored.outbox.tasks, *tasks))
+        item = {**_payment_item(subject, facts), **_outbox_attributes(outbox)}
+        self._mark_day(item["day"]["S"])
+        try:
+            self._client.put_item(TableName=self._table, Item=item, **_version_not_moved(stored.version))
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                raise VersionMoved(subject) from None
+            raise
 
     def outbox(self, subject: str, entry: str) -> Outbox:
         """What handlers are still to hear of a payment, or of an event without one."""
@@ -197,6 +206,16 @@ class Ledger:
             ConsistentRead=True,
         ):
             yield _stored_event(item)
+
+    def subjects(self) -> Iterator[str]:
+        """Every subject that has an event, once. Reads the whole table, page by page."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table, ProjectionExpression="subject, entry"
+        )
+        keys = ((item["subject"]["S"], item["entry"]["S"]) for page in pages for item in page["Items"])
+        events = (subject for subject, entry in keys if entry.startswith("event:"))
+        for subject, _ in groupby(events):  # a scan returns a partition's items one after the other
+            yield subject
 
     def event(self, subject: str, event_id: str) -> StoredEvent | None:
         item = self._get(subject, f"event:{event_id}")
@@ -390,10 +409,20 @@ def _event_item(event: Event, body: bytes) -> dict[str, Any]:
     return item
 
 
-def _payment_item(event: Event, facts: Facts) -> dict[str, Any]:
-    payment = project(event.subject, facts)
+def _version_not_moved(version: int) -> Any:
+    """The condition under which a payment that was read at ``version`` may be written."""
+    if not version:
+        return {"ConditionExpression": NOT_THERE_YET}
+    return {
+        "ConditionExpression": VERSION_NOT_MOVED,
+        "ExpressionAttributeValues": {":version": {"N": str(version)}},
+    }
+
+
+def _payment_item(subject: str, facts: Facts) -> dict[str, Any]:
+    payment = project(subject, facts)
     item = {
-        "subject": _s(event.subject),
+        "subject": _s(subject),
         "entry": _s(PAYMENT),
         "facts": _s(json.dumps(facts, sort_keys=True)),
         "view": _s(json.dumps(payment.to_dict())),
@@ -402,8 +431,8 @@ def _payment_item(event: Event, facts: Facts) -> dict[str, Any]:
         "day": _s(payment.created_at[:10]),
         "listed": _s(f"{sortable(from_iso(payment.created_at))}#{payment.id}"),
     }
-    if event.account:  # a connected account's payment, so that it is found without naming the account
-        item["reference"] = _s(f"{event.provider}:{event.subject.rpartition(':')[2]}")
+    if payment.account:  # so that it is found without naming the account
+        item["reference"] = _s(f"{payment.provider}:{subject.rpartition(':')[2]}")
     return item
 
 
@@ -421,7 +450,7 @@ def _outbox(item: dict[str, Any]) -> Outbox:
     return Outbox(
         subject=item["subject"]["S"],
         entry=item["entry"]["S"],
-        version=int(item["version"]["N"]),
+        version=int(item["version"]["N"]) if "version" in item else 0,
         tasks=tuple(Task.from_dict(task) for task in tasks),
         leased_until=int(item["leased_until"]["N"]) if "leased_until" in item else 0,
     )

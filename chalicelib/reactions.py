@@ -11,10 +11,11 @@ from typing import Any
 
 from chalicelib.events import Event
 from chalicelib.payments import MILESTONES, Milestone, Payment
+from chalicelib.providers import PROVIDERS
 
 MilestoneHandler = Callable[[Payment, Milestone], Any]
 EventHandler = Callable[[Event], Any]
-PROVIDERS = ("stripe.", "paypal.")
+RAW = tuple(f"{name}." for name in PROVIDERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,14 @@ class Handlers:
 
     def tasks(self, event: Event, milestones: Iterable[Milestone]) -> tuple[Task, ...]:
         """What an event gives handlers to hear: the milestones it brought, and the event itself."""
-        told = [Task(m.id, m.type, m.at, m.amount, m.object) for m in milestones]
         raw = f"{event.provider}.{event.type}"
-        told.append(Task(f"{event.subject}/{raw}/{event.id}", raw, event_id=event.id))
-        return tuple(task for task in told if self.hearing(task.type))
+        told = Task(f"{event.subject}/{raw}/{event.id}", raw, event_id=event.id)
+        heard = (told,) if self.hearing(raw) else ()
+        return (*self.milestone_tasks(milestones), *heard)
+
+    def milestone_tasks(self, milestones: Iterable[Milestone]) -> tuple[Task, ...]:
+        """The milestones that any handler hears."""
+        return tuple(Task(m.id, m.type, m.at, m.amount, m.object) for m in milestones if self.hearing(m.type))
 
 
 def _matches(pattern: str, type_: str) -> bool:
@@ -105,11 +110,11 @@ def _matches(pattern: str, type_: str) -> bool:
 
 
 def _check(pattern: str) -> None:
-    if pattern.startswith(PROVIDERS):
+    if pattern.startswith(RAW):
         return
     if not any(_matches(pattern, type_) for type_ in MILESTONES):
-        known = ", ".join(MILESTONES)
-        raise ValueError(f"nothing is ever told as {pattern}: use stripe.…, paypal.…, or one of {known}")
+        known = ", ".join((*MILESTONES, *(f"{raw}…" for raw in RAW)))
+        raise ValueError(f"nothing is ever told as {pattern}: use one of {known}")
 
 
 registered = Handlers()

@@ -5,7 +5,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -15,14 +15,23 @@ from rich.progress import Progress
 from rich.table import Table
 
 from chalicelib import listing, money
-from chalicelib.errors import NotFound, Refused
+from chalicelib.errors import HandlerFailed, HandlersBusy, NotFound, Refused
+from chalicelib.inbox import Inbox
+from chalicelib.ledger import PAYMENT, Ledger
+from chalicelib.outbox import run_left
+from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Handlers, registered
 from chalicelib.settings import LOCAL_CREDENTIALS
+from chalicelib.telemetry import Telemetry
+from chalicelib.webhooks import Consumer
 from ops import sender, stories
+from ops import verify as verifier
 from ops.stage import PORT, SIMULATOR_SECRET, Stage, connect, port
 
 FAILED = 1
+FOUND = 3
+REPLAY = 300_000  # milliseconds that replayed handlers may take
 MANY = 50  # deliveries from which a progress bar is shown
-PROVIDERS = ("stripe", "paypal")
 
 stage_option = click.option("--stage", default="local", show_default=True, help="Which Daybook.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -53,7 +62,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("provider", type=click.Choice(PROVIDERS))
+@click.argument("provider", type=click.Choice(list(PROVIDERS)))
 @click.argument("type_", metavar="[TYPE]", required=False)
 @click.option("--story", type=click.Choice(stories.STORIES), help="A whole story instead of one TYPE.")
 @click.option("--amount", default=5000, show_default=True, help="In minor units (cents).")
@@ -227,7 +236,7 @@ def _rows(title: str, rows: list[dict[str, str]]) -> Table:
 
 @main.command("list")
 @click.option("--status", help="Only those of this status.")
-@click.option("--provider", type=click.Choice(PROVIDERS))
+@click.option("--provider", type=click.Choice(list(PROVIDERS)))
 @click.option("--since", help="ISO 8601 date or time.")
 @click.option("--until", help="ISO 8601 date or time.")
 @click.option("--limit", default=20, show_default=True, help="How many, 100 at most.")
@@ -261,6 +270,78 @@ def list_(stage: str, as_json: bool, **given: Any) -> None:
 def _console() -> Console:
     """Wide enough for the longest ids: a terminal wraps a line, but nothing is cut off."""
     return Console(width=250, highlight=False)
+
+
+@main.command()
+@click.option("--subject", help="Only that payment, as provider:id. [default: the whole table]")
+@click.option("--repair", "mend", is_flag=True, help="Write each drifted payment anew from its events.")
+@stage_option
+@json_option
+def verify(subject: str | None, mend: bool, stage: str, as_json: bool) -> None:
+    """Check that each stored payment is what its events say. Exits with 3 where one is not."""
+    ledger = connect(stage, os.environ).ledger()
+    found = list(_drifts(ledger, [subject] if subject else ledger.subjects()))
+    if as_json:
+        rows = [{"subject": d.subject, "differences": list(d.differences())} for d in found]
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        _print_drifts(found)
+    if mend:
+        told = sum(verifier.repair(ledger, each, _registered()) for each in found)
+        click.echo(f"repaired {len(found)}; {told} milestones wait for `daybook replay`", err=True)
+        return
+    if found:
+        sys.exit(FOUND)
+
+
+def _drifts(ledger: Ledger, subjects: Iterable[str]) -> Iterator[verifier.Drift]:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("verifying", total=None)
+        for subject in subjects:
+            found = verifier.drift(ledger, subject)
+            if found:
+                yield found
+            progress.advance(task)
+
+
+def _print_drifts(found: list[verifier.Drift]) -> None:
+    for each in found:
+        click.echo(each.subject)
+        for name, stored, right in each.differences():
+            click.echo(f"  {name}: stored {json.dumps(stored)}, its events say {json.dumps(right)}")
+    click.echo(f"{len(found)} drifted" if found else "no drift")
+
+
+@main.command()
+@click.argument("subject")
+@stage_option
+def replay(subject: str, stage: str) -> None:
+    """Run the handlers that are left of SUBJECT (provider:id), in the order of its outbox."""
+    reached = connect(stage, os.environ)
+    consumer = _consumer(reached)
+    entries = [PAYMENT, *(f"event:{event.id}" for event in consumer.ledger.events(subject))]
+    if len(entries) == 1:
+        raise NotFound(f"no events of {subject} in stage {stage}")
+    try:
+        ran = sum(run_left(subject, entry, _now() + REPLAY, consumer.runner) for entry in entries)
+    except HandlersBusy:
+        raise Failed("its handlers are running now; try again when their time is up") from None
+    except HandlerFailed as error:
+        raise Failed(f"{error}; the rest is left, `daybook replay {subject}` runs it") from None
+    click.echo(f"{ran} handlers ran for {subject}")
+
+
+def _registered() -> Handlers:
+    """The user's handlers, as the consumer runs them."""
+    from chalicelib import handlers  # noqa: F401 - importing it registers them
+
+    return registered
+
+
+def _consumer(stage: Stage) -> Consumer:
+    telemetry = Telemetry(stage.name, _now, lambda line: click.echo(line, err=True), metrics=False)
+    inbox = Inbox(stage.client("sqs"), f"payment-events-{stage.name}.fifo")
+    return Consumer(PROVIDERS, stage.ledger(), inbox, telemetry, _registered(), _now)
 
 
 def _amounts(currency: str) -> Callable[[int], str]:

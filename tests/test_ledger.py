@@ -85,6 +85,7 @@ def test_an_outbox_is_written_with_its_payment_and_then_alone(ledger: Ledger) ->
     ledger.write_outbox(outbox(2, leased_until=9))
     assert ledger.payment("stripe:pi_1").outbox == outbox(3)
     assert ledger.payment("stripe:pi_1").facts == FACTS
+    assert ledger.outbox("stripe:pi_1", "event:evt_1").tasks == ()
 
 
 def test_an_event_without_a_payment_has_an_outbox_of_its_own(ledger: Ledger) -> None:

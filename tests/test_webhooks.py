@@ -107,6 +107,11 @@ def saved(ledger: MemoryLedger) -> list[str]:
     return sorted(event_id for _, event_id in ledger.stored)
 
 
+def message_of(body: bytes) -> Message:
+    event = PROVIDERS["stripe"].event(body, NOW)
+    return Message("stripe", event.id, event.subject, NOW, body)
+
+
 def record(event_id: str, group: str, receives: int = 1) -> dict[str, Any]:
     body = as_bytes({"id": event_id, "type": "x.y"})
     message = Message("stripe", event_id, group, NOW, body)

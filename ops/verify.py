@@ -1,0 +1,65 @@
+"""Whether each stored payment is the fold of its events, and making it so."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.ledger import Ledger, StoredPayment
+from chalicelib.payments import Facts, fold, news, project
+from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Handlers
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A payment that is not the fold of its events."""
+
+    subject: str
+    stored: StoredPayment
+    folded: Facts
+
+    def differences(self) -> Iterator[tuple[str, Any, Any]]:
+        """Each shown field that differs: its name, as stored, as it should be; at the least the facts."""
+        before, after = (project(self.subject, facts).to_dict() for facts in (self.stored.facts, self.folded))
+        differing = [name for name in after if before[name] != after[name]]
+        for name in differing:
+            yield name, before[name], after[name]
+        if not differing:
+            yield "facts", self.stored.facts, self.folded
+
+
+def folded(ledger: Ledger, subject: str) -> Facts:
+    """The facts of all of a subject's events; an event that cannot be understood proves none."""
+    provider = PROVIDERS[subject.partition(":")[0]]
+
+    def facts(body: bytes, received_at: int) -> Facts:
+        try:
+            return provider.facts(provider.event(body, received_at))
+        except Exception:
+            return {}
+
+    return fold(facts(each.body, each.received_at) for each in ledger.events(subject))
+
+
+def drift(ledger: Ledger, subject: str) -> Drift | None:
+    """How the stored payment differs from the fold of its events, if it does.
+
+    The payment is read first: an event recorded in between shows as a drift, so that is looked at twice.
+    """
+    for _ in range(2):
+        stored = ledger.payment(subject)
+        facts = folded(ledger, subject)
+        if stored.facts == facts:
+            return None
+    return Drift(subject, stored, facts)
+
+
+def repair(ledger: Ledger, found: Drift, handlers: Handlers) -> int:
+    """Write the payment as it should be; how many milestones that adds for handlers to hear.
+
+    They are left in the outbox. Raises ``VersionMoved`` if the payment was written meanwhile.
+    """
+    milestones = news(found.subject, found.stored.facts, found.folded)
+    tasks = handlers.milestone_tasks(milestones)
+    ledger.save_payment(found.subject, found.folded, found.stored, tasks)
+    return len(tasks)

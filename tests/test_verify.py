@@ -1,0 +1,113 @@
+"""Verify and replay, on a table that drifted."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from chalicelib.outbox import run_left
+from chalicelib.payments import news
+from chalicelib.reactions import Handlers
+from chalicelib.webhooks import record_event
+from ops import verify
+from ops.cli import _registered, main
+from ops.stage import Stage
+from ops.stories import tell
+from tests.fakes import NOW, as_bytes
+from tests.test_webhooks import Inbox, consumer, message_of
+
+
+@pytest.fixture
+def recorded(stage: Stage) -> list[str]:
+    """Three recorded payments and one event that is about none; the payments' subjects."""
+    to = consumer(stage.ledger(), Inbox())
+    subjects = []
+    for n in range(3):
+        subject, events = tell("stripe", random.Random(n), NOW, 5000, "EUR", story="partial-refunds")
+        subjects.append(subject)
+        for event in events:
+            record_event(message_of(as_bytes(event)), to, NOW)
+    record_event(message_of(b'{"id": "evt_9", "type": "customer.created"}'), to, NOW)
+    return subjects
+
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(stage: Stage, aws: dict[str, str]) -> Run:
+    """The command on that stage, reached as any deployed one is: by its name and the environment."""
+
+    def invoke(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, [*arguments, "--stage", stage.name], env=aws)
+        return result.exit_code, result.stdout
+
+    return invoke
+
+
+def tamper(stage: Stage, subject: str) -> None:
+    """A payment that says less than its events do, as an older mapping would have left it."""
+    ledger = stage.ledger()
+    stored = ledger.payment(subject)
+    facts = {
+        name: fields for name, fields in stored.facts.items() if not name.startswith(("refund", "total"))
+    }
+    ledger.save_payment(subject, facts, stored, ())
+
+
+def test_no_drift_exits_with_0(stage: Stage, recorded: list[str], run: Run) -> None:
+    """The whole table, each payment the fold of its events."""
+    assert sorted(stage.ledger().subjects()) == sorted([*recorded, "stripe:evt_9"])
+    assert run("verify") == (0, "no drift\n")
+
+
+def test_drift_is_shown_repaired_and_told(stage: Stage, recorded: list[str], run: Run) -> None:
+    """Exit 3 and each difference; after the repair none, and what handlers missed waits for a replay."""
+    tamper(stage, recorded[1])
+    code, output = run("verify")
+    assert code == 3
+    assert output.startswith(recorded[1])
+    assert "refunded: stored 0, its events say 1200" in output
+    assert run("verify", "--subject", recorded[0])[0] == 0
+    [row] = json.loads(run("verify", "--json")[1])
+    assert row["subject"] == recorded[1]
+    heard: list[Any] = []
+    handlers = Handlers()
+    handlers.on("payment.refunded")(lambda payment, milestone: heard.append(milestone.amount))
+    drift = verify.drift(stage.ledger(), recorded[1])
+    assert drift
+    assert verify.repair(stage.ledger(), drift, handlers) == 2
+    assert run("verify")[0] == 0
+    to = replace(consumer(stage.ledger(), Inbox()), handlers=handlers)
+    assert run_left(recorded[1], "payment", NOW + 1, to.runner) == 2
+    assert sorted(heard) == [400, 800]
+
+
+def test_repair_by_the_command(stage: Stage, recorded: list[str], run: Run) -> None:
+    """It says what it did, and exits with 0."""
+    tamper(stage, recorded[0])
+    tamper(stage, recorded[2])
+    code, output = run("verify", "--repair")
+    assert code == 0
+    assert output.endswith("2 drifted\n")
+    assert run("verify") == (0, "no drift\n")
+
+
+def test_replay_runs_what_is_left(stage: Stage, recorded: list[str], run: Run) -> None:
+    """By subject; once there is nothing left it says so, and it knows what does not exist."""
+    ledger = stage.ledger()
+    stored = ledger.payment(recorded[0])
+    payment = verify.folded(ledger, recorded[0])
+    tasks = _registered().milestone_tasks(news(recorded[0], {}, payment))
+    assert len(tasks) == 1
+    ledger.write_outbox(replace(stored.outbox, tasks=tasks))
+    assert run("replay", recorded[0]) == (
+        0,
+        f"fulfil: {recorded[0]} is paid, 50.00 EUR\n1 handlers ran for {recorded[0]}\n",
+    )
+    assert run("replay", recorded[0]) == (0, f"0 handlers ran for {recorded[0]}\n")
+    assert run("replay", "stripe:pi_missing")[0] == 1
