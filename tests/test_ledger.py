@@ -8,7 +8,7 @@ import pytest
 from chalicelib.errors import DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.ledger import PAYMENT, Ledger, Outbox
-from chalicelib.payments import Facts, fact
+from chalicelib.payments import Facts, fact, join
 from chalicelib.reactions import Task
 from ops.stage import Stage
 from tests.fakes import NOW, MemoryLedger
@@ -126,7 +126,8 @@ def test_an_event_is_found_by_its_id_alone(table: Ledger) -> None:
     """Through the index; and a connected account's payment by its own id."""
     connected = replace(EVENT, id="evt_2", subject="stripe:acct_1:pi_1", account="acct_1")
     table.save(EVENT, BODY, FACTS, outbox(1))
-    table.save(connected, BODY, FACTS, Outbox("stripe:acct_1:pi_1", PAYMENT, 1))
+    facts = join(FACTS, fact("payment", account=["acct_1"]))
+    table.save(connected, BODY, facts, Outbox("stripe:acct_1:pi_1", PAYMENT, 1))
     assert table.referred("stripe:evt_1") == [("stripe:pi_1", "event:evt_1")]
     assert table.referred("stripe:pi_1") == [("stripe:acct_1:pi_1", "payment")]
     assert table.referred("stripe:evt_9") == []

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.errors import InvalidPayload, InvalidSignature, NotConfigured
 from chalicelib.events import Delivery
-from chalicelib.providers.protocol import Provider
+from chalicelib.providers.protocol import Provider, Trust
 from tests.fakes import NOW, as_bytes, signed, trust
 
 
@@ -24,13 +24,16 @@ class ProviderContract:
     def deliver(self, body: bytes | None = None, **changes: Any) -> Delivery:
         return signed(self.provider.NAME, as_bytes(self.genuine) if body is None else body, **changes)
 
+    def trust(self, **secrets: tuple[str, ...]) -> Trust:
+        return trust(**secrets)
+
     def refuses(self, delivery: Delivery) -> None:
         with pytest.raises(InvalidSignature):
-            self.provider.verify(delivery, trust())
+            self.provider.verify(delivery, self.trust())
 
     def test_a_genuine_delivery_is_accepted(self) -> None:
         """What the provider signed for us passes."""
-        self.provider.verify(self.deliver(), trust())
+        self.provider.verify(self.deliver(), self.trust())
 
     def test_a_tampered_body_is_refused(self) -> None:
         """One byte more, one byte less, one bit flipped: none passes."""
@@ -54,7 +57,7 @@ class ProviderContract:
     def test_a_body_that_is_not_utf8_is_refused_or_accepted_by_its_bytes(self) -> None:
         """The signature is over bytes: unreadable ones verify like any other, and altered ones do not."""
         good = self.deliver(b'{"id": "\xff\xfe"}')
-        self.provider.verify(good, trust())
+        self.provider.verify(good, self.trust())
         self.refuses(Delivery(good.headers, b'{"id": "\xff\xfd"}', NOW))
 
     def test_a_stale_delivery_is_refused(self) -> None:
@@ -68,7 +71,7 @@ class ProviderContract:
     def test_clock_skew_is_tolerated(self) -> None:
         """Up to 300 s either way."""
         for at in (NOW - 300_000, NOW + 300_000):
-            self.provider.verify(self.deliver(at=at), trust())
+            self.provider.verify(self.deliver(at=at), self.trust())
 
     def test_another_secret_is_refused(self) -> None:
         """A signature for somebody else is not one for us."""
@@ -77,13 +80,13 @@ class ProviderContract:
     def test_both_secrets_are_valid_while_one_is_rolled(self) -> None:
         """The old and the new value are tried in turn."""
         both = {self.secrets: ("new-one", self.rotated)}
-        self.provider.verify(self.deliver(secret=self.rotated), trust(**both))
-        self.provider.verify(self.deliver(secret="new-one"), trust(**both))
+        self.provider.verify(self.deliver(secret=self.rotated), self.trust(**both))
+        self.provider.verify(self.deliver(secret="new-one"), self.trust(**both))
 
     def test_no_secret_is_an_outage_not_an_open_door(self) -> None:
         """Without a secret nothing can be proven, so nothing is accepted."""
         with pytest.raises(NotConfigured):
-            self.provider.verify(self.deliver(), trust(**{self.secrets: ()}))
+            self.provider.verify(self.deliver(), self.trust(**{self.secrets: ()}))
 
     @pytest.mark.parametrize(
         "body",

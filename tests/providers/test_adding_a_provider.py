@@ -1,0 +1,59 @@
+"""A third, made-up provider is one module and one line, and passes the whole contract."""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from chalicelib import webhooks
+from chalicelib.events import Delivery
+from chalicelib.inbox import Message
+from chalicelib.payments import project
+from chalicelib.providers import PROVIDERS
+from chalicelib.providers.protocol import Provider, Trust
+from chalicelib.reactions import Handlers
+from chalicelib.telemetry import Telemetry
+from chalicelib.webhooks import Consumer, record_event
+from tests.fakes import NOW, Clock, MemoryLedger, OneCertificate, as_bytes, paypal_leaf
+from tests.providers import acme
+from tests.providers.contract import ProviderContract
+from tests.test_webhooks import Inbox, Rolling, receiver
+
+REGISTRY: dict[str, Provider] = {**PROVIDERS, "acme": acme}
+PAID = {"id": "e1", "type": "paid", "payment": {"id": "p1", "cents": 700, "currency": "EUR"}}
+
+
+def acme_trust(**secrets: tuple[str, ...]) -> Trust:
+    return Trust({"acme_secrets": ("new", "old"), **secrets}, OneCertificate(paypal_leaf()))
+
+
+class TestAcme(ProviderContract):
+    provider = acme
+    genuine: ClassVar = PAID
+    signature_header = "acme-signature"
+    secrets = "acme_secrets"
+    too_old = 300_000
+    rotated = "old"
+
+    def deliver(self, body: bytes | None = None, **changes: Any) -> Delivery:
+        sent = as_bytes(PAID) if body is None else body
+        signature = acme.sign(changes.get("secret") or "new", sent, changes.get("at", NOW))
+        return Delivery({"acme-signature": signature}, sent, NOW)
+
+    def trust(self, **secrets: tuple[str, ...]) -> Trust:
+        return acme_trust(**secrets)
+
+
+def test_it_is_received_and_recorded_like_any_other() -> None:
+    """From the route's sentence to the payment, with the registry's line alone."""
+    inbox = Inbox()
+    to = replace(receiver(inbox, Rolling("", "")), providers=REGISTRY, trust=lambda _: acme_trust())
+    body = as_bytes(PAID)
+    delivery = Delivery({"acme-signature": acme.sign("new", body, NOW)}, body, NOW)
+    assert webhooks.receive("acme", delivery, to)["status"] == "accepted"
+    assert inbox.sent == ["e1"]
+    ledger: Any = MemoryLedger()
+    no_inbox: Any = None
+    telemetry = Telemetry("test", Clock(), lambda _: None)
+    consumer = Consumer(REGISTRY, ledger, no_inbox, telemetry, Handlers(), Clock())
+    record_event(Message("acme", "e1", "acme:p1", NOW, body), consumer, NOW)
+    payment = project("acme:p1", ledger.payment("acme:p1").facts)
+    assert (payment.status, payment.captured, payment.provider) == ("succeeded", 700, "acme")
