@@ -6,10 +6,11 @@ commutative, associative and idempotent, so ``join`` is too: the order and the n
 cannot matter. Everything else here is computed from the joined facts alone.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from chalicelib.times import to_iso
@@ -107,13 +108,18 @@ def fold(all_facts: Iterable[Facts]) -> Facts:
 
 
 class Refund(NamedTuple):
-    """A single refund; ``id`` is ``charge:total`` where only a charge's running total told of it."""
+    """A single refund.
+
+    One that only a charge's running total tells of is ``anonymous``: its id is ``charge:n``, where it is
+    the n-th refund of the payment.
+    """
 
     id: str
     amount: int
     succeeded_at: int | None
     failed_at: int | None
     reversal: bool = False
+    anonymous: bool = False
 
     @property
     def counts(self) -> bool:
@@ -254,19 +260,22 @@ def refunds(facts: Facts) -> list[Refund]:
         for refund_id, f in single.items()
     ]
     unexplained = _unexplained([f for f in totals if "step" not in f], found, steps, single)
-    return sorted([*found, *(refund for _, refund in steps), *unexplained])
+    unnamed = sorted([*steps, *unexplained], key=attrgetter("succeeded_at", "amount", "id"))
+    numbers = range(len(found) + 1, len(found) + len(unnamed) + 1)
+    return [*found, *(r._replace(id=f"{r.id}:{n}") for n, r in zip(numbers, unnamed, strict=True))]
 
 
 def _of_charge(refund: Fields, charge: str) -> bool:
     return charge in refund.get("charge", [charge])
 
 
-def _match_steps(
-    steps: list[Fields], single: dict[str, Fields]
-) -> tuple[dict[str, int], list[tuple[str, Refund]]]:
-    """Which single refund each step is (id to instant), and the steps that no single refund explains."""
+def _match_steps(steps: list[Fields], single: dict[str, Fields]) -> tuple[dict[str, int], list[Refund]]:
+    """Which single refund each step is (id to instant), and the steps that no single refund explains.
+
+    Those carry their charge's id until they are numbered.
+    """
     covered: dict[str, int] = {}
-    alone: list[tuple[str, Refund]] = []
+    alone: list[Refund] = []
     for step in sorted(steps, key=itemgetter("last_seen_at", "total"), reverse=True):
         [charge] = step["charge"]
         match = next(
@@ -283,15 +292,14 @@ def _match_steps(
         if match:
             covered[match] = step["seen_at"]
             continue
-        name = f"{charge}:{step['total']}"
-        alone.append((charge, Refund(name, step["step"], step["seen_at"], None)))
+        alone.append(Refund(charge, step["step"], step["seen_at"], None, anonymous=True))
     return covered, alone
 
 
 def _unexplained(
     totals: list[Fields],
     found: list[Refund],
-    steps: list[tuple[str, Refund]],
+    steps: list[Refund],
     single: dict[str, Fields],
 ) -> Iterator[Refund]:
     """What running totals of unknown step tell beyond the refunds that are known."""
@@ -303,11 +311,11 @@ def _unexplained(
             for r in found
             if _of_charge(single[r.id], charge) and (r.failed_at is None or r.failed_at >= f["last_seen_at"])
         )
-        known += sum(refund.amount for of, refund in steps if of == charge)
+        known += sum(step.amount for step in steps if step.id == charge)
         missing = f["total"] - known - told.get(charge, 0)
         if missing > 0:
             told[charge] = told.get(charge, 0) + missing
-            yield Refund(f"{charge}:{f['total']}", missing, f["seen_at"], None)
+            yield Refund(charge, missing, f["seen_at"], None, anonymous=True)
 
 
 def disputes(facts: Facts) -> list[Dispute]:
@@ -425,7 +433,11 @@ class _Reached(NamedTuple):
 
 def _reached(facts: Facts) -> list[_Reached]:
     found = [*_once(facts), *_of_refunds(facts), *_of_disputes(facts)]
-    return sorted(found, key=lambda r: (r.at, MILESTONES.index(r.type), r.object or ""))
+    return sorted(found, key=_order)
+
+
+def _order(reached: _Reached) -> tuple[int, int, str]:
+    return reached.at, MILESTONES.index(reached.type), reached.object or ""
 
 
 def _once(facts: Facts) -> Iterator[_Reached]:
@@ -465,27 +477,36 @@ def milestones(subject: str, facts: Facts) -> list[Milestone]:
 
 
 def news(subject: str, before: Facts, after: Facts) -> list[Milestone]:
-    """What handlers are to hear when ``before`` becomes ``after``.
+    """What handlers are to hear when ``before`` becomes ``after``: what is new and not overtaken already."""
+    known = {(r.type, r.object) for r in _reached(before)}
+    new = [
+        r
+        for r in _reached(after)
+        if r.type != "payment.refunded" and (r.type, r.object) not in known and not r.overtaken
+    ]
+    return [r.milestone(subject) for r in sorted([*new, *_new_refunds(before, after)], key=_order)]
 
-    Not what is overtaken already. And of refunds no more than the sum by which the proven refunds grew:
-    a refund first told by a running total, then by itself, is the same money.
+
+def _new_refunds(before: Facts, after: Facts) -> Iterator[_Reached]:
+    """The refunds that are new: as many of an amount as there are more of, their sum at most what it grew by.
+
+    So a refund that is first told by a running total and then by itself, or the other way round, is told
+    once. An anonymous one is told as the payment's n-th refund, n being new with it.
     """
-    old = _reached(before)
-    known = {(r.type, r.object) for r in old}
-    now = _reached(after)
-    growth = _refund_sum(now) - _refund_sum(old)
-    heard = []
-    for r in now:
-        if (r.type, r.object) in known:
+    old = [r for r in refunds(before) if r.succeeded_at is not None]
+    now = [r for r in refunds(after) if r.succeeded_at is not None]
+    more = Counter(r.amount for r in now) - Counter(r.amount for r in old)
+    growth = sum(r.amount for r in now) - sum(r.amount for r in old)
+    named = {r.id for r in old if not r.anonymous}
+    seen = {(r.amount, r.succeeded_at) for r in old if r.anonymous}
+    number = len(refunds(after))
+    for r in sorted(now, key=lambda r: (r.anonymous, (r.amount, r.succeeded_at) in seen, r)):
+        if r.id in named or not more[r.amount] or r.amount > growth:
             continue
-        if r.type == "payment.refunded":
-            if (r.amount or 0) > growth:
-                continue
-            growth -= r.amount or 0
-        if not r.overtaken:
-            heard.append(r.milestone(subject))
-    return heard
-
-
-def _refund_sum(reached: Iterable[_Reached]) -> int:
-    return sum(r.amount or 0 for r in reached if r.type == "payment.refunded")
+        more[r.amount] -= 1
+        growth -= r.amount
+        if r.anonymous:
+            r = r._replace(id=f"{r.id.rpartition(':')[0]}:{number}")
+            number -= 1
+        if r.failed_at is None:
+            yield _Reached(r.succeeded_at or 0, "payment.refunded", r.id, r.amount)

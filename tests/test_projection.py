@@ -1,0 +1,95 @@
+"""Random stories of a modelled provider: the record equals the model, in any order, with any duplicates."""
+
+import random
+from collections.abc import Callable
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from chalicelib.payments import Facts, Milestone, fold, join, news, project
+from chalicelib.providers import stripe
+from tests.fakes import NOW, as_bytes
+from tests.model import Json, StripeModel
+
+Action = tuple[str, tuple[int | str, ...]]
+amounts = st.sampled_from([400, 400, 600, 1000, 5000])
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["fail", "succeed", "authorize", "cancel", "fail_refund"]), st.just(())),
+        st.tuples(st.just("capture"), st.sampled_from([(5000,), (3000,)])),
+        st.tuples(st.just("refund"), st.tuples(amounts)),
+        st.tuples(st.just("dispute"), st.sampled_from([("open",), ("won",), ("lost",), ("warning_closed",)])),
+    ),
+    max_size=8,
+)
+
+# What a user may have subscribed to: enough to know of captures, and of refunds in one way or the other.
+SUBSCRIPTIONS: dict[str, Callable[[str], bool]] = {
+    "all": lambda type_: True,
+    "single refunds": lambda type_: type_ != "charge.refunded",
+    "charges only": lambda type_: not type_.startswith(("payment_intent.succeeded", "checkout.")),
+    "intents and refunds": lambda type_: type_.startswith(("payment_intent.", "refund.", "charge.dispute.")),
+}
+
+
+def told(story: list[Action], tie: bool) -> StripeModel:
+    model = StripeModel(seed=1, tie=tie)
+    for name, arguments in story:
+        getattr(model, name)(*arguments)
+    return model
+
+
+def facts_of(events: list[Json]) -> list[Facts]:
+    return [stripe.facts(stripe.event(as_bytes(event), NOW)) for event in events]
+
+
+@settings(max_examples=300)
+@given(actions, st.sampled_from(sorted(SUBSCRIPTIONS)), st.integers(0, 10**6))
+@example([("succeed", ()), ("refund", (400,)), ("fail_refund", ()), ("refund", (400,))], "all", 0)
+@example([("authorize", ()), ("cancel", ())], "all", 0)
+@example([("succeed", ()), ("dispute", ("won",)), ("dispute", ("lost",))], "all", 0)
+def test_the_record_equals_the_model(story: list[Action], subscription: str, seed: int) -> None:
+    """Totals, status and milestones; net is never negative; every event may come twice."""
+    model = told(story, tie=False)
+    wanted = [event for event in model.events if SUBSCRIPTIONS[subscription](event["type"])]
+    deliveries = wanted * 2
+    random.Random(seed).shuffle(deliveries)
+    payment = project(model.subject, fold(facts_of(deliveries)))
+    assert payment.captured == model.captured
+    assert payment.refunded == model.given_back
+    assert payment.disputed == model.disputed
+    assert payment.status == model.status
+    assert payment.net >= 0
+    assert payment.consistent
+    assert sorted(m.type for m in payment.milestones) == sorted(model.milestones)
+
+
+@settings(max_examples=200)
+@given(actions, st.integers(0, 10**6))
+def test_ties_are_not_broken_by_arrival(story: list[Action], seed: int) -> None:
+    """All events of one second: the money is right, and any two orders make the same payment."""
+    model = told([step for step in story if step[0] != "fail_refund"], tie=True)
+    shuffled = random.Random(seed).sample(model.events, len(model.events))
+    one, other = (project(model.subject, fold(facts_of(events))) for events in (model.events, shuffled))
+    assert one == other
+    assert (one.captured, one.refunded) == (model.captured, model.given_back)
+
+
+@settings(max_examples=300)
+@given(actions, st.booleans(), st.integers(0, 10**6))
+def test_what_handlers_hear_adds_up(story: list[Action], tie: bool, seed: int) -> None:
+    """One event at a time, in any order: no milestone twice, none of money missed, refunds heard in full."""
+    model = told([step for step in story if step[0] != "fail_refund"], tie)
+    deliveries = model.events * 2
+    random.Random(seed).shuffle(deliveries)
+    facts: Facts = {}
+    heard: list[Milestone] = []
+    for each in facts_of(deliveries):
+        after = join(facts, each)
+        heard += news(model.subject, facts, after)
+        facts = after
+    assert len({milestone.id for milestone in heard}) == len(heard)
+    types = [milestone.type for milestone in heard]
+    for once in ("payment.succeeded", "payment.refunded", "dispute.won", "dispute.lost"):
+        assert types.count(once) == model.milestones.count(once)
+    assert sum(m.amount or 0 for m in heard if m.type == "payment.refunded") == model.given_back
