@@ -111,7 +111,7 @@ class Refund(NamedTuple):
     """A single refund.
 
     One that only a charge's running total tells of is ``anonymous``: its id is ``charge:n``, where it is
-    the n-th refund of the payment.
+    the n-th refund of the payment. A ``foreign`` one is in another currency, and cannot be added up.
     """
 
     id: str
@@ -120,10 +120,11 @@ class Refund(NamedTuple):
     failed_at: int | None
     reversal: bool = False
     anonymous: bool = False
+    foreign: bool = False
 
     @property
     def counts(self) -> bool:
-        return self.succeeded_at is not None and self.failed_at is None
+        return self.succeeded_at is not None and self.failed_at is None and not self.foreign
 
 
 class Dispute(NamedTuple):
@@ -134,10 +135,11 @@ class Dispute(NamedTuple):
     lost_at: int | None
     outcome: str | None
     reinstated: bool
+    foreign: bool
 
     @property
     def counts(self) -> bool:
-        return self.outcome in (None, "lost") and not self.reinstated
+        return self.outcome in (None, "lost") and not self.reinstated and not self.foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,7 @@ def refunds(facts: Facts) -> list[Refund]:
     currency = _currency(facts)
     if not _captured(facts, currency) and _state(facts) == "canceled":
         return []  # an authorization that is let go: the provider calls that a refund, no money moved
-    single = {i: f for i, f in _things(facts, "refund") if _in_currency(f, currency)}
+    single = dict(_things(facts, "refund"))
     totals = [f for _, f in _things(facts, "total")]
     covered, steps = _match_steps([f for f in totals if "step" in f], single)
     found = [
@@ -256,6 +258,7 @@ def refunds(facts: Facts) -> list[Refund]:
             min(filter(None, (f.get("succeeded_at"), covered.get(refund_id))), default=None),
             f.get("failed_at"),
             bool(f.get("reversal")),
+            foreign=not _in_currency(f, currency),
         )
         for refund_id, f in single.items()
     ]
@@ -309,7 +312,9 @@ def _unexplained(
         known = sum(
             r.amount
             for r in found
-            if _of_charge(single[r.id], charge) and (r.failed_at is None or r.failed_at >= f["last_seen_at"])
+            if _of_charge(single[r.id], charge)
+            and not r.foreign
+            and (r.failed_at is None or r.failed_at >= f["last_seen_at"])
         )
         known += sum(step.amount for step in steps if step.id == charge)
         missing = f["total"] - known - told.get(charge, 0)
@@ -319,7 +324,7 @@ def _unexplained(
 
 
 def disputes(facts: Facts) -> list[Dispute]:
-    """Every dispute in the payment's currency. Money that was given back no longer counts against it."""
+    """Every dispute. Money that was given back no longer counts against the payment."""
     currency = _currency(facts)
     return [
         Dispute(
@@ -330,9 +335,9 @@ def disputes(facts: Facts) -> list[Dispute]:
             f.get("lost_at"),
             OUTCOMES[f["outcome"][1]] if "outcome" in f else None,
             f.get("reinstated_at", -1) >= max(f.get("withdrawn_at", 0), f.get("lost_at", 0)),
+            not _in_currency(f, currency),
         )
         for dispute_id, f in _things(facts, "dispute")
-        if _in_currency(f, currency)
     ]
 
 
