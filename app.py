@@ -19,7 +19,7 @@ from chalicelib.credentials import (
     usable,
 )
 from chalicelib.errors import InvalidPayload, Refused, Unavailable
-from chalicelib.events import Delivery
+from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
@@ -161,7 +161,20 @@ def _receiver() -> webhooks.Receiver:
 
 @cache
 def _consumer() -> webhooks.Consumer:
-    return webhooks.Consumer(PROVIDERS, _ledger(), _inbox(), _telemetry(), _handlers(), _now)
+    return webhooks.Consumer(PROVIDERS, _ledger(), _inbox(), _telemetry(), _handlers(), _now, _complete)
+
+
+def _complete(event: Event) -> Event:
+    """Fetch what a thin event leaves out, where there is a key to fetch it with."""
+    keys = _credentials().current().get("stripe_api_key", ())
+    return _stripe_api(keys[0]).complete(event) if keys else event
+
+
+@cache
+def _stripe_api(key: str) -> Any:
+    from chalicelib.stripe_api import StripeApi
+
+    return StripeApi(key, SETTINGS.stripe_api)
 
 
 def _handlers() -> Handlers:

@@ -25,7 +25,8 @@ class Delivery:
 class Event:
     """What a provider says happened. Instants in milliseconds.
 
-    ``subject`` is ``provider:id`` of the object that it is about; ``payload`` is the parsed body.
+    ``subject`` is ``provider:id`` of the object that it is about; ``payload`` is the parsed body, and
+    ``completed`` the same as JSON with what a thin event left to be fetched, if that was.
     """
 
     provider: str
@@ -38,6 +39,7 @@ class Event:
     account: str | None
     api_version: str | None
     payload: Mapping[str, Any]
+    completed: bytes | None = None
 
     @property
     def key(self) -> str:

@@ -66,7 +66,7 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event entry. Instants in milliseconds."""
+    """An event entry. Instants in milliseconds; ``body`` as the provider sent it."""
 
     subject: str
     id: str
@@ -74,6 +74,12 @@ class StoredEvent:
     created_at: int
     received_at: int
     body: bytes
+    completed: bytes | None = None
+
+    @property
+    def content(self) -> bytes:
+        """What the event's facts are read from."""
+        return self.completed or self.body
 
     def to_dict(self) -> dict[str, str]:
         return {
@@ -404,6 +410,8 @@ def _event_item(event: Event, body: bytes) -> dict[str, Any]:
         item["livemode"] = {"BOOL": event.livemode}
     if event.account:
         item["account"] = _s(event.account)
+    if event.completed:
+        item["completed"] = {"B": zlib.compress(event.completed, 6)}
     if event.api_version:
         item["api_version"] = _s(event.api_version)
     return item
@@ -464,6 +472,7 @@ def _stored_event(item: dict[str, Any]) -> StoredEvent:
         created_at=int(item["created_at"]["N"]),
         received_at=int(item["received_at"]["N"]),
         body=zlib.decompress(item["body"]["B"]),
+        completed=zlib.decompress(item["completed"]["B"]) if "completed" in item else None,
     )
 
 

@@ -30,6 +30,7 @@ class Settings:
     event_bus: str | None
     event_bus_raw: bool
     paypal_api: str
+    stripe_api: str
     paypal_verification: str
     paypal_trust: str
     paypal_chain: str | None
@@ -53,6 +54,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         livemode=_choice(environ, "DAYBOOK_LIVEMODE", {"": None, "true": True, "false": False}),
         event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
         event_bus_raw=environ.get("DAYBOOK_EVENT_BUS_RAW", "").lower() == "true",
+        stripe_api=environ.get("STRIPE_API", "https://api.stripe.com"),
         paypal_api=environ.get("PAYPAL_API", "https://api-m.paypal.com"),
         paypal_verification=_one_of(environ, "PAYPAL_VERIFICATION", "offline", "postback"),
         paypal_trust=_one_of(environ, "PAYPAL_TRUST", "tls", "chain"),

@@ -81,7 +81,7 @@ def _is_of_other_mode(event: Event, livemode: bool | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """All that ``process`` needs."""
+    """All that ``process`` needs. ``complete`` fetches what a thin event leaves out."""
 
     providers: Mapping[str, Provider]
     ledger: Ledger
@@ -89,9 +89,11 @@ class Consumer:
     telemetry: Telemetry
     handlers: Handlers
     clock: Callable[[], int]
+    complete: Callable[[Event], Event] = lambda event: event
 
     def event(self, message: Message) -> Event:
-        return self.providers[message.provider].event(message.body, message.received_at)
+        event = self.providers[message.provider].event(message.body, message.received_at)
+        return self.complete(event)
 
     def stored_event(self, subject: str, event_id: str) -> Event:
         """A recorded event, as handlers hear it."""
@@ -99,7 +101,7 @@ class Consumer:
         if stored is None:
             raise NotFound("no such event")
         provider = self.providers[subject.partition(":")[0]]
-        return provider.event(stored.body, stored.received_at)
+        return provider.event(stored.content, stored.received_at)
 
     @property
     def runner(self) -> Runner:

@@ -38,7 +38,7 @@ def folded(ledger: Ledger, subject: str) -> Facts:
         except Exception:
             return {}
 
-    return fold(facts(each.body, each.received_at) for each in ledger.events(subject))
+    return fold(facts(each.content, each.received_at) for each in ledger.events(subject))
 
 
 def drift(ledger: Ledger, subject: str) -> Drift | None:

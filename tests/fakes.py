@@ -54,7 +54,8 @@ class MemoryLedger:
             raise self.fails[event.id]()
         if (event.subject, event.id) in self.stored:
             raise DuplicateEvent(event.key)
-        stored = StoredEvent(event.subject, event.id, event.type, event.created_at, event.received_at, body)
+        times = event.created_at, event.received_at
+        stored = StoredEvent(event.subject, event.id, event.type, *times, body, event.completed)
         self.stored[event.subject, event.id] = stored, _kept(outbox)
 
     def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox) -> None:

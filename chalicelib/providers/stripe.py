@@ -5,7 +5,10 @@ Sources: https://docs.stripe.com/webhooks#verify-manually, https://docs.stripe.c
 
 import hashlib
 import hmac
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from chalicelib import money
@@ -16,6 +19,7 @@ from chalicelib.providers.protocol import Trust
 from chalicelib.times import from_iso, from_seconds
 
 NAME = "stripe"
+API_PATH = re.compile(r"/v[12](/[a-z_]+)+/[A-Za-z0-9_]{1,100}")
 TOLERANCE = 300_000  # milliseconds, into the past and into the future
 
 # ── verify ──────────────────────────────────────────────────────────────────────────────────────────
@@ -114,6 +118,20 @@ def _created(value: object, otherwise: int) -> int:
     return otherwise
 
 
+def path_to_fetch(event: Event) -> str | None:
+    """Where the object of a thin event is in Stripe's API; ``None`` for an event that has its data."""
+    if event.payload.get("object") != "v2.core.event" or "data" in event.payload:
+        return None
+    url = mapping(event.payload.get("related_object")).get("url")
+    return url if isinstance(url, str) and API_PATH.fullmatch(url) else None
+
+
+def complete(thin: Event, about: Mapping[str, Any]) -> Event:
+    """A thin event with the object that was fetched for it: about the payment that the object belongs to."""
+    body = json.dumps({**thin.payload, "data": {"object": about}}).encode()
+    return replace(event(body, thin.received_at), completed=body)
+
+
 # ── facts ───────────────────────────────────────────────────────────────────────────────────────────
 
 # What an event type says of a payment that has no money yet. `charge.succeeded` is an authorization
@@ -156,6 +174,11 @@ def facts(event: Event) -> Facts:
     return fold([_common(event), _state(event, about), *read(event, about)])
 
 
+def _type(event: Event) -> str:
+    """The type of the snapshot event: a completed thin event tells the same under ``v1.…``."""
+    return event.type.removeprefix("v1.")
+
+
 def _payment_intent(about: Mapping[str, Any]) -> str | None:
     return _id(about.get("payment_intent"))
 
@@ -171,7 +194,7 @@ def _common(event: Event) -> Facts:
 
 
 def _state(event: Event, about: Mapping[str, Any]) -> Facts:
-    state = STATE_OF.get(event.type)
+    state = STATE_OF.get(_type(event))
     if state is None or (state == "authorized" and not _is_authorization(about)):
         return {}
     stated = fact("payment", state=[event.created_at, STATES.index(state)])
@@ -227,7 +250,7 @@ def _of_charge(event: Event, charge: Mapping[str, Any]) -> Iterator[Facts]:
     )
     if not captured:
         return  # what is "refunded" of an uncaptured charge is an authorization let go
-    if event.type == "charge.refunded":
+    if _type(event) == "charge.refunded":
         yield _refund_total(event, charge, charge_id, currency)
     for refund in items(mapping(charge.get("refunds")).get("data")):
         yield from _of_refund(event, {"charge": charge_id, **refund})
@@ -288,8 +311,8 @@ def _of_dispute(event: Event, dispute: Mapping[str, Any]) -> Iterator[Facts]:
         outcome=[at, OUTCOMES.index(outcome)] if outcome else None,
         won_at=at if outcome == "won" else None,
         lost_at=at if outcome == "lost" else None,
-        withdrawn_at=at if event.type == "charge.dispute.funds_withdrawn" else None,
-        reinstated_at=at if event.type == "charge.dispute.funds_reinstated" else None,
+        withdrawn_at=at if _type(event) == "charge.dispute.funds_withdrawn" else None,
+        reinstated_at=at if _type(event) == "charge.dispute.funds_reinstated" else None,
     )
     yield fact("payment", related=_related(charge=charge, dispute=dispute_id))
 
@@ -298,7 +321,7 @@ def _of_checkout_session(event: Event, session: Mapping[str, Any]) -> Iterator[F
     currency = _currency(session)
     total = _amount(session, "amount_total", currency)
     paid = session.get("payment_status") == "paid" and bool(total)
-    unpaid = event.type == "checkout.session.completed" and not paid
+    unpaid = _type(event) == "checkout.session.completed" and not paid
     yield fact(
         "payment",
         amount=_at(event, total),

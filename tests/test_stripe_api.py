@@ -1,0 +1,149 @@
+"""Thin events: what is fetched for them, from whom, and that they make the same payment as their twins."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from chalicelib.errors import Unavailable
+from chalicelib.events import Event
+from chalicelib.inbox import Message
+from chalicelib.payments import project
+from chalicelib.providers import PROVIDERS, stripe
+from chalicelib.reactions import Handlers
+from chalicelib.stripe_api import StripeApi
+from chalicelib.telemetry import Telemetry
+from chalicelib.webhooks import Consumer, record_event
+from ops.verify import folded
+from tests.fakes import NOW, Clock, MemoryLedger, as_bytes
+
+REFUND = {
+    "id": "re_1",
+    "object": "refund",
+    "amount": 400,
+    "currency": "eur",
+    "charge": "ch_1",
+    "payment_intent": "pi_1",
+    "status": "succeeded",
+}
+
+
+def thin(url: object = "/v1/refunds/re_1", **fields: Any) -> dict[str, Any]:
+    return {
+        "id": "evt_thin",
+        "object": "v2.core.event",
+        "type": "v1.refund.created",
+        "created": "2026-10-28T00:00:00Z",
+        "related_object": {"id": "re_1", "type": "refund", "url": url},
+        "snapshot_event": "evt_twin",
+        **fields,
+    }
+
+
+class Api:
+    """Stripe's API with one refund; ``status`` is what it answers with."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self.status = 200
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                api.asked.append((self.path, self.headers["Stripe-Context"]))
+                content = json.dumps(REFUND if api.status == 200 else {"error": {}}).encode()
+                self.send_response(api.status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+
+    def client(self) -> StripeApi:
+        return StripeApi("rk_test", f"http://127.0.0.1:{self.server.server_address[1]}")
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    made = Api()
+    threading.Thread(target=made.server.serve_forever, daemon=True).start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def event(payload: dict[str, Any]) -> Event:
+    return stripe.event(as_bytes(payload), NOW)
+
+
+def test_the_related_object_is_fetched(api: Api) -> None:
+    """Then the event is about the payment that the object belongs to, and has its facts."""
+    completed = api.client().complete(event(thin()))
+    assert api.asked == [("/v1/refunds/re_1", None)]
+    assert completed.subject == "stripe:pi_1"
+    assert "refund re_1" in stripe.facts(completed)
+
+
+def test_a_connected_accounts_object_is_fetched_in_its_name(api: Api) -> None:
+    """By the context that the event names."""
+    completed = api.client().complete(event(thin(context="acct_1")))
+    assert api.asked == [("/v1/refunds/re_1", "acct_1")]
+    assert completed.subject == "stripe:acct_1:pi_1"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"id": "evt_1", "object": "event", "data": {"object": REFUND}},
+        thin("https://evil.example/v1/refunds/re_1"),
+        thin("//evil.example/v1/refunds/re_1"),
+        thin("/v1/refunds/../accounts/acct_1"),
+        thin("/v1/refunds/re_1?expand[]=x"),
+        thin(None),
+    ],
+    ids=lambda payload: str(payload.get("related_object")),
+)
+def test_nothing_else_is_fetched(api: Api, payload: dict[str, Any]) -> None:
+    """A snapshot has its data; and a path is a path of Stripe's API, or is left alone."""
+    before = event(payload)
+    assert api.client().complete(before) == before
+    assert api.asked == []
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
+def test_an_api_that_does_not_answer_is_an_outage(api: Api, status: int) -> None:
+    """The queue brings the event again."""
+    api.status = status
+    with pytest.raises(Unavailable):
+        api.client().complete(event(thin()))
+
+
+def test_twins_make_one_milestone(api: Api) -> None:
+    """A thin event and its snapshot tell of one refund; and the fold of what is kept is the payment."""
+    ledger: Any = MemoryLedger()
+    inbox: Any = None
+    heard: list[str] = []
+    handlers = Handlers()
+    handlers.on("payment.refunded")(lambda payment, milestone: heard.append(milestone.id))
+    telemetry = Telemetry("test", Clock(), lambda _: None)
+    to = Consumer(PROVIDERS, ledger, inbox, telemetry, handlers, Clock(), api.client().complete)
+    twin: dict[str, Any] = {
+        "id": "evt_twin",
+        "type": "refund.created",
+        "created": 1000,
+        "data": {"object": REFUND},
+    }
+    for payload in (thin(), twin, thin()):
+        body = as_bytes(payload)
+        record_event(Message("stripe", payload["id"], event(payload).subject, NOW, body), to, NOW + 1)
+    assert heard == ["stripe:pi_1/payment.refunded/re_1"]
+    stored = ledger.payment("stripe:pi_1").facts
+    assert project("stripe:pi_1", stored).refunded == 400
+    assert folded(ledger, "stripe:pi_1") == stored
+    assert ledger.event("stripe:pi_1", "evt_thin").body == as_bytes(thin())
