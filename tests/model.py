@@ -6,7 +6,7 @@ The truth is kept by the model's own bookkeeping, from the actions; nothing of t
 import random
 from typing import Any
 
-from ops.stories import StripePayment
+from ops.stories import PayPalPayment, StripePayment
 
 Json = dict[str, Any]
 
@@ -176,3 +176,86 @@ class StripeModel:
         if self.given_back >= self.captured:
             return "refunded"
         return "partially_refunded" if self.given_back else "succeeded"
+
+
+class PayPalModel:
+    """The same for a PayPal capture: v2, or v1 where it is a sale."""
+
+    def __init__(self, seed: int) -> None:
+        self._payment = PayPalPayment(random.Random(seed), 1_795_400_000_000, 5000, "EUR", None)
+        self.subject = self._payment.subject
+        self.events: list[Json] = []
+        self.pending = self.failed = False
+        self.captured = 0
+        self.refunds: dict[str, tuple[int, str]] = {}  # id: amount, status
+        self.disputes: dict[str, str] = {}  # id: status
+        self.milestones: list[str] = []
+
+    def pend(self) -> None:
+        """The capture waits for something."""
+        if not (self.captured or self.failed):
+            self.events.append(self._payment.capture("PAYMENT.CAPTURE.PENDING", "PENDING"))
+            self.pending = True
+
+    def complete(self) -> None:
+        if not (self.captured or self.failed):
+            self.events.append(self._payment.capture("PAYMENT.CAPTURE.COMPLETED", "COMPLETED"))
+            self.captured = 5000
+            self.milestones.append("payment.succeeded")
+
+    def deny(self) -> None:
+        if not (self.captured or self.failed):
+            self.events.append(self._payment.capture("PAYMENT.CAPTURE.DENIED", "DECLINED"))
+            self.failed = True
+            self.milestones.append("payment.failed")
+
+    def refund(self, amount: int, end: str) -> None:
+        """A refund, through pending to its end: ``COMPLETED`` or ``FAILED``."""
+        amount = min(amount, self.captured - self.given_back - self.disputed)
+        if amount <= 0:
+            return
+        p = self._payment
+        p._refund_id = refund_id = f"REF{len(self.refunds)}"
+        self.events.append(p.refund("PAYMENT.REFUND.PENDING", amount, "PENDING"))
+        type_ = "PAYMENT.CAPTURE.REFUNDED" if end == "COMPLETED" else "PAYMENT.REFUND.FAILED"
+        self.events.append(p.refund(type_, amount, end))
+        self.refunds[refund_id] = amount, end
+        self.milestones.append("payment.refunded" if end == "COMPLETED" else "refund.failed")
+
+    def dispute(self, outcome: str | None) -> None:
+        """A dispute over the whole payment; one that is lost takes the money by a reversal."""
+        if not self.captured or self.given_back or self.disputes:
+            return
+        p = self._payment
+        self.events.append(p.dispute("CUSTOMER.DISPUTE.CREATED", "OPEN"))
+        self.milestones.append("dispute.opened")
+        status = "open"
+        if outcome:
+            self.events.append(p.dispute("CUSTOMER.DISPUTE.RESOLVED", "RESOLVED", outcome))
+            status = "lost" if outcome in ("RESOLVED_BUYER_FAVOUR", "ACCEPTED") else "won"
+            self.milestones.append(f"dispute.{status}")
+        if outcome == "RESOLVED_BUYER_FAVOUR":
+            p._refund_id = "REVERSAL"
+            self.events.append(p.refund("PAYMENT.CAPTURE.REVERSED", 5000))
+            self.milestones.append("payment.refunded")
+        self.disputes[p._dispute_id] = status
+
+    @property
+    def given_back(self) -> int:
+        return sum(amount for amount, status in self.refunds.values() if status == "COMPLETED")
+
+    @property
+    def disputed(self) -> int:
+        return sum(5000 for status in self.disputes.values() if status in ("open", "lost"))
+
+    @property
+    def status(self) -> str:
+        if self.disputes:
+            [outcome] = self.disputes.values()
+            if outcome != "won":
+                return {"open": "disputed", "lost": "charged_back"}[outcome]
+        if self.captured:
+            if self.given_back >= self.captured:
+                return "refunded"
+            return "partially_refunded" if self.given_back else "succeeded"
+        return "failed" if self.failed else "processing" if self.pending else "created"

@@ -148,6 +148,23 @@ def test_one_webhook_costs_one_aws_call(daybook: Any, client: Client) -> None:
     assert calls == ["SendMessage"]
 
 
+def test_recording_an_event_costs_one_read_and_one_transaction(
+    daybook: Any, client: Client, stage: Stage
+) -> None:
+    """However many events the payment has had; a duplicate costs one more read."""
+    [subject] = record_stories(client, daybook, stage, 1)
+    calls: list[str] = []
+    daybook._client("dynamodb").meta.events.register(
+        "before-call.*", lambda model, **_: calls.append(model.name)
+    )
+    for n in range(3):
+        about = {"object": "payment_intent", "id": subject.removeprefix("stripe:"), "currency": "eur"}
+        event = {"id": f"evt_more_{n}", "type": "payment_intent.processing", "data": {"object": about}}
+        post(client, as_bytes(event), stripe_headers(as_bytes(event)))
+        drain(stage, daybook)
+    assert calls == ["GetItem", "TransactWriteItems"] * 3
+
+
 def test_health_touches_nothing(client: Client) -> None:
     """It says only that the app runs."""
     response = client.http.get("/health")

@@ -186,6 +186,33 @@ def test_a_refund_is_told_once_by_whatever_tells_it_first() -> None:
         assert [(m.type, m.amount) for m in heard] == [("payment.refunded", 400)]
 
 
+@pytest.mark.parametrize(
+    ("known", "late", "overtaken"),
+    [
+        (charged(), fact("payment", failed_at=1, state=[1, STATES.index("failed")]), "payment.failed"),
+        (
+            charged(),
+            fact("payment", authorized_at=1, state=[1, STATES.index("authorized")]),
+            "payment.authorized",
+        ),
+        (charged(), refund("a", 400, succeeded_at=5, failed_at=9), "payment.refunded"),
+        (charged(), fact("dispute d", opened_at=5, outcome=[9, 1], won_at=9), "dispute.opened"),
+        (
+            fact("dispute d", opened_at=5, outcome=[9, 2], lost_at=9),
+            fact("dispute d", opened_at=5, won_at=7),
+            "dispute.won",
+        ),
+    ],
+)
+def test_what_is_overtaken_when_first_learnt_is_listed_but_not_told(
+    known: Facts, late: Facts, overtaken: str
+) -> None:
+    """A failed attempt learnt after success, a dispute learnt when it is closed."""
+    after = join(known, late)
+    assert overtaken in [m.type for m in payments.milestones("stripe:pi_1", after)]
+    assert overtaken not in [m.type for m in news("stripe:pi_1", known, after)]
+
+
 def test_an_authorization_let_go_is_no_refund() -> None:
     """Stripe reports a canceled authorization as refunded; no money moved."""
     facts = fold(

@@ -7,9 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.payments import Facts, Milestone, fold, join, news, project
-from chalicelib.providers import stripe
+from chalicelib.providers import paypal, stripe
 from tests.fakes import NOW, as_bytes
-from tests.model import Json, StripeModel
+from tests.model import Json, PayPalModel, StripeModel
 
 Action = tuple[str, tuple[int | str, ...]]
 amounts = st.sampled_from([400, 400, 600, 1000, 5000])
@@ -93,3 +93,44 @@ def test_what_handlers_hear_adds_up(story: list[Action], tie: bool, seed: int) -
     for once in ("payment.succeeded", "payment.refunded", "dispute.won", "dispute.lost"):
         assert types.count(once) == model.milestones.count(once)
     assert sum(m.amount or 0 for m in heard if m.type == "payment.refunded") == model.given_back
+
+
+paypal_actions = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["pend", "complete", "complete", "deny"]), st.just(())),
+        st.tuples(st.just("refund"), st.tuples(amounts, st.sampled_from(["COMPLETED", "FAILED"]))),
+        st.tuples(
+            st.just("dispute"),
+            st.sampled_from(
+                [(None,), ("RESOLVED_BUYER_FAVOUR",), ("RESOLVED_SELLER_FAVOUR",), ("ACCEPTED",)]
+            ),
+        ),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=300)
+@given(paypal_actions, st.integers(0, 10**6))
+def test_paypals_record_equals_the_model(story: list[Action], seed: int) -> None:
+    """Totals, status, milestones; and what handlers hear, one event at a time in any order."""
+    model = PayPalModel(seed=1)
+    for name, arguments in story:
+        getattr(model, name)(*arguments)
+    deliveries = model.events * 2
+    random.Random(seed).shuffle(deliveries)
+    facts: Facts = {}
+    heard: list[Milestone] = []
+    for each in (paypal.facts(paypal.event(as_bytes(event), NOW)) for event in deliveries):
+        after = join(facts, each)
+        heard += news(model.subject, facts, after)
+        facts = after
+    payment = project(model.subject, facts)
+    shown = (payment.status, payment.captured, payment.refunded, payment.disputed)
+    assert shown == (model.status, model.captured, model.given_back, model.disputed)
+    assert payment.net >= 0
+    assert payment.consistent
+    assert sorted(m.type for m in payment.milestones) == sorted(model.milestones)
+    assert len({milestone.id for milestone in heard}) == len(heard)
+    for once in ("payment.succeeded", "payment.refunded", "refund.failed", "dispute.lost", "dispute.won"):
+        assert [m.type for m in heard].count(once) == model.milestones.count(once)
