@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import botocore.session
+from botocore.config import Config
 
 from chalicelib.ledger import Ledger
 from chalicelib.settings import STAGE_LOCAL
@@ -28,7 +30,10 @@ class Stage:
     endpoint: str | None
 
     def client(self, service: str) -> Any:
-        return self.session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+        config = Config(proxies={}) if self.name == STAGE_LOCAL else None  # loopback needs no proxy
+        return self.session.client(  # type: ignore[call-overload]
+            service, endpoint_url=self.endpoint, config=config
+        )
 
     @property
     def table(self) -> str:
@@ -64,7 +69,9 @@ def connect(name: str, environ: Mapping[str, str]) -> Stage:
     if name != STAGE_LOCAL:
         return Stage(name, boto3.Session(), None)
     local = local_aws(environ)
+    unprofiled = botocore.session.Session({"profile": (None, None, None, None)})  # whatever AWS_PROFILE says
     session = boto3.Session(
+        botocore_session=unprofiled,
         aws_access_key_id=local["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=local["AWS_SECRET_ACCESS_KEY"],
         aws_session_token=local["AWS_SESSION_TOKEN"],

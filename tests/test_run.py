@@ -33,6 +33,10 @@ class Running:
             **os.environ,
             **{name: str(port) for name, port in self.ports.items()},
             "TMPDIR": str(folder),
+            # neither a proxy nor a profile of the person's may get in the way
+            "HTTP_PROXY": "http://127.0.0.1:9",
+            "http_proxy": "http://127.0.0.1:9",
+            "AWS_PROFILE": "nonexistent",
         }
         self.log = folder.parent / "run.log"
         with self.log.open("wb") as log:

@@ -23,6 +23,9 @@ from ops.local.paypal import FakePayPal, utc_now
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 60.0  # seconds that a part may take to answer
+# on this machine nothing is reached through a proxy
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+NO_PROXY = "127.0.0.1,localhost"
 STOP = 5.0  # seconds that a part may take to end, before it is killed
 # Seconds until a failed message is delivered again: short, so that a person can watch it.
 VISIBILITY = "10"
@@ -163,6 +166,8 @@ def _environ(ports: Mapping[str, int], paypal: FakePayPal, folder: Path) -> dict
         "DAYBOOK_STAGE": "local",
         "PAYPAL_CERT_HOSTS": hosts,
         "PAYPAL_CA_BUNDLE": str(bundle),
+        "NO_PROXY": NO_PROXY,
+        "no_proxy": NO_PROXY,
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
     }
@@ -184,7 +189,7 @@ def _wait(url: str, parts: list[Part], stop: threading.Event) -> None:
     """Return when ``url`` answers. Raises ``Stopped`` if a part ended, or none answers in time."""
     for _ in _until(time.monotonic() + START, stop):
         _check(parts)
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+        with contextlib.suppress(OSError), DIRECT.open(url, timeout=2):
             return
     if not stop.is_set():
         raise Stopped(f"no answer from {url} after {START:.0f} s")
