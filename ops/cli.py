@@ -328,6 +328,8 @@ def replay(subject: str, stage: str) -> None:
         raise Failed("its handlers are running now; try again when their time is up") from None
     except HandlerFailed as error:
         raise Failed(f"{error}; the rest is left, `daybook replay {subject}` runs it") from None
+    for entry in entries[1:]:  # recorded, and now heard: no longer set aside
+        consumer.ledger.forget_failure(subject, entry.partition(":")[2])
     click.echo(f"{ran} handlers ran for {subject}")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from chalicelib.certificates import Key
 from chalicelib.errors import DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
+from chalicelib.inbox import Message
 from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment
 from chalicelib.payments import Facts
 from chalicelib.providers.protocol import Trust
@@ -111,6 +112,24 @@ class MemoryLedger:
 def _kept(outbox: Outbox) -> Outbox:
     """An empty outbox has no lease."""
     return outbox if outbox.tasks else replace(outbox, leased_until=0)
+
+
+class MemoryInbox:
+    """The queue in a dict by receipt; passes the same tests as the queue."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, Message] = {}
+        self.deleted: list[str] = []
+
+    def send(self, event: Event, body: bytes) -> None:
+        message = Message(event.provider, event.id, event.subject, event.received_at, body)
+        message.encode()  # refuses what is too large, as the queue does
+        self.messages[event.id] = message
+
+    def delete(self, receipts: list[str]) -> None:
+        self.deleted += receipts
+        for receipt in receipts:
+            self.messages.pop(receipt, None)
 
 
 class Shelf:

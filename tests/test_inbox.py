@@ -1,13 +1,17 @@
 """The queue's messages: what goes in comes out, and what does not fit is refused."""
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.errors import PayloadTooLarge
-from chalicelib.inbox import Message, queue_id
+from chalicelib.events import Event
+from chalicelib.inbox import Inbox, Message, queue_id
+from ops.stage import Stage
+from tests.fakes import NOW, MemoryInbox
 
 
 @given(st.binary(max_size=200), st.text(max_size=20))
@@ -39,3 +43,54 @@ def test_any_text_makes_a_queue_id(text: str) -> None:
     assert made.isascii()
     assert made.isprintable()
     assert made != queue_id(text.encode(errors="replace").decode() + "x")
+
+
+# ── the queue and the fake ──────────────────────────────────────────────────────────────────────────
+
+BODY = b'{"id": "evt_1"}'
+
+
+def event(event_id: str, subject: str) -> Event:
+    return Event("stripe", event_id, "x.y", subject, NOW, NOW, None, None, None, {})
+
+
+class Received:
+    """What is on the queue, or in the fake: receipts and messages."""
+
+    def __init__(self, inbox: Any, stage: Stage | None) -> None:
+        self.inbox, self._stage = inbox, stage
+
+    def __call__(self) -> dict[str, Message]:
+        if self._stage is None:
+            return dict(self.inbox.messages)
+        sqs, url = self._stage.client("sqs"), self.inbox.url()
+        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+        found = answer.get("Messages", [])
+        return {each["ReceiptHandle"]: Message.decode(each["Body"]) for each in found}
+
+
+@pytest.fixture(params=["queue", "memory"])
+def received(request: pytest.FixtureRequest) -> Received:
+    if request.param == "memory":
+        return Received(MemoryInbox(), None)
+    stage: Stage = request.getfixturevalue("stage")
+    return Received(Inbox(stage.client("sqs"), f"payment-events-{stage.name}.fifo"), stage)
+
+
+def test_what_is_sent_is_received_and_gone_once_deleted(received: Received) -> None:
+    """Each message under a receipt; any subject makes a group; deleting nothing is nothing."""
+    received.inbox.send(event("evt_1", "stripe:pi_1"), BODY)
+    received.inbox.send(event("evt_2", "stripe:" + "ü" * 200), BODY)
+    found = received()
+    assert sorted(message.event_id for message in found.values()) == ["evt_1", "evt_2"]
+    assert {message.body for message in found.values()} == {BODY}
+    received.inbox.delete([])
+    received.inbox.delete(list(found))
+    assert received() == {}
+
+
+def test_what_is_too_large_is_not_sent(received: Received) -> None:
+    """Refused before the queue is asked."""
+    with pytest.raises(PayloadTooLarge):
+        received.inbox.send(event("evt_1", "stripe:pi_1"), random.Random(1).randbytes(400_000))
+    assert received() == {}

@@ -17,14 +17,14 @@ from ops import verify
 from ops.cli import _registered, main
 from ops.stage import Stage
 from ops.stories import tell
-from tests.fakes import NOW, as_bytes
-from tests.test_webhooks import Inbox, consumer, message_of
+from tests.fakes import NOW, MemoryInbox, as_bytes
+from tests.test_webhooks import consumer, message_of
 
 
 @pytest.fixture
 def recorded(stage: Stage) -> list[str]:
     """Three recorded payments and one event that is about none; the payments' subjects."""
-    to = consumer(stage.ledger(), Inbox())
+    to = consumer(stage.ledger(), MemoryInbox())
     subjects = []
     for n in range(3):
         subject, events = tell("stripe", random.Random(n), NOW, 5000, "EUR", story="partial-refunds")
@@ -82,7 +82,7 @@ def test_drift_is_shown_repaired_and_told(stage: Stage, recorded: list[str], run
     assert drift
     assert verify.repair(stage.ledger(), drift, handlers) == 2
     assert run("verify")[0] == 0
-    to = replace(consumer(stage.ledger(), Inbox()), handlers=handlers)
+    to = replace(consumer(stage.ledger(), MemoryInbox()), handlers=handlers)
     assert run_left(recorded[1], "payment", NOW + 1, to.runner) == 2
     assert sorted(heard) == [400, 800]
 
@@ -105,9 +105,12 @@ def test_replay_runs_what_is_left(stage: Stage, recorded: list[str], run: Run) -
     tasks = _registered().milestone_tasks(news(recorded[0], {}, payment))
     assert len(tasks) == 1
     ledger.write_outbox(replace(stored.outbox, tasks=tasks))
+    [event, *_] = ledger.events(recorded[0])
+    ledger.park(recorded[0], event.id, "the message", 5, NOW)
     assert run("replay", recorded[0]) == (
         0,
         f"fulfil: {recorded[0]} is paid, 50.00 EUR\n1 handlers ran for {recorded[0]}\n",
     )
     assert run("replay", recorded[0]) == (0, f"0 handlers ran for {recorded[0]}\n")
+    assert list(ledger.parked()) == []
     assert run("replay", "stripe:pi_missing")[0] == 1

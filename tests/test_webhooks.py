@@ -11,21 +11,7 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import Consumer, Receiver, park, process, receive
-from tests.fakes import NOW, Clock, MemoryLedger, as_bytes, signed, sqs_record, trust
-
-
-class Inbox:
-    """A queue in a list."""
-
-    def __init__(self) -> None:
-        self.sent: list[str] = []
-        self.deleted: list[str] = []
-
-    def send(self, event: Any, body: bytes) -> None:
-        self.sent.append(event.id)
-
-    def delete(self, receipts: list[str]) -> None:
-        self.deleted += receipts
+from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, signed, sqs_record, trust
 
 
 class Rolling:
@@ -71,10 +57,10 @@ BODY = as_bytes({"id": "evt_1", "livemode": False})
 
 def test_a_rolled_secret_loses_no_event() -> None:
     """A failed signature has the secrets read again before it is refused."""
-    inbox, rolling = Inbox(), Rolling("whsec_a", "whsec_b")
+    inbox, rolling = MemoryInbox(), Rolling("whsec_a", "whsec_b")
     answer = receive("stripe", signed("stripe", BODY, secret="whsec_b"), receiver(inbox, rolling))
     assert answer == {"status": "accepted", "event_id": "evt_1"}
-    assert inbox.sent == ["evt_1"]
+    assert sent(inbox) == ["evt_1"]
     with pytest.raises(InvalidSignature):
         receive("stripe", signed("stripe", BODY, secret="whsec_c"), receiver(inbox, rolling))
 
@@ -82,25 +68,29 @@ def test_a_rolled_secret_loses_no_event() -> None:
 @pytest.mark.parametrize(("declared", "status"), [(None, "accepted"), (False, "accepted"), (True, "ignored")])
 def test_a_test_event_does_not_touch_a_live_stage(declared: bool | None, status: str) -> None:
     """Answered, so that it is not sent again, and put nowhere."""
-    inbox = Inbox()
+    inbox = MemoryInbox()
     answer = receive("stripe", signed("stripe", BODY), receiver(inbox, Rolling("whsec_new", ""), declared))
     assert answer["status"] == status
-    assert bool(inbox.sent) == (status == "accepted")
+    assert bool(sent(inbox)) == (status == "accepted")
 
 
 def test_an_unknown_provider_is_not_found() -> None:
     """There is no route to it."""
     with pytest.raises(NotFound):
-        receive("square", signed("stripe", BODY), receiver(Inbox(), Rolling("a", "a")))
+        receive("square", signed("stripe", BODY), receiver(MemoryInbox(), Rolling("a", "a")))
 
 
 def test_a_body_over_1_mib_is_too_large() -> None:
     """Whoever sent it."""
     with pytest.raises(PayloadTooLarge):
-        receive("stripe", signed("stripe", b"x" * (2**20 + 1)), receiver(Inbox(), Rolling("a", "a")))
+        receive("stripe", signed("stripe", b"x" * (2**20 + 1)), receiver(MemoryInbox(), Rolling("a", "a")))
 
 
 # ── process ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sent(inbox: MemoryInbox) -> list[str]:
+    return [message.event_id for message in inbox.messages.values()]
 
 
 def saved(ledger: MemoryLedger) -> list[str]:
@@ -120,7 +110,7 @@ def record(event_id: str, group: str, receives: int = 1) -> dict[str, Any]:
 
 def test_a_good_batch_is_left_to_the_event_source() -> None:
     """It deletes what we return from."""
-    ledger, inbox = MemoryLedger(), Inbox()
+    ledger, inbox = MemoryLedger(), MemoryInbox()
     process([record("evt_1", "a"), record("evt_2", "b")], consumer(ledger, inbox), NOW)
     assert saved(ledger) == ["evt_1", "evt_2"]
     assert inbox.deleted == []
@@ -128,7 +118,7 @@ def test_a_good_batch_is_left_to_the_event_source() -> None:
 
 def test_a_failure_stops_its_subject_and_no_other() -> None:
     """What succeeded is deleted here, what failed and what waits behind it is delivered again."""
-    ledger, inbox = MemoryLedger({"evt_2": RuntimeError}), Inbox()
+    ledger, inbox = MemoryLedger({"evt_2": RuntimeError}), MemoryInbox()
     batch = [record("evt_1", "a"), record("evt_2", "a"), record("evt_3", "a"), record("evt_4", "b")]
     with pytest.raises(BatchFailed):
         process(batch, consumer(ledger, inbox), NOW)
@@ -140,7 +130,7 @@ def test_a_failure_stops_its_subject_and_no_other() -> None:
 
 def test_a_message_that_cannot_be_read_does_not_hold_up_others() -> None:
     """It fails on its own, and is noted under the queue's names for it."""
-    ledger, inbox = MemoryLedger(), Inbox()
+    ledger, inbox = MemoryLedger(), MemoryInbox()
     batch = [sqs_record("garbage", "a"), record("evt_4", "b")]
     with pytest.raises(BatchFailed):
         process(batch, consumer(ledger, inbox), NOW)
@@ -153,7 +143,7 @@ def test_a_success_after_a_failure_forgets_the_failure() -> None:
     """Nothing stays behind of what went right in the end."""
     ledger = MemoryLedger()
     ledger.note_failure("a", "evt_1", "RuntimeError", 1)
-    process([record("evt_1", "a", receives=2), record("evt_2", "a")], consumer(ledger, Inbox()), NOW)
+    process([record("evt_1", "a", receives=2), record("evt_2", "a")], consumer(ledger, MemoryInbox()), NOW)
     assert ledger.notes == {}
 
 
@@ -169,7 +159,7 @@ def test_a_moved_version_is_tried_again_at_once_a_few_times() -> None:
     body = as_bytes({"id": "evt_1", "data": {"object": {"object": "charge", "id": "ch", "currency": "eur"}}})
     message = Message("stripe", "evt_1", "a", NOW, body)
     with pytest.raises(BatchFailed):
-        process([sqs_record(message.encode())], consumer(ledger, Inbox()), NOW)
+        process([sqs_record(message.encode())], consumer(ledger, MemoryInbox()), NOW)
     assert len(tries) == webhooks.TRIES
 
 
@@ -179,7 +169,7 @@ def test_what_is_not_understood_is_recorded_all_the_same() -> None:
     lines: list[str] = []
     body = as_bytes({"id": "evt_1", "data": {"object": {"object": "charge", "amount": "?"}}})
     message = Message("stripe", "evt_1", "a", NOW, body)
-    process([sqs_record(message.encode())], consumer(ledger, Inbox(), lines), NOW)
+    process([sqs_record(message.encode())], consumer(ledger, MemoryInbox(), lines), NOW)
     assert saved(ledger) == ["evt_1"]
     assert any("not_understood" in line for line in lines)
 
@@ -187,6 +177,6 @@ def test_what_is_not_understood_is_recorded_all_the_same() -> None:
 def test_dead_letters_are_parked() -> None:
     """Each with how often it was tried; also one that cannot be read."""
     ledger = MemoryLedger()
-    park([record("evt_1", "a", receives=6), sqs_record("garbage", "b")], consumer(ledger, Inbox()), NOW)
+    park([record("evt_1", "a", receives=6), sqs_record("garbage", "b")], consumer(ledger, MemoryInbox()), NOW)
     parked = sorted((each.subject, each.event_id, each.attempts) for each in ledger.parked())
     assert parked == [("a", "evt_1", 6), ("queue:b", "m-r", 1)]

@@ -12,10 +12,10 @@ from chalicelib.providers.protocol import Provider, Trust
 from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import Consumer, record_event
-from tests.fakes import NOW, Clock, MemoryLedger, OneCertificate, as_bytes, paypal_leaf
+from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, OneCertificate, as_bytes, paypal_leaf
 from tests.providers import acme
 from tests.providers.contract import ProviderContract
-from tests.test_webhooks import Inbox, Rolling, receiver
+from tests.test_webhooks import Rolling, receiver
 
 REGISTRY: dict[str, Provider] = {**PROVIDERS, "acme": acme}
 PAID = {"id": "e1", "type": "paid", "payment": {"id": "p1", "cents": 700, "currency": "EUR"}}
@@ -44,12 +44,12 @@ class TestAcme(ProviderContract):
 
 def test_it_is_received_and_recorded_like_any_other() -> None:
     """From the route's sentence to the payment, with the registry's line alone."""
-    inbox = Inbox()
+    inbox = MemoryInbox()
     to = replace(receiver(inbox, Rolling("", "")), providers=REGISTRY, trust=lambda _: acme_trust())
     body = as_bytes(PAID)
     delivery = Delivery({"acme-signature": acme.sign("new", body, NOW)}, body, NOW)
     assert webhooks.receive("acme", delivery, to)["status"] == "accepted"
-    assert inbox.sent == ["e1"]
+    assert [message.event_id for message in inbox.messages.values()] == ["e1"]
     ledger: Any = MemoryLedger()
     no_inbox: Any = None
     telemetry = Telemetry("test", Clock(), lambda _: None)
