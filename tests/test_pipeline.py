@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from chalice.test import Client
 
-from chalicelib.payments import fold, project
+from chalicelib.outbox import run_left
+from chalicelib.payments import Milestone, Payment, fold, project
 from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Handlers
+from chalicelib.webhooks import process
 from ops.local.event_source import EventSource
 from ops.sender import StripeSigner
 from ops.stage import Stage
@@ -157,3 +161,49 @@ def test_poison_is_tried_five_times_and_parked(daybook: Any, stage: Stage) -> No
     assert (parked.subject, parked.reason, parked.message) == ("queue:g", "ValueError", "poison")
     assert parked.attempts >= 5
     assert dead.poll(0) == 0
+
+
+def test_a_body_near_the_limit_is_recorded_whole(daybook: Any, stage: Stage) -> None:
+    """What is accepted fits everywhere on its way: the queue, the function's event, the table's item."""
+    noise = random.Random(1).randbytes(320_000).hex()
+    event = {"id": "evt_1", "type": "x.y", "data": {"object": {"noise": noise}}}
+    deliver(daybook, [event])
+    source = EventSource(stage.client("sqs"), daybook.SETTINGS.queue, daybook.process)
+    assert source.poll(0) == 1
+    [stored] = stage.ledger().events("stripe:evt_1")
+    assert stored.body == as_bytes(event)
+
+
+def test_a_handler_that_keeps_failing_is_parked_and_replayed(daybook: Any, stage: Stage) -> None:
+    """Five tries by the real queue, then parked with its reason; the payment stands; a replay runs it."""
+    sqs = stage.client("sqs")
+    url = sqs.get_queue_url(QueueName=daybook.SETTINGS.queue)["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "0"})
+    broken = [True]
+    heard: list[str] = []
+    handlers = Handlers()
+
+    @handlers.on("payment.succeeded")
+    def ship(payment: Payment, milestone: Milestone) -> None:
+        if broken:
+            raise RuntimeError("no stock")
+        heard.append(milestone.id)
+
+    to = replace(daybook._consumer(), handlers=handlers)
+    deadline = time.time_ns() // 1_000_000 + 60_000
+    source = EventSource(
+        sqs, daybook.SETTINGS.queue, lambda event, _: process(event["Records"], to, deadline)
+    )
+    subject, events = tell("stripe", random.Random(1), START, 5000, "EUR", type_="payment_intent.succeeded")
+    deliver(daybook, events)
+    tries = 0
+    while source.poll(0):
+        tries += 1
+    assert tries == 5
+    assert EventSource(sqs, daybook.SETTINGS.dead_queue, daybook.park).poll(0) == 1
+    [parked] = stage.ledger().parked()
+    assert (parked.subject, parked.reason) == (subject, "ship: RuntimeError")
+    assert project(subject, stage.ledger().payment(subject).facts).status == "succeeded"
+    broken.clear()
+    assert run_left(subject, "payment", deadline, to.runner) == 1
+    assert heard == [f"{subject}/payment.succeeded"]
