@@ -280,7 +280,7 @@ def _console() -> Console:
 def verify(subject: str | None, mend: bool, stage: str, as_json: bool) -> None:
     """Check that each stored payment is what its events say. Exits with 3 where one is not."""
     ledger = connect(stage, os.environ).ledger()
-    found = list(_drifts(ledger, [subject] if subject else ledger.subjects()))
+    found = list(_drifts(ledger, [_known(ledger, subject)] if subject else ledger.subjects()))
     if as_json:
         rows = [{"subject": d.subject, "differences": list(d.differences())} for d in found]
         click.echo(json.dumps(rows, indent=2))
@@ -292,6 +292,15 @@ def verify(subject: str | None, mend: bool, stage: str, as_json: bool) -> None:
         return
     if found:
         sys.exit(FOUND)
+
+
+def _known(ledger: Ledger, subject: str) -> str:
+    """``subject`` if anything is recorded of it."""
+    if subject.partition(":")[0] not in PROVIDERS:
+        raise click.BadParameter("is not provider:id, as `daybook list` shows it", param_hint="--subject")
+    if next(ledger.events(subject), None) is None:
+        raise NotFound(f"no events of {subject}")
+    return subject
 
 
 def _drifts(ledger: Ledger, subjects: Iterable[str]) -> Iterator[verifier.Drift]:

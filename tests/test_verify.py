@@ -73,6 +73,8 @@ def test_drift_is_shown_repaired_and_told(stage: Stage, recorded: list[str], run
     assert output.startswith(recorded[1])
     assert "refunded: stored 0, its events say 1200" in output
     assert run("verify", "--subject", recorded[0])[0] == 0
+    assert run("verify", "--subject", "stripe:pi_missing")[0] == 1
+    assert run("verify", "--subject", "pi_1")[0] == 2
     [row] = json.loads(run("verify", "--json")[1])
     assert row["subject"] == recorded[1]
     heard: list[Any] = []
