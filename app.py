@@ -22,7 +22,7 @@ from chalicelib.errors import InvalidPayload, Refused, Unavailable
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
-from chalicelib.providers import PROVIDERS
+from chalicelib.providers import PROVIDERS, stripe
 from chalicelib.providers.protocol import Postback, Trust
 from chalicelib.reactions import Handlers, registered
 from chalicelib.telemetry import Telemetry, stdout
@@ -165,7 +165,9 @@ def _consumer() -> webhooks.Consumer:
 
 
 def _complete(event: Event) -> Event:
-    """Fetch what a thin event leaves out, where there is a key to fetch it with."""
+    """Fetch what a thin event leaves out, where there is a key. No other event needs the credentials."""
+    if stripe.path_to_fetch(event) is None:
+        return event
     keys = _credentials().current().get("stripe_api_key", ())
     return _stripe_api(keys[0]).complete(event) if keys else event
 

@@ -23,7 +23,7 @@ class StripeApi:
 
     def complete(self, event: Event) -> Event:
         """A thin event with its related object, any other as it is. Raises ``Unavailable``."""
-        path = stripe.path_to_fetch(event) if event.provider == stripe.NAME else None
+        path = stripe.path_to_fetch(event)
         if path is None:
             return event
         client = sdk.StripeClient(

@@ -120,7 +120,8 @@ def _created(value: object, otherwise: int) -> int:
 
 def path_to_fetch(event: Event) -> str | None:
     """Where the object of a thin event is in Stripe's API; ``None`` for an event that has its data."""
-    if event.payload.get("object") != "v2.core.event" or "data" in event.payload:
+    is_thin = event.provider == NAME and event.payload.get("object") == "v2.core.event"
+    if not is_thin or "data" in event.payload:
         return None
     url = mapping(event.payload.get("related_object")).get("url")
     return url if isinstance(url, str) and API_PATH.fullmatch(url) else None
