@@ -14,6 +14,7 @@ that is parked, under the day ``parked``).
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -122,16 +123,12 @@ class Ledger:
 
     def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
         """Record an event that proves nothing of a payment. Raises ``DuplicateEvent``."""
-        try:
+        with _unless_it_holds(DuplicateEvent(event.key)):
             self._client.put_item(
                 TableName=self._table,
                 Item={**_event_item(event, body), **_outbox_attributes(outbox)},
                 ConditionExpression=NOT_THERE_YET,
             )
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise DuplicateEvent(event.key) from None
-            raise
 
     def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox) -> None:
         """Record an event and the payment that it makes with its outbox, or nothing.
@@ -160,12 +157,8 @@ class Ledger:
         outbox = replace(stored.outbox, version=stored.version + 1, tasks=(*stored.outbox.tasks, *tasks))
         item = {**_payment_item(subject, facts), **_outbox_attributes(outbox)}
         self._mark_day(item["day"]["S"])
-        try:
+        with _unless_it_holds(VersionMoved(subject)):
             self._client.put_item(TableName=self._table, Item=item, **_version_not_moved(stored.version))
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise VersionMoved(subject) from None
-            raise
 
     def outbox(self, subject: str, entry: str) -> Outbox:
         """What handlers are still to hear of a payment, or of an event without one."""
@@ -178,7 +171,7 @@ class Ledger:
         attributes = _outbox_attributes(written)
         sets = ", ".join(f"#{name} = :{name}" for name in attributes)
         gone = [f"#{name}" for name in OUTBOX if name not in attributes]
-        try:
+        with _unless_it_holds(VersionMoved(outbox.subject)):
             self._client.update_item(
                 TableName=self._table,
                 Key=_key(outbox.subject, outbox.entry),
@@ -190,10 +183,6 @@ class Ledger:
                     ":was": {"N": str(outbox.version)},
                 },
             )
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise VersionMoved(outbox.subject) from None
-            raise
         return written
 
     def _mark_day(self, day: str) -> None:
@@ -474,6 +463,17 @@ def _stored_event(item: dict[str, Any]) -> StoredEvent:
         body=zlib.decompress(item["body"]["B"]),
         completed=zlib.decompress(item["completed"]["B"]) if "completed" in item else None,
     )
+
+
+@contextmanager
+def _unless_it_holds(otherwise: Exception) -> Iterator[None]:
+    """Raise ``otherwise`` where the condition of the one write inside does not hold."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            raise otherwise from None
+        raise
 
 
 def _raise_canceled(error: ClientError, event: Event) -> None:
