@@ -1,6 +1,7 @@
 """Daybook on AWS Chalice: the routes, the queues' consumers, and the wiring. Nothing happens at import."""
 
 import os
+import random
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any
 from chalice.app import Chalice, IAMAuthorizer, Response, SQSEvent
 
 from chalicelib import listing, settings, webhooks
+from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.bus import EventBus
 from chalicelib.credentials import (
     Credentials,
@@ -124,12 +126,18 @@ def _now() -> int:
 
 
 @cache
-def _client(service: str) -> Any:
-    import boto3
-    from botocore.config import Config
+def _aws() -> Aws:
+    return Aws(SETTINGS.region, _keys(), SETTINGS.aws_endpoint, time.sleep, random.uniform)
 
-    config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
-    return boto3.client(service, config=config)  # type: ignore[call-overload]
+
+def _keys() -> Callable[[], Keys]:
+    """The function's own access key; elsewhere the one that botocore finds, and renews where it expires."""
+    if SETTINGS.access_key is not None:
+        given = Keys(*SETTINGS.access_key)
+        return lambda: given
+    from botocore.session import get_session
+
+    return keys_of(get_session().get_credentials())
 
 
 @cache
@@ -139,19 +147,19 @@ def _telemetry() -> Telemetry:
 
 @cache
 def _ledger() -> Ledger:
-    return Ledger(_client("dynamodb"), SETTINGS.table)
+    return Ledger(_aws(), SETTINGS.table)
 
 
 @cache
 def _inbox() -> Inbox:
-    return Inbox(_client("sqs"), SETTINGS.queue)
+    return Inbox(_aws(), SETTINGS.queue)
 
 
 @cache
 def _credentials() -> Credentials:
     if SETTINGS.is_local:
         return FixedCredentials(SETTINGS.local_credentials)
-    return SecretsManagerCredentials(_client("secretsmanager"), SETTINGS.secret, _now)
+    return SecretsManagerCredentials(_aws(), SETTINGS.secret, _now)
 
 
 @cache
@@ -185,7 +193,7 @@ def _handlers() -> Handlers:
 
     if not SETTINGS.event_bus:
         return registered
-    return registered + EventBus(_client("events"), SETTINGS.event_bus).handlers(SETTINGS.event_bus_raw)
+    return registered + EventBus(_aws(), SETTINGS.event_bus).handlers(SETTINGS.event_bus_raw)
 
 
 def _trust(secrets: Secrets) -> Trust:

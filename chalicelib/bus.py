@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from chalicelib.aws import Caller
 from chalicelib.errors import Unavailable
 from chalicelib.events import Event
 from chalicelib.payments import Milestone, Payment
@@ -19,10 +20,10 @@ RAW_TYPES = tuple(f"{name}*" for name in RAW)
 
 
 class EventBus:
-    """Publishes to the bus of that name. ``client`` is boto3's for EventBridge."""
+    """Publishes to the bus of that name."""
 
-    def __init__(self, client: Any, name: str) -> None:
-        self._client = client
+    def __init__(self, aws: Caller, name: str) -> None:
+        self._aws = aws
         self._name = name
 
     def handlers(self, raw: bool) -> list[Handler]:
@@ -47,6 +48,6 @@ class EventBus:
             "DetailType": type_,
             "Detail": json.dumps(detail),
         }
-        answer = self._client.put_events(Entries=[entry])
+        answer = self._aws("events", "PutEvents", Entries=[entry])
         if answer["FailedEntryCount"]:
             raise Unavailable("the event bus did not take it", reason="event_bus")

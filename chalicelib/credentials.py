@@ -7,15 +7,11 @@ The secret is a JSON object of lists, so that an old and a new value can be vali
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from chalicelib.errors import Unavailable
+from chalicelib.aws import Caller
+from chalicelib.errors import AwsError, NotConfigured, Unavailable
 from chalicelib.settings import Settings
-
-if TYPE_CHECKING:
-    from mypy_boto3_secretsmanager import SecretsManagerClient
 
 Secrets = Mapping[str, tuple[str, ...]]
 
@@ -49,8 +45,8 @@ class FixedCredentials:
 class SecretsManagerCredentials:
     """One secret, kept in memory for five minutes; while it cannot be read, the last value goes on."""
 
-    def __init__(self, client: "SecretsManagerClient", name: str, clock: Callable[[], int]) -> None:
-        self._client = client
+    def __init__(self, aws: Caller, name: str, clock: Callable[[], int]) -> None:
+        self._aws = aws
         self._name = name
         self._clock = clock
         self._secrets: Secrets | None = None
@@ -84,8 +80,10 @@ class SecretsManagerCredentials:
     def _read(self, now: int) -> None:
         self._tried_at = now
         try:
-            answer = self._client.get_secret_value(SecretId=self._name)
-        except (BotoCoreError, ClientError):
+            answer = self._aws("secretsmanager", "GetSecretValue", SecretId=self._name)
+        except AwsError as error:
+            if error.code == "ResourceNotFoundException":  # deployed, and not filled yet
+                raise NotConfigured("this endpoint is not configured", reason="no_secret") from None
             raise Unavailable("the credentials cannot be read", reason="secret_store") from None
         self._secrets = _parse(answer["SecretString"])
         self._read_at = now

@@ -13,10 +13,13 @@
     ├── VersionMoved             somebody else wrote the payment first
     ├── HandlerFailed            a handler raised; what is left of the outbox is tried again
     ├── HandlersBusy             somebody else runs this payment's handlers now
-    └── BatchFailed              some records of a batch were not processed
+    ├── BatchFailed              some records of a batch were not processed
+    └── AwsError                 AWS refused an operation, or did not answer
 
 Messages are written for the caller. They never hold a secret, a payload or another exception's text.
 """
+
+from collections.abc import Mapping, Sequence
 
 
 class DaybookError(Exception):
@@ -89,3 +92,23 @@ class HandlersBusy(DaybookError):
 
 class BatchFailed(DaybookError):
     """Raised once the successes are off the queue, so that the rest is delivered again."""
+
+
+class AwsError(DaybookError):
+    """``code`` is AWS's own name for it, or the class of what failed on the way; ``passing``: it may pass.
+
+    ``reasons`` are a canceled transaction's, in the order of its writes.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        operation: str,
+        code: str,
+        passing: bool,
+        reasons: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        super().__init__(f"{service} {operation}: {code}")
+        self.code = code
+        self.passing = passing
+        self.reasons = reasons

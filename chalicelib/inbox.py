@@ -6,15 +6,11 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from chalicelib.errors import PayloadTooLarge, Unavailable
+from chalicelib.aws import Caller
+from chalicelib.errors import AwsError, PayloadTooLarge, Unavailable
 from chalicelib.events import Event
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
 
 # Bytes of a compressed body: what fits into a DynamoDB item (400 kB) with room for the event's own
 # attributes, and as base64 into an SQS message (1 MiB).
@@ -67,37 +63,37 @@ def queue_id(text: str) -> str:
 class Inbox:
     """The FIFO queue of one stage: one payment's events in one group, an event once in five minutes."""
 
-    def __init__(self, client: "SQSClient", queue: str) -> None:
-        self._client = client
+    def __init__(self, aws: Caller, queue: str) -> None:
+        self._aws = aws
         self._queue = queue
         self._url: str | None = None
 
     def url(self) -> str:
         """The queue's address, looked up once. Raises ``Unavailable``."""
         if self._url is None:
-            try:
-                self._url = self._client.get_queue_url(QueueName=self._queue)["QueueUrl"]
-            except (BotoCoreError, ClientError):
-                raise Unavailable("the queue cannot be reached", reason="queue") from None
+            self._url = str(self._call("GetQueueUrl", QueueName=self._queue)["QueueUrl"])
         return self._url
 
     def send(self, event: Event, body: bytes) -> None:
         """Return when the queue has it. Raises ``Unavailable``, ``PayloadTooLarge``."""
         message = Message(event.provider, event.id, event.subject, event.received_at, body)
         text = message.encode()
-        url = self.url()
-        try:
-            self._client.send_message(
-                QueueUrl=url,
-                MessageBody=text,
-                MessageGroupId=queue_id(event.subject),
-                MessageDeduplicationId=queue_id(event.key),
-            )
-        except (BotoCoreError, ClientError):
-            raise Unavailable("the queue cannot be reached", reason="queue") from None
+        self._call(
+            "SendMessage",
+            QueueUrl=self.url(),
+            MessageBody=text,
+            MessageGroupId=queue_id(event.subject),
+            MessageDeduplicationId=queue_id(event.key),
+        )
 
     def delete(self, receipts: list[str]) -> None:
         """Take messages off the queue; one that stays is delivered again, and is a duplicate then."""
         entries: Any = [{"Id": str(n), "ReceiptHandle": each} for n, each in enumerate(receipts)]
         if entries:
-            self._client.delete_message_batch(QueueUrl=self.url(), Entries=entries)
+            self._call("DeleteMessageBatch", QueueUrl=self.url(), Entries=entries)
+
+    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
+        try:
+            return self._aws("sqs", operation, **request)
+        except AwsError:
+            raise Unavailable("the queue cannot be reached", reason="queue") from None

@@ -11,24 +11,22 @@ Two sparse indexes: ``by-reference`` (provider event ids), ``by-day`` (payments 
 that is parked, under the day ``parked``).
 """
 
+import base64
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from botocore.exceptions import ClientError
-
-from chalicelib.errors import DuplicateEvent, VersionMoved
+from chalicelib.aws import Caller
+from chalicelib.errors import AwsError, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.payments import Facts, project
 from chalicelib.reactions import Task
 from chalicelib.times import from_iso, sortable, to_iso
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 BY_REFERENCE = "by-reference"
 BY_DAY = "by-day"
@@ -104,10 +102,10 @@ class ParkedEvent:
 
 
 class Ledger:
-    """One stage's table. ``client`` is boto3's low-level DynamoDB client."""
+    """One stage's table."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self._client = client
+    def __init__(self, aws: Caller, table: str) -> None:
+        self._aws = aws
         self._table = table
         self._days: set[str] = set()
 
@@ -124,8 +122,8 @@ class Ledger:
     def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
         """Record an event that proves nothing of a payment. Raises ``DuplicateEvent``."""
         with _unless_it_holds(DuplicateEvent(event.key)):
-            self._client.put_item(
-                TableName=self._table,
+            self._call(
+                "PutItem",
                 Item={**_event_item(event, body), **_outbox_attributes(outbox)},
                 ConditionExpression=NOT_THERE_YET,
             )
@@ -146,8 +144,13 @@ class Ledger:
             "ConditionExpression": NOT_THERE_YET,
         }
         try:
-            self._client.transact_write_items(TransactItems=[{"Put": entry}, {"Put": payment}])
-        except ClientError as error:
+            self._aws(
+                "dynamodb",
+                "TransactWriteItems",
+                TransactItems=[{"Put": entry}, {"Put": payment}],
+                ClientRequestToken=_token(event, outbox),
+            )
+        except AwsError as error:
             _raise_canceled(error, event)
 
     def save_payment(
@@ -158,7 +161,7 @@ class Ledger:
         item = {**_payment_item(subject, facts), **_outbox_attributes(outbox)}
         self._mark_day(item["day"]["S"])
         with _unless_it_holds(VersionMoved(subject)):
-            self._client.put_item(TableName=self._table, Item=item, **_version_not_moved(stored.version))
+            self._call("PutItem", Item=item, **_version_not_moved(stored.version))
 
     def outbox(self, subject: str, entry: str) -> Outbox:
         """What handlers are still to hear of a payment, or of an event without one."""
@@ -172,8 +175,8 @@ class Ledger:
         sets = ", ".join(f"#{name} = :{name}" for name in attributes)
         gone = [f"#{name}" for name in OUTBOX if name not in attributes]
         with _unless_it_holds(VersionMoved(outbox.subject)):
-            self._client.update_item(
-                TableName=self._table,
+            self._call(
+                "UpdateItem",
                 Key=_key(outbox.subject, outbox.entry),
                 UpdateExpression=f"SET {sets}" + (f" REMOVE {', '.join(gone)}" if gone else ""),
                 ConditionExpression="#version = :was",
@@ -204,10 +207,8 @@ class Ledger:
 
     def subjects(self) -> Iterator[str]:
         """Every subject that has an event, once. Reads the whole table, page by page."""
-        pages = self._client.get_paginator("scan").paginate(
-            TableName=self._table, ProjectionExpression="subject, entry"
-        )
-        keys = ((item["subject"]["S"], item["entry"]["S"]) for page in pages for item in page["Items"])
+        items = self._pages("Scan", ProjectionExpression="subject, entry")
+        keys = ((item["subject"]["S"], item["entry"]["S"]) for item in items)
         events = (subject for subject, entry in keys if entry.startswith("event:"))
         for subject, _ in groupby(events):  # a scan returns a partition's items one after the other
             yield subject
@@ -256,7 +257,6 @@ class Ledger:
             **{f":{name}": _s(value) for name, value in wanted.items()},
         }
         request: Any = {
-            "TableName": self._table,
             "IndexName": BY_DAY,
             "KeyConditionExpression": "#day = :day AND #listed BETWEEN :since AND :until",
             "ExpressionAttributeNames": names,
@@ -266,7 +266,7 @@ class Ledger:
         }
         if wanted:
             request["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in wanted)
-        answer = self._client.query(**request)
+        answer = self._call("Query", **request)
         page = [(item["listed"]["S"], json.loads(item["view"]["S"])) for item in answer["Items"]]
         last = answer.get("LastEvaluatedKey")
         return page, last["listed"]["S"] if last else None
@@ -284,7 +284,7 @@ class Ledger:
 
     def forget_failure(self, subject: str, event_id: str) -> None:
         """The event is recorded after all."""
-        self._client.delete_item(TableName=self._table, Key=_key(subject, f"{PARKED}:{event_id}"))
+        self._call("DeleteItem", Key=_key(subject, f"{PARKED}:{event_id}"))
 
     def park(self, subject: str, event_id: str, message: str, attempts: int, now: int) -> None:
         """Set a message aside, with the reason that was noted; it stays until it is redriven."""
@@ -336,19 +336,21 @@ class Ledger:
 
     def certificate(self, url: str) -> bytes | None:
         item = self._get(CERTIFICATE, url)
-        return item["pem"]["B"] if item else None
+        return base64.b64decode(item["pem"]["B"]) if item else None
 
     def keep_certificate(self, url: str, pem: bytes) -> None:
         self._put({"subject": _s(CERTIFICATE), "entry": _s(url), "pem": {"B": pem}})
 
     # ── the table itself ────────────────────────────────────────────────────────────────────────
 
+    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
+        return self._aws("dynamodb", operation, TableName=self._table, **request)
+
     def _get(self, subject: str, entry: str) -> dict[str, Any] | None:
-        answer = self._client.get_item(TableName=self._table, Key=_key(subject, entry), ConsistentRead=True)
-        return answer.get("Item")
+        return self._call("GetItem", Key=_key(subject, entry), ConsistentRead=True).get("Item")
 
     def _put(self, item: Any) -> None:
-        self._client.put_item(TableName=self._table, Item=item)
+        self._call("PutItem", Item=item)
 
     def _update(
         self,
@@ -359,8 +361,8 @@ class Ledger:
         names: dict[str, str] | None = None,
     ) -> None:
         extra: Any = {"ExpressionAttributeNames": names} if names else {}
-        self._client.update_item(
-            TableName=self._table,
+        self._call(
+            "UpdateItem",
             Key=_key(subject, entry),
             UpdateExpression=expression,
             ExpressionAttributeValues=values,
@@ -368,9 +370,12 @@ class Ledger:
         )
 
     def _query(self, **query: Any) -> Iterator[dict[str, Any]]:
+        return self._pages("Query", **query)
+
+    def _pages(self, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
         start: Any = {}
         while True:
-            answer = self._client.query(TableName=self._table, **query, **start)
+            answer = self._call(operation, **request, **start)
             yield from answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
@@ -460,9 +465,13 @@ def _stored_event(item: dict[str, Any]) -> StoredEvent:
         type=item["type"]["S"],
         created_at=int(item["created_at"]["N"]),
         received_at=int(item["received_at"]["N"]),
-        body=zlib.decompress(item["body"]["B"]),
-        completed=zlib.decompress(item["completed"]["B"]) if "completed" in item else None,
+        body=_unpacked(item["body"]),
+        completed=_unpacked(item["completed"]) if "completed" in item else None,
     )
+
+
+def _unpacked(attribute: dict[str, str]) -> bytes:
+    return zlib.decompress(base64.b64decode(attribute["B"]))
 
 
 @contextmanager
@@ -470,16 +479,21 @@ def _unless_it_holds(otherwise: Exception) -> Iterator[None]:
     """Raise ``otherwise`` where the condition of the one write inside does not hold."""
     try:
         yield
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+    except AwsError as error:
+        if error.code == "ConditionalCheckFailedException":
             raise otherwise from None
         raise
 
 
-def _raise_canceled(error: ClientError, event: Event) -> None:
+def _token(event: Event, outbox: Outbox) -> str:
+    """The same for each attempt at one transaction: one whose answer was lost is not carried out again."""
+    once = f"{event.key} {outbox.version} {outbox.leased_until}"
+    return hashlib.sha256(once.encode()).hexdigest()[:36]
+
+
+def _raise_canceled(error: AwsError, event: Event) -> None:
     """Say what a canceled transaction means; the event's condition is the first, the payment's the second."""
-    reasons: Any = error.response.get("CancellationReasons", ())
-    codes = [reason.get("Code") for reason in reasons]
+    codes = [reason.get("Code") for reason in error.reasons]
     if codes[:1] == ["ConditionalCheckFailed"]:
         raise DuplicateEvent(event.key) from None
     if {"ConditionalCheckFailed", "TransactionConflict"} & set(codes):

@@ -19,9 +19,15 @@ CERT_HOSTS = ("api.paypal.com", "api.sandbox.paypal.com")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``livemode`` is ``None`` where the stage does not declare a mode. ``ca_bundle`` is a file of PEM."""
+    """``livemode`` is ``None`` where the stage does not declare a mode. ``ca_bundle`` is a file of PEM.
+
+    ``access_key`` is the process's own, with its secret and its session's token.
+    """
 
     stage: str
+    region: str
+    aws_endpoint: str | None
+    access_key: tuple[str, str, str | None] | None
     table: str
     queue: str
     dead_queue: str
@@ -47,6 +53,9 @@ def read(environ: Mapping[str, str]) -> Settings:
     stage = environ.get("DAYBOOK_STAGE", STAGE_LOCAL)
     return Settings(
         stage=stage,
+        region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+        aws_endpoint=environ.get("AWS_ENDPOINT_URL") or None,
+        access_key=_access_key(environ),
         table=environ.get("DAYBOOK_TABLE", f"payment-transactions-{stage}"),
         queue=environ.get("DAYBOOK_QUEUE", f"payment-events-{stage}.fifo"),
         dead_queue=environ.get("DAYBOOK_DEAD_QUEUE", f"payment-events-dead-{stage}.fifo"),
@@ -62,6 +71,13 @@ def read(environ: Mapping[str, str]) -> Settings:
         ca_bundle=environ.get("PAYPAL_CA_BUNDLE") or None if stage == STAGE_LOCAL else None,
         local_credentials=_credentials(environ) if stage == STAGE_LOCAL else {},
     )
+
+
+def _access_key(environ: Mapping[str, str]) -> tuple[str, str, str | None] | None:
+    if "AWS_ACCESS_KEY_ID" not in environ:
+        return None
+    key, secret = environ["AWS_ACCESS_KEY_ID"], environ.get("AWS_SECRET_ACCESS_KEY", "")
+    return key, secret, environ.get("AWS_SESSION_TOKEN")
 
 
 def _choice(environ: Mapping[str, str], name: str, meaning: Mapping[str, bool | None]) -> bool | None:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from chalicelib import listing, money
-from chalicelib.errors import HandlerFailed, HandlersBusy, NotFound, Refused
+from chalicelib.errors import AwsError, HandlerFailed, HandlersBusy, NotFound, Refused
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import PAYMENT, Ledger
 from chalicelib.outbox import run_left
@@ -51,7 +51,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except Refused as refused:
             raise Failed(str(refused)) from None
-        except (BotoCoreError, ClientError) as error:
+        except (AwsError, BotoCoreError, ClientError) as error:
             hint = "is `make run` running?" if "connect" in str(error).lower() else ""
             raise Failed(f"AWS: {error} {hint}".strip()) from None
 
@@ -351,7 +351,7 @@ def _registered() -> Handlers:
 
 def _consumer(stage: Stage) -> Consumer:
     telemetry = Telemetry(stage.name, _now, lambda line: click.echo(line, err=True), metrics=False)
-    inbox = Inbox(stage.client("sqs"), f"payment-events-{stage.name}.fifo")
+    inbox = Inbox(stage.aws(), f"payment-events-{stage.name}.fifo")
     return Consumer(PROVIDERS, stage.ledger(), inbox, telemetry, _registered(), _now)
 
 

@@ -1,5 +1,7 @@
 """Reaching a stage: its AWS clients and names, by the environment's credentials or the local emulator's."""
 
+import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +9,9 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import NoCredentialsError
 
+from chalicelib.aws import Aws, keys_of
 from chalicelib.ledger import Ledger
 from chalicelib.settings import STAGE_LOCAL
 
@@ -39,8 +43,16 @@ class Stage:
     def table(self) -> str:
         return f"payment-transactions-{self.name}"
 
+    def aws(self) -> Aws:
+        """The caller that the app uses too, with this person's credentials."""
+        found: Any = self.session.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        region = self.session.region_name or REGION
+        return Aws(region, keys_of(found), self.endpoint, time.sleep, random.uniform)
+
     def ledger(self) -> Ledger:
-        return Ledger(self.client("dynamodb"), self.table)
+        return Ledger(self.aws(), self.table)
 
 
 def port(environ: Mapping[str, str], name: str, default: int) -> int:
@@ -67,7 +79,7 @@ def local_aws(environ: Mapping[str, str]) -> dict[str, str]:
 def connect(name: str, environ: Mapping[str, str]) -> Stage:
     """The stage of that name: ``local`` on the emulator, any other with the usual AWS credentials."""
     if name != STAGE_LOCAL:
-        return Stage(name, boto3.Session(), None)
+        return Stage(name, boto3.Session(), environ.get("AWS_ENDPOINT_URL") or None)
     local = local_aws(environ)
     unprofiled = botocore.session.Session({"profile": (None, None, None, None)})  # whatever AWS_PROFILE says
     session = boto3.Session(

@@ -4,25 +4,30 @@ import json
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from chalicelib.credentials import EARLY, KEPT, SIMULATOR, SecretsManagerCredentials, usable
-from chalicelib.errors import Unavailable
+from chalicelib.errors import AwsError, NotConfigured, Unavailable
 from chalicelib.settings import read
 from tests.fakes import Clock
 
 
 class Store:
-    """A Secrets Manager with one secret; ``None`` means that it is down."""
+    """A Secrets Manager with one secret; ``None`` means that it fails, with ``code``."""
 
     def __init__(self, **secrets: list[str]) -> None:
         self.text: str | None = json.dumps(secrets)
         self.reads = 0
+        self.code = "ConnectTimeoutError"
 
-    def get_secret_value(self, SecretId: str) -> dict[str, str]:
+    def __call__(self, service: str, operation: str, /, **request: Any) -> dict[str, str]:
+        assert (service, operation, request) == (
+            "secretsmanager",
+            "GetSecretValue",
+            {"SecretId": "daybook/dev"},
+        )
         self.reads += 1
         if self.text is None:
-            raise EndpointConnectionError(endpoint_url="https://secretsmanager")
+            raise AwsError(service, operation, self.code, passing=False)
         return {"SecretString": self.text}
 
 
@@ -77,6 +82,15 @@ def test_without_any_value_nothing_is_decided(text: str | None) -> None:
     store.text = text
     with pytest.raises(Unavailable):
         credentials(store, Clock()).current()
+
+
+def test_a_secret_that_is_not_filled_yet_is_said_to_be_so() -> None:
+    """Deployed and forgotten is an outage with a name of its own."""
+    store = Store()
+    store.text, store.code = None, "ResourceNotFoundException"
+    with pytest.raises(NotConfigured) as refused:
+        credentials(store, Clock()).current()
+    assert refused.value.reason == "no_secret"
 
 
 def test_the_simulators_webhook_id_counts_in_stage_local_only() -> None:

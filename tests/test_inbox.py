@@ -74,7 +74,7 @@ def received(request: pytest.FixtureRequest) -> Received:
     if request.param == "memory":
         return Received(MemoryInbox(), None)
     stage: Stage = request.getfixturevalue("stage")
-    return Received(Inbox(stage.client("sqs"), f"payment-events-{stage.name}.fifo"), stage)
+    return Received(Inbox(stage.aws(), f"payment-events-{stage.name}.fifo"), stage)
 
 
 def test_what_is_sent_is_received_and_gone_once_deleted(received: Received) -> None:

@@ -241,14 +241,15 @@ def test_two_handlers_of_one_name_are_refused() -> None:
 
 
 class Bus:
-    """EventBridge's client; ``failing`` is how many entries it says it did not take."""
+    """EventBridge; ``failing`` is how many entries it says it did not take."""
 
     def __init__(self, failing: int = 0) -> None:
         self.entries: list[dict[str, str]] = []
         self.failing = failing
 
-    def put_events(self, Entries: list[dict[str, str]]) -> dict[str, int]:
-        self.entries += Entries
+    def __call__(self, service: str, operation: str, /, **request: Any) -> dict[str, int]:
+        assert (service, operation) == ("events", "PutEvents")
+        self.entries += request["Entries"]
         return {"FailedEntryCount": self.failing}
 
 

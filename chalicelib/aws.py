@@ -1,0 +1,167 @@
+"""Calling AWS: JSON over HTTPS, signed by botocore's signer, over one pool of connections.
+
+Every service that Daybook needs at run time speaks the same protocol: a POST of JSON that names its operation
+in a header. So one small caller does for all of them what boto3's clients do, at half the time a call and
+without the time that importing and building them takes (docs/decisions.md, docs/performance.md).
+https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
+"""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import urllib3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+
+from chalicelib.errors import AwsError
+
+ATTEMPTS = 3
+PAUSE = 0.05  # seconds before the second attempt at the most; doubled for each one after
+CONNECT, READ = 2.0, 5.0  # seconds
+# What may pass if it is tried again, beside every 5xx. https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+PASSING = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InternalError",
+        "KmsThrottled",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+
+
+class Service(NamedTuple):
+    """How a service is called: the name of its API in ``X-Amz-Target``, and its JSON's version."""
+
+    target: str
+    json: str
+
+
+SERVICES = {
+    "dynamodb": Service("DynamoDB_20120810", "1.0"),
+    "events": Service("AWSEvents", "1.1"),
+    "secretsmanager": Service("secretsmanager", "1.1"),
+    "sqs": Service("AmazonSQS", "1.0"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An access key, as the signer takes it."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+def keys_of(credentials: Any) -> Callable[[], Keys]:
+    """The keys of credentials that botocore found, which renews them where they expire."""
+
+    def keys() -> Keys:
+        frozen = credentials.get_frozen_credentials()
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+    return keys
+
+
+class Caller(Protocol):
+    def __call__(self, service: str, operation: str, /, **request: Any) -> dict[str, Any]:
+        """The answer to an AWS operation. Raises ``AwsError``."""
+
+
+class Aws:
+    """AWS in one region, or the emulator at ``endpoint``.
+
+    ``keys`` returns the access key to sign with, and renews it by itself where it can expire. ``pause`` waits
+    some seconds; ``uniform`` is ``random.uniform``. ``listeners`` hear of every attempt: the service, the
+    operation and the request.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        keys: Callable[[], Keys],
+        endpoint: str | None,
+        pause: Callable[[float], object],
+        uniform: Callable[[float, float], float],
+    ) -> None:
+        self._region = region
+        self._keys = keys
+        self._endpoint = endpoint
+        self._pause = pause
+        self._uniform = uniform
+        self.listeners: list[Callable[[str, str, bytes], None]] = []
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=CONNECT, read=READ), retries=False, maxsize=4
+        )
+
+    def __call__(self, service: str, operation: str, /, **request: Any) -> dict[str, Any]:
+        """The answer to an operation, tried three times where the failure may pass. Raises ``AwsError``.
+
+        A request that failed may have been carried out: what is asked must bear to be asked twice.
+        """
+        body = json.dumps(request, default=_base64).encode()
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._attempt(service, operation, body)
+            except AwsError as error:
+                if not error.passing or attempt == ATTEMPTS:
+                    raise
+            self._pause(self._uniform(0, PAUSE * 2**attempt))
+        raise AssertionError("unreachable")
+
+    def _attempt(self, service: str, operation: str, body: bytes) -> dict[str, Any]:
+        for listen in self.listeners:
+            listen(service, operation, body)
+        name = SERVICES[service]
+        url = self._endpoint or _endpoint(service, self._region)
+        request = AWSRequest(
+            method="POST",
+            url=url,
+            data=body,
+            headers={
+                "Content-Type": f"application/x-amz-json-{name.json}",
+                "X-Amz-Target": f"{name.target}.{operation}",
+            },
+        )
+        keys: Any = self._keys()
+        SigV4Auth(keys, service, self._region).add_auth(request)
+        try:
+            response = self._pool.urlopen(
+                "POST", url, body=body, headers=dict(request.headers), redirect=False
+            )
+            answer = json.loads(response.data or b"{}")
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise AwsError(service, operation, type(error).__name__, passing=True) from None
+        if response.status != 200:
+            raise _error(service, operation, response.status, answer)
+        return answer  # type: ignore[no-any-return]
+
+
+def _endpoint(service: str, region: str) -> str:
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://{service}.{region}.{suffix}/"
+
+
+def _base64(value: bytes) -> str:
+    """Binary attributes travel as base64."""
+    return base64.b64encode(value).decode()
+
+
+def _error(service: str, operation: str, status: int, answer: Any) -> AwsError:
+    fields = answer if isinstance(answer, dict) else {}
+    code = str(fields.get("__type", status)).rpartition("#")[2]
+    passing = status >= 500 or code in PASSING
+    return AwsError(service, operation, code, passing, fields.get("CancellationReasons", ()))

@@ -1,0 +1,192 @@
+"""The caller of AWS, against an emulator, and against a server that fails in every way a server can."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import urllib3
+
+from chalicelib import aws as caller
+from chalicelib.aws import Aws, Keys
+from chalicelib.errors import AwsError
+from ops.stage import Stage
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n" + b'{"done": "1"}'
+
+
+def failure(status: int, code: str, **fields: Any) -> bytes:
+    body = json.dumps({"__type": f"com.amazonaws#{code}", **fields}).encode()
+    return b"HTTP/1.1 %d Failed\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+
+
+class Server:
+    """Answers each connection with the next of ``answers``, then closes it; ``None`` is no answer."""
+
+    def __init__(self, answers: list[bytes | None]) -> None:
+        self.requests: list[bytes] = []
+        self._answers = answers
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        for answer in self._answers:
+            connection, _ = self._socket.accept()
+            with connection:
+                self.requests.append(_request(connection))
+                if answer is not None:
+                    connection.sendall(answer)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _request(connection: socket.socket) -> bytes:
+    """One whole request: its head, and as much of a body as that announces."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    [length] = [int(line[15:]) for line in head.lower().splitlines() if line.startswith(b"content-length:")]
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+class Calls:
+    """A caller of such a server, with the pauses that it made and the keys that it asked for."""
+
+    def __init__(self, *answers: bytes | None) -> None:
+        self.server = Server(list(answers))
+        self.pauses: list[float] = []
+        self.keys = 0
+
+        def keys() -> Keys:
+            self.keys += 1
+            return Keys(f"key{self.keys}", "secret", "token")
+
+        self.aws = Aws("eu-central-1", keys, self.server.address, self.pauses.append, lambda _, most: most)
+
+    def __call__(self) -> dict[str, Any]:
+        return self.aws("dynamodb", "PutItem", Item={"body": {"B": b"\x00\xff"}})
+
+
+@pytest.fixture
+def calls(request: pytest.FixtureRequest) -> Iterator[Calls]:
+    made = Calls(*request.param)
+    yield made
+    made.server.close()
+
+
+def answers(*given: bytes | None) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("calls", [given], indirect=True)
+
+
+@answers(OK)
+def test_a_request_is_signed_json_that_names_its_operation(calls: Calls) -> None:
+    """Binary values as base64, and the answer parsed."""
+    assert calls() == {"done": "1"}
+    head, _, body = calls.server.requests[0].partition(b"\r\n\r\n")
+    assert b"X-Amz-Target: DynamoDB_20120810.PutItem" in head
+    assert b"Credential=key1/" in head
+    assert b"/eu-central-1/dynamodb/aws4_request" in head
+    assert b"X-Amz-Security-Token: token" in head
+    assert json.loads(body) == {"Item": {"body": {"B": "AP8="}}}
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [failure(500, "InternalServerError"), OK],
+        [failure(503, "ServiceUnavailable"), OK],
+        [failure(400, "ThrottlingException"), OK],
+        [failure(400, "ProvisionedThroughputExceededException"), OK],
+        [failure(400, "ExpiredTokenException"), OK],
+        [b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\n<htm>", OK],
+        [None, OK],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", OK],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{", OK],
+        [b"garbage\r\n\r\n", OK],
+        [None, failure(500, "InternalServerError"), OK],
+    ],
+    indirect=True,
+)
+def test_what_may_pass_is_tried_again(calls: Calls) -> None:
+    """After a pause that grows, with the access key asked for anew, and the same request."""
+    assert calls() == {"done": "1"}
+    attempts = len(calls.server.requests)
+    assert attempts in (2, 3)
+    assert calls.pauses == [0.1, 0.2][: attempts - 1]
+    assert calls.keys == attempts
+    bodies = {request.partition(b"\r\n\r\n")[2] for request in calls.server.requests}
+    assert len(bodies) == 1
+
+
+@answers(None, None, None)
+def test_what_does_not_pass_is_an_error_after_three_attempts(calls: Calls) -> None:
+    """Which says what was asked and how it failed, and nothing of what was in it."""
+    with pytest.raises(AwsError) as failed:
+        calls()
+    assert str(failed.value) == "dynamodb PutItem: ProtocolError"
+    assert len(calls.server.requests) == 3
+
+
+@answers(
+    failure(400, "TransactionCanceledException", CancellationReasons=[{"Code": "ConditionalCheckFailed"}])
+)
+def test_what_cannot_pass_is_not_tried_again(calls: Calls) -> None:
+    """With AWS's code, and why a transaction was canceled."""
+    with pytest.raises(AwsError) as failed:
+        calls()
+    assert failed.value.code == "TransactionCanceledException"
+    assert failed.value.reasons == [{"Code": "ConditionalCheckFailed"}]
+    assert calls.pauses == []
+
+
+def test_nobody_there_is_an_error_with_a_name() -> None:
+    """A refused connection, three times."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    aws = Aws("us-east-1", lambda: Keys("k", "s", None), address, lambda _: None, lambda _, most: most)
+    with pytest.raises(AwsError) as failed:
+        aws("sqs", "GetQueueUrl", QueueName="q")
+    assert failed.value.code == "NewConnectionError"
+    assert failed.value.passing
+
+
+def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the time-outs, which bound a call whatever the other side does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        aws = Aws("us-east-1", lambda: Keys("k", "s", None), address, lambda _: None, lambda _, most: most)
+        aws._pool.connection_pool_kw["timeout"] = urllib3.Timeout(connect=0.1, read=0.1)
+        with pytest.raises(AwsError) as failed:
+            aws("sqs", "GetQueueUrl", QueueName="q")
+    assert failed.value.code == "ReadTimeoutError"
+
+
+def test_the_emulator_understands_it_and_so_do_we(stage: Stage) -> None:
+    """Its answers and its errors, of a real call."""
+    aws = stage.aws()
+    assert aws("sqs", "GetQueueUrl", QueueName=f"payment-events-{stage.name}.fifo")["QueueUrl"]
+    with pytest.raises(AwsError) as failed:
+        aws("sqs", "GetQueueUrl", QueueName="gone.fifo")
+    assert (failed.value.code, failed.value.passing) == ("QueueDoesNotExist", False)
+    with pytest.raises(AwsError) as failed:
+        aws("secretsmanager", "GetSecretValue", SecretId="gone")
+    assert failed.value.code == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(
+    ("region", "address"),
+    [
+        ("eu-central-1", "https://sqs.eu-central-1.amazonaws.com/"),
+        ("cn-north-1", "https://sqs.cn-north-1.amazonaws.com.cn/"),
+    ],
+)
+def test_each_partition_has_its_own_domain(region: str, address: str) -> None:
+    """As botocore's own endpoints say."""
+    assert caller._endpoint("sqs", region) == address
