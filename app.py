@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chalice.app import Chalice, IAMAuthorizer, Response, SQSEvent
+from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
 from chalicelib import listing, settings, webhooks
+from chalicelib import watch as watching
 from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.bus import EventBus
 from chalicelib.credentials import (
@@ -115,6 +116,14 @@ def process(event: SQSEvent) -> None:
 @app.on_sqs_message(queue=SETTINGS.dead_queue, batch_size=10)
 def park(event: SQSEvent) -> None:
     webhooks.park(event.to_dict()["Records"], _consumer(), _now())
+
+
+# ── schedule ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.schedule(Rate(1, unit=Rate.HOURS))
+def watch(event: CloudWatchEvent) -> None:
+    watching.watch(_ledger(), _telemetry(), _now())
 
 
 # ── wiring: each thing is made when it is first needed, and once ────────────────────────────────────

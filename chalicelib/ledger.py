@@ -7,8 +7,9 @@
     calendar              2026-11-24          a day on which a payment was created
     certificate           https://…           a signing certificate
 
-Two sparse indexes: ``by-reference`` (provider event ids), ``by-day`` (payments by day and time; and all
-that is parked, under the day ``parked``).
+Three sparse indexes: ``by-reference`` (provider event ids), ``by-day`` (payments by day and time; and all
+that is parked, under the day ``parked``), ``by-inconsistency`` (payments that are not consistent, by when
+they became so).
 """
 
 import base64
@@ -30,6 +31,7 @@ from chalicelib.times import from_iso, sortable, to_iso
 
 BY_REFERENCE = "by-reference"
 BY_DAY = "by-day"
+BY_INCONSISTENCY = "by-inconsistency"
 PAYMENT = "payment"
 CALENDAR = "calendar"
 CERTIFICATE = "certificate"
@@ -45,11 +47,15 @@ VERSION_NOT_MOVED = "version = :version"
 
 @dataclass(frozen=True, slots=True)
 class StoredPayment:
-    """A payment's facts and the version they were read at; version 0 is not stored yet."""
+    """A payment's facts and the version they were read at; version 0 is not stored yet.
+
+    ``inconsistent_since`` is when it was first written so, in milliseconds; ``None`` while it is consistent.
+    """
 
     facts: Facts
     version: int
     outbox: "Outbox"
+    inconsistent_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,8 @@ class Ledger:
         if item is None:
             return StoredPayment({}, 0, Outbox(subject, PAYMENT, 0))
         outbox = _outbox(item)
-        return StoredPayment(json.loads(item["facts"]["S"]), outbox.version, outbox)
+        since = int(item["inconsistent_since"]["N"]) if "inconsistent_since" in item else None
+        return StoredPayment(json.loads(item["facts"]["S"]), outbox.version, outbox, since)
 
     def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
         """Record an event that proves nothing of a payment. Raises ``DuplicateEvent``."""
@@ -128,14 +135,14 @@ class Ledger:
                 ConditionExpression=NOT_THERE_YET,
             )
 
-    def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox) -> None:
+    def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox, since: int) -> None:
         """Record an event and the payment that it makes with its outbox, or nothing.
 
-        ``outbox.version`` is one above that of the payment that ``facts`` were joined to. Raises
-        ``DuplicateEvent`` if the event is recorded already, ``VersionMoved`` if the payment was written
-        since it was read.
+        ``outbox.version`` is one above that of the payment that ``facts`` were joined to. ``since`` is when
+        the payment became inconsistent, if it is. Raises ``DuplicateEvent`` if the event is recorded
+        already, ``VersionMoved`` if the payment was written since it was read.
         """
-        item = {**_payment_item(event.subject, facts), **_outbox_attributes(outbox)}
+        item = {**_payment_item(event.subject, facts, since), **_outbox_attributes(outbox)}
         self._mark_day(item["day"]["S"])
         payment: Any = {"TableName": self._table, "Item": item, **_version_not_moved(outbox.version - 1)}
         entry: Any = {
@@ -154,11 +161,12 @@ class Ledger:
             _raise_canceled(error, event)
 
     def save_payment(
-        self, subject: str, facts: Facts, stored: StoredPayment, tasks: tuple[Task, ...]
+        self, subject: str, facts: Facts, stored: StoredPayment, tasks: tuple[Task, ...], now: int
     ) -> None:
         """Write a payment anew from its events, with more for handlers to hear. Raises ``VersionMoved``."""
+        since = stored.inconsistent_since or now
         outbox = replace(stored.outbox, version=stored.version + 1, tasks=(*stored.outbox.tasks, *tasks))
-        item = {**_payment_item(subject, facts), **_outbox_attributes(outbox)}
+        item = {**_payment_item(subject, facts, since), **_outbox_attributes(outbox)}
         self._mark_day(item["day"]["S"])
         with _unless_it_holds(VersionMoved(subject)):
             self._call("PutItem", Item=item, **_version_not_moved(stored.version))
@@ -270,6 +278,16 @@ class Ledger:
         page = [(item["listed"]["S"], json.loads(item["view"]["S"])) for item in answer["Items"]]
         last = answer.get("LastEvaluatedKey")
         return page, last["listed"]["S"] if last else None
+
+    def inconsistent(self, until: int) -> Iterator[str]:
+        """The subjects of payments that have not been consistent since ``until`` or longer, oldest first."""
+        found = self._query(
+            IndexName=BY_INCONSISTENCY,
+            KeyConditionExpression="inconsistent = :yes AND inconsistent_since <= :until",
+            ExpressionAttributeValues={":yes": _s("yes"), ":until": {"N": str(until)}},
+        )
+        for item in found:
+            yield item["subject"]["S"]
 
     # ── parked ──────────────────────────────────────────────────────────────────────────────────
 
@@ -421,7 +439,7 @@ def _version_not_moved(version: int) -> Any:
     }
 
 
-def _payment_item(subject: str, facts: Facts) -> dict[str, Any]:
+def _payment_item(subject: str, facts: Facts, since: int) -> dict[str, Any]:
     payment = project(subject, facts)
     item = {
         "subject": _s(subject),
@@ -435,6 +453,8 @@ def _payment_item(subject: str, facts: Facts) -> dict[str, Any]:
     }
     if payment.account:  # so that it is found without naming the account
         item["reference"] = _s(f"{payment.provider}:{subject.rpartition(':')[2]}")
+    if not payment.consistent:
+        item |= {"inconsistent": _s("yes"), "inconsistent_since": {"N": str(since)}}
     return item
 
 

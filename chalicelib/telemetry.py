@@ -9,6 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 NAMESPACE = "Daybook"
+# Every metric is counted for the whole stage; some also by one more dimension.
+METRICS = {
+    "accepted": "provider",
+    "duplicate": None,
+    "failed": None,
+    "handler_failed": None,
+    "handler_late": None,
+    "ignored": None,
+    "inconsistent": None,
+    "not_understood": "provider",
+    "parked": None,
+    "recorded": "provider",
+    "refused": "reason",
+}
 
 
 class Telemetry:
@@ -28,21 +42,21 @@ class Telemetry:
     def log(self, message: str, level: str = "INFO", **fields: object) -> None:
         self._write(json.dumps({"level": level, "message": message, **fields}))
 
-    def count(self, metric: str, **fields: object) -> None:
-        """One more of ``metric``. ``provider`` and ``reason`` are its dimensions, all else is detail."""
+    def count(self, metric: str, value: int = 1, /, **fields: object) -> None:
+        """``value`` more of one of ``METRICS``. ``fields`` are detail, but for the metric's own dimension."""
+        dimension = METRICS[metric]
         if not self._metrics:
             return
-        dimensions = ["stage", *(name for name in ("provider", "reason") if name in fields)]
         definition = {
             "Namespace": NAMESPACE,
-            "Dimensions": [dimensions],
+            "Dimensions": [["stage"], ["stage", dimension]] if dimension else [["stage"]],
             "Metrics": [{"Name": metric, "Unit": "Count"}],
         }
         line = {
             "_aws": {"Timestamp": self._clock(), "CloudWatchMetrics": [definition]},
             "stage": self._stage,
             **fields,
-            metric: 1,
+            metric: value,
         }
         self._write(json.dumps(line))
 

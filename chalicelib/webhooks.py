@@ -184,7 +184,7 @@ def _save(event: Event, body: bytes, facts: Facts, to: Consumer, deadline: int) 
             leased_until=payment.outbox.leased_until if busy else deadline,
         )
         try:
-            to.ledger.save(event, body, after, outbox)
+            to.ledger.save(event, body, after, outbox, payment.inconsistent_since or to.clock())
         except VersionMoved:
             continue
         if busy:

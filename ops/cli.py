@@ -287,7 +287,7 @@ def verify(subject: str | None, mend: bool, stage: str, as_json: bool) -> None:
     else:
         _print_drifts(found)
     if mend:
-        told = sum(verifier.repair(ledger, each, _registered()) for each in found)
+        told = sum(verifier.repair(ledger, each, _registered(), _now()) for each in found)
         click.echo(f"repaired {len(found)}; {told} milestones wait for `daybook replay`", err=True)
         return
     if found:

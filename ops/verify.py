@@ -54,12 +54,12 @@ def drift(ledger: Ledger, subject: str) -> Drift | None:
     return Drift(subject, stored, facts)
 
 
-def repair(ledger: Ledger, found: Drift, handlers: Handlers) -> int:
+def repair(ledger: Ledger, found: Drift, handlers: Handlers, now: int) -> int:
     """Write the payment as it should be; how many milestones that adds for handlers to hear.
 
     They are left in the outbox. Raises ``VersionMoved`` if the payment was written meanwhile.
     """
     milestones = news(found.subject, found.stored.facts, found.folded)
     tasks = handlers.milestone_tasks(milestones)
-    ledger.save_payment(found.subject, found.folded, found.stored, tasks)
+    ledger.save_payment(found.subject, found.folded, found.stored, tasks, now)
     return len(tasks)

@@ -64,7 +64,8 @@ def aws() -> Iterator[dict[str, str]]:
     """An AWS emulator in a process of its own; yields the environment that points there."""
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-m", "ops.local.emulator", str(port)],
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -13,7 +13,7 @@ from chalicelib.errors import DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
 from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment
-from chalicelib.payments import Facts
+from chalicelib.payments import Facts, project
 from chalicelib.providers.protocol import Trust
 from ops.local.paypal import Issued, authority, leaf
 from ops.sender import PayPalSigner, StripeSigner
@@ -42,13 +42,14 @@ class MemoryLedger:
 
     def __init__(self, fails: Mapping[str, Callable[[], Exception]] | None = None) -> None:
         self.payments: dict[str, tuple[Facts, Outbox]] = {}
+        self.since: dict[str, int] = {}
         self.stored: dict[tuple[str, str], tuple[StoredEvent, Outbox]] = {}
         self.notes: dict[tuple[str, str], ParkedEvent] = {}
         self.fails = dict(fails or {})
 
     def payment(self, subject: str) -> StoredPayment:
         facts, outbox = self.payments.get(subject, ({}, Outbox(subject, PAYMENT, 0)))
-        return StoredPayment(facts, outbox.version, outbox)
+        return StoredPayment(facts, outbox.version, outbox, self.since.get(subject))
 
     def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
         if event.id in self.fails:
@@ -59,13 +60,20 @@ class MemoryLedger:
         stored = StoredEvent(event.subject, event.id, event.type, *times, body, event.completed)
         self.stored[event.subject, event.id] = stored, _kept(outbox)
 
-    def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox) -> None:
+    def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox, since: int) -> None:
         if (event.subject, event.id) in self.stored:
             raise DuplicateEvent(event.key)
         if self.payment(event.subject).version != outbox.version - 1:
             raise VersionMoved(event.subject)
         self.save_event(event, body, Outbox(event.subject, f"event:{event.id}", 1))
         self.payments[event.subject] = facts, _kept(outbox)
+        self.since.pop(event.subject, None)
+        if not project(event.subject, facts).consistent:
+            self.since[event.subject] = since
+
+    def inconsistent(self, until: int) -> Iterator[str]:
+        found = sorted((since, subject) for subject, since in self.since.items())
+        return (subject for since, subject in found if since <= until)
 
     def outbox(self, subject: str, entry: str) -> Outbox:
         if entry == PAYMENT:

@@ -35,7 +35,7 @@ def ledger(request: pytest.FixtureRequest) -> Any:
 
 def test_an_event_and_its_payment_are_written_together(ledger: Ledger) -> None:
     """And read back as they were."""
-    ledger.save(EVENT, BODY, FACTS, outbox(1, leased_until=9))
+    ledger.save(EVENT, BODY, FACTS, outbox(1, leased_until=9), NOW)
     stored = ledger.payment("stripe:pi_1")
     assert (stored.facts, stored.version, stored.outbox) == (FACTS, 1, outbox(1))
     [event] = ledger.events("stripe:pi_1")
@@ -53,10 +53,10 @@ def test_nothing_is_known_of_a_new_subject(ledger: Ledger) -> None:
 
 def test_a_duplicate_changes_nothing(ledger: Ledger) -> None:
     """Neither the event nor the payment, whatever version the writer believes in."""
-    ledger.save(EVENT, BODY, FACTS, outbox(1))
+    ledger.save(EVENT, BODY, FACTS, outbox(1), NOW)
     for version in (1, 2, 7):
         with pytest.raises(DuplicateEvent):
-            ledger.save(EVENT, b"other", {}, outbox(version))
+            ledger.save(EVENT, b"other", {}, outbox(version), NOW)
     with pytest.raises(DuplicateEvent):
         ledger.save_event(EVENT, b"other", outbox(1))
     assert ledger.payment("stripe:pi_1").facts == FACTS
@@ -66,16 +66,16 @@ def test_a_duplicate_changes_nothing(ledger: Ledger) -> None:
 @pytest.mark.parametrize("version", [1, 3])
 def test_a_moved_version_writes_neither(ledger: Ledger, version: int) -> None:
     """Somebody else wrote the payment since it was read: the event is not recorded either."""
-    ledger.save(EVENT, BODY, FACTS, outbox(1))
+    ledger.save(EVENT, BODY, FACTS, outbox(1), NOW)
     with pytest.raises(VersionMoved):
-        ledger.save(replace(EVENT, id="evt_2"), BODY, {}, outbox(version))
+        ledger.save(replace(EVENT, id="evt_2"), BODY, {}, outbox(version), NOW)
     assert [event.id for event in ledger.events("stripe:pi_1")] == ["evt_1"]
     assert ledger.payment("stripe:pi_1").version == 1
 
 
 def test_an_outbox_is_written_with_its_payment_and_then_alone(ledger: Ledger) -> None:
     """Each write moves the version; an empty one has no lease."""
-    ledger.save(EVENT, BODY, FACTS, outbox(1, TASK, leased_until=9))
+    ledger.save(EVENT, BODY, FACTS, outbox(1, TASK, leased_until=9), NOW)
     assert ledger.outbox("stripe:pi_1", PAYMENT) == outbox(1, TASK, leased_until=9)
     struck = replace(TASK, done=("fulfil",))
     ledger.write_outbox(outbox(1, struck, leased_until=9))
@@ -117,7 +117,7 @@ def test_what_is_parked_stays_visible(ledger: Ledger) -> None:
 
 def test_the_table_holds_what_the_design_says(table: Ledger, stage: Stage) -> None:
     """The event, the payment, and the day in the calendar."""
-    table.save(EVENT, BODY, FACTS, outbox(1))
+    table.save(EVENT, BODY, FACTS, outbox(1), NOW)
     items = stage.client("dynamodb").scan(TableName=stage.table)["Items"]
     assert sorted(item["entry"]["S"] for item in items) == ["2026-11-24", "event:evt_1", "payment"]
 
@@ -125,9 +125,9 @@ def test_the_table_holds_what_the_design_says(table: Ledger, stage: Stage) -> No
 def test_an_event_is_found_by_its_id_alone(table: Ledger) -> None:
     """Through the index; and a connected account's payment by its own id."""
     connected = replace(EVENT, id="evt_2", subject="stripe:acct_1:pi_1", account="acct_1")
-    table.save(EVENT, BODY, FACTS, outbox(1))
+    table.save(EVENT, BODY, FACTS, outbox(1), NOW)
     facts = join(FACTS, fact("payment", account=["acct_1"]))
-    table.save(connected, BODY, facts, Outbox("stripe:acct_1:pi_1", PAYMENT, 1))
+    table.save(connected, BODY, facts, Outbox("stripe:acct_1:pi_1", PAYMENT, 1), NOW)
     assert table.referred("stripe:evt_1") == [("stripe:pi_1", "event:evt_1")]
     assert table.referred("stripe:pi_1") == [("stripe:acct_1:pi_1", "payment")]
     assert table.referred("stripe:evt_9") == []
@@ -138,3 +138,16 @@ def test_certificates_are_kept(table: Ledger) -> None:
     assert table.certificate("https://api.paypal.com/x") is None
     table.keep_certificate("https://api.paypal.com/x", b"pem")
     assert table.certificate("https://api.paypal.com/x") == b"pem"
+
+
+def test_an_inconsistent_payment_is_found_by_when_it_became_so(ledger: Ledger) -> None:
+    """More given back than captured; and no longer once that is explained."""
+    refund = fact("refund re_1", amount=[NOW, 9], succeeded_at=NOW, currency=["EUR"])
+    ledger.save(EVENT, BODY, refund, outbox(1), NOW)
+    assert ledger.payment("stripe:pi_1").inconsistent_since == NOW
+    assert list(ledger.inconsistent(NOW - 1)) == []
+    assert list(ledger.inconsistent(NOW)) == ["stripe:pi_1"]
+    captured = fact("payment", captured=9, captured_at=NOW, currency=["EUR"])
+    ledger.save(replace(EVENT, id="evt_2"), BODY, join(refund, captured), outbox(2), NOW)
+    assert ledger.payment("stripe:pi_1").inconsistent_since is None
+    assert list(ledger.inconsistent(NOW)) == []

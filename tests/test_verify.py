@@ -56,7 +56,7 @@ def tamper(stage: Stage, subject: str) -> None:
     facts = {
         name: fields for name, fields in stored.facts.items() if not name.startswith(("refund", "total"))
     }
-    ledger.save_payment(subject, facts, stored, ())
+    ledger.save_payment(subject, facts, stored, (), NOW)
 
 
 def test_no_drift_exits_with_0(stage: Stage, recorded: list[str], run: Run) -> None:
@@ -82,7 +82,7 @@ def test_drift_is_shown_repaired_and_told(stage: Stage, recorded: list[str], run
     handlers.on("payment.refunded")(lambda payment, milestone: heard.append(milestone.amount))
     drift = verify.drift(stage.ledger(), recorded[1])
     assert drift
-    assert verify.repair(stage.ledger(), drift, handlers) == 2
+    assert verify.repair(stage.ledger(), drift, handlers, NOW) == 2
     assert run("verify")[0] == 0
     to = replace(consumer(stage.ledger(), MemoryInbox()), handlers=handlers)
     assert run_left(recorded[1], "payment", NOW + 1, to.runner) == 2

@@ -131,7 +131,7 @@ def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.Exit
     environ = _environ(ports, paypal, folder)
     python = sys.executable
 
-    aws = [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(ports["AWS_PORT"])]
+    aws = [python, "-m", "ops.local.emulator", str(ports["AWS_PORT"])]
     parts = [_started(stack, "the AWS emulator", aws, environ, quiet=True)]
     _wait(f"http://127.0.0.1:{ports['AWS_PORT']}/moto-api/", parts, stop)
     if stop.is_set():

@@ -1,0 +1,15 @@
+"""What nobody sends a webhook about: once an hour, look for payments that stay wrong."""
+
+from chalicelib.ledger import Ledger
+from chalicelib.telemetry import Telemetry
+
+LONG = 3_600_000  # milliseconds that a payment may be inconsistent while events are on their way
+NAMED = 20  # subjects in the log; the metric counts all
+
+
+def watch(ledger: Ledger, telemetry: Telemetry, now: int) -> None:
+    """Count the payments that have been inconsistent for an hour, and name some of them in the log."""
+    subjects = list(ledger.inconsistent(now - LONG))
+    telemetry.count("inconsistent", len(subjects))
+    for subject in subjects[:NAMED]:
+        telemetry.log("inconsistent", "ERROR", subject=subject)

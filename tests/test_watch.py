@@ -1,0 +1,36 @@
+"""The hourly look at payments that stay inconsistent."""
+
+import json
+from typing import Any
+
+from chalicelib.telemetry import Telemetry
+from chalicelib.watch import LONG, watch
+from chalicelib.webhooks import process
+from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, sqs_record
+from tests.test_webhooks import consumer, message_of
+
+
+def refund(event_id: str) -> dict[str, Any]:
+    about = {
+        "object": "refund",
+        "id": f"re_{event_id}",
+        "payment_intent": "pi_1",
+        "amount": 5,
+        "currency": "eur",
+    }
+    return sqs_record(message_of(as_bytes({"id": event_id, "data": {"object": about}})).encode())
+
+
+def test_only_what_stays_inconsistent_for_an_hour_is_counted() -> None:
+    """From the first event that made it so, whatever comes after; a metric of none is told too."""
+    ledger: Any = MemoryLedger()
+    process([refund("evt_1")], consumer(ledger, MemoryInbox()), NOW)
+    lines: list[str] = []
+    telemetry = Telemetry("test", Clock(), lines.append)
+    watch(ledger, telemetry, NOW + LONG - 1)
+    assert json.loads(lines.pop())["inconsistent"] == 0
+    later = consumer(ledger, MemoryInbox())
+    process([refund("evt_2")], later, NOW + LONG - 1)
+    watch(ledger, telemetry, NOW + LONG)
+    assert [json.loads(line).get("inconsistent") for line in lines] == [1, None]
+    assert json.loads(lines[1])["subject"] == "stripe:pi_1"
