@@ -2,7 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test lint format clean
+STAGE ?= dev
+
+.PHONY: run test lint format package clean
 
 run: $(INSTALLED)  ## everything set up and running on this machine
 	@exec $(BIN)/python -m ops.local.run
@@ -19,6 +21,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+package: $(INSTALLED)  ## one template and one zip of STAGE, in build/package-STAGE
+	$(BIN)/daybook package --stage $(STAGE)
 
 clean:
 	rm -rf .venv build

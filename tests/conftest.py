@@ -1,5 +1,6 @@
 """What tests share: the vectors, an AWS emulator, and a stage of one's own on it."""
 
+import fcntl
 import importlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import boto3
 import pytest
 from hypothesis import settings
 
@@ -110,6 +112,52 @@ def daybook(stage_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> A
     sys.modules.pop("app", None)
     yield importlib.import_module("app")
     sys.modules.pop("app", None)
+
+
+# ── stage dev, packaged ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package for this machine's architecture, built once for all of pytest's processes."""
+    from tests.packaged import packaged, project
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "packaged"
+    with (shared / "packaged.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            packaged(project(folder))
+    return folder / "build" / "package-dev"
+
+
+@pytest.fixture(scope="session")
+def bundle(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package's zip, unpacked."""
+    from tests.packaged import unpacked
+
+    return unpacked(package, tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="session")
+def template(package: Path) -> dict[str, Any]:
+    """The package's template: all of stage ``dev``."""
+    made: dict[str, Any] = json.loads((package / "sam.json").read_text())
+    return made
+
+
+@pytest.fixture(scope="module")
+def dev(aws: dict[str, str]) -> Iterator[Stage]:
+    """Stage ``dev`` on the emulator: the stack, and what it cannot make: the secret, filled."""
+    made = Stage("dev", boto3.Session("k", "s", region_name="us-east-1"), aws["AWS_ENDPOINT_URL"])
+    create_stack(made, visibility="360")
+    secrets = made.client("secretsmanager")
+    values = {"stripe_webhook_secrets": ["whsec_dev"], "paypal_webhook_ids": ["8PTDEV"]}
+    secrets.create_secret(Name="daybook/dev", SecretString=json.dumps(values))
+    yield made
+    made.client("cloudformation").delete_stack(StackName="daybook-resources-dev")
+    secrets.delete_secret(SecretId="daybook/dev", ForceDeleteWithoutRecovery=True)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,169 @@
+"""Deploying and destroying a stage: its resources by CloudFormation, its functions by Chalice.
+
+Each step looks at what is there and makes of it what should be, so that it can be run again after a failure
+at any point.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ops import deployed
+from ops.package import Failed, Say, build, chalice
+from ops.stage import Stage
+
+PAUSE = 2.0  # seconds between two looks at a stack that is being changed
+GONE = "GONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One stage of the project in ``project``. ``pause`` waits some seconds."""
+
+    project: Path
+    stage: Stage
+    environ: Mapping[str, str]
+    say: Say
+    pause: Callable[[float], object] = time.sleep
+
+    @property
+    def app(self) -> str:
+        return str(self._config["app_name"])
+
+    @property
+    def functions(self) -> list[str]:
+        return list(self._config["stages"][self.stage.name]["lambda_functions"])
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        config: dict[str, Any] = json.loads((self.project / ".chalice" / "config.json").read_text())
+        return config
+
+    @property
+    def stack(self) -> "Stack":
+        client = self.stage.client("cloudformation")
+        return Stack(client, f"daybook-resources-{self.stage.name}", self.say, self.pause)
+
+    def deploy(self, parameters: Mapping[str, str]) -> str:
+        """Everything, in order; the stage's address. Raises ``Failed``."""
+        self.say(f"1/3 resources: stack {self.stack.name}")
+        template = (self.project / "infra" / "resources.yaml").read_text()
+        tags = {"application": self.app, "stage": self.stage.name}
+        self.stack.apply(template, {"Stage": self.stage.name, **parameters}, tags)
+        self.say("2/3 package")
+        with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
+            build(self.project, self.stage.name, Path(folder), self.environ)
+        self.say("3/3 functions and routes: chalice deploy")
+        self._adopt(drop_unused=True)
+        chalice(self.project, self.environ, "deploy", "--stage", self.stage.name)
+        made = deployed.read(self.stage, self.app, self.functions, self._known_api)
+        return next(each["rest_api_url"] for each in made.resources if each["resource_type"] == "rest_api")
+
+    def destroy(self) -> None:
+        """Nothing is left of the stage. Raises ``Failed``."""
+        self.say("1/2 functions and routes: chalice delete")
+        record = self._adopt(drop_unused=False)
+        for api in record.surplus_apis:
+            self.stage.client("apigateway").delete_rest_api(restApiId=api)
+        if record.resources:
+            chalice(self.project, self.environ, "delete", "--stage", self.stage.name)
+        deployed.path(self.project, self.stage.name).unlink(missing_ok=True)
+        self.say(f"2/2 resources: stack {self.stack.name}")
+        self.stack.delete()
+        # gone at once: one that only waits for its deletion would keep its name from the next stack
+        secrets = self.stage.client("secretsmanager")
+        secrets.delete_secret(SecretId=f"daybook/{self.stage.name}", ForceDeleteWithoutRecovery=True)
+
+    @property
+    def _known_api(self) -> str | None:
+        return deployed.recorded_api(self.project, self.stage.name)
+
+    def _adopt(self, drop_unused: bool) -> deployed.Record:
+        """Make Chalice's record what is there. An API that a failed deploy left behind serves nobody."""
+        record = deployed.read(self.stage, self.app, self.functions, self._known_api)
+        client = self.stage.client("apigateway")
+        for api in record.surplus_apis if drop_unused else ():
+            if client.get_stages(restApiId=api)["item"]:
+                self.say(f"API {api} serves this stage too and is left alone; delete it if nobody calls it")
+            else:
+                client.delete_rest_api(restApiId=api)
+        record.write(deployed.path(self.project, self.stage.name))
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A CloudFormation stack by its name."""
+
+    client: Any
+    name: str
+    say: Say
+    pause: Callable[[float], object]
+
+    def apply(self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Make it what the template says, and wait for that. Raises ``Failed``."""
+        state = self._settled()
+        if state == "ROLLBACK_COMPLETE":  # never was created: it can only be deleted
+            self.delete()
+            state = GONE
+        request: Any = {
+            "StackName": self.name,
+            "TemplateBody": template,
+            "Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+            "Tags": [{"Key": k, "Value": v} for k, v in tags.items()],
+        }
+        try:
+            if state == GONE:
+                self.client.create_stack(**request)
+            else:
+                self.client.update_stack(**request)
+        except ClientError as error:
+            if "No updates are to be performed" in str(error):
+                self.say("  nothing to change")
+                return
+            raise
+        self._expect(self._settled(), "CREATE_COMPLETE", "UPDATE_COMPLETE")
+
+    def delete(self) -> None:
+        """Delete it, and wait until it is gone. Raises ``Failed``."""
+        if self._settled() == GONE:
+            return
+        self.client.delete_stack(StackName=self.name)
+        self._expect(self._settled(), GONE, "DELETE_COMPLETE")
+
+    def _expect(self, state: str, *right: str) -> None:
+        if state in right:
+            self.say(f"  {state.lower().replace('_', ' ')}")
+            return
+        reasons = "; ".join(self._failures()) or "the console's stack events say why"
+        raise Failed(f"stack {self.name} is {state}: {reasons}")
+
+    def _failures(self) -> Iterator[str]:
+        for event in self.client.describe_stack_events(StackName=self.name)["StackEvents"]:
+            if "FAILED" in event["ResourceStatus"] and "ResourceStatusReason" in event:
+                yield f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
+
+    def _settled(self) -> str:
+        """The stack's state, once nothing is in progress."""
+        before = ""
+        while (state := self._state()).endswith("_IN_PROGRESS"):
+            if state != before:
+                self.say(f"  {state.lower().replace('_', ' ')} …")
+            before = state
+            self.pause(PAUSE)
+        return state
+
+    def _state(self) -> str:
+        try:
+            [stack] = self.client.describe_stacks(StackName=self.name)["Stacks"]
+        except ClientError as error:
+            if "does not exist" in str(error):
+                return GONE
+            raise
+        return str(stack["StackStatus"])

@@ -1,0 +1,132 @@
+"""What Chalice believes is deployed, put right by what is.
+
+Chalice keeps a record (``.chalice/deployed/STAGE.json``) and writes it when a deploy has ended: one that
+fails half-way, or a clone without the record, would make a second API and trip over the event sources. So
+before it deploys or deletes, the record is made anew from what AWS has under a stage's names.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ops.stage import Stage
+
+Resource = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The resources that a stage has, in the order in which Chalice makes them; and APIs beyond the one."""
+
+    resources: list[Resource]
+    surplus_apis: list[str]
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"resources": self.resources, "schema_version": "2.0", "backend": "api"}
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def path(project: Path, stage: str) -> Path:
+    return project / ".chalice" / "deployed" / f"{stage}.json"
+
+
+def recorded_api(project: Path, stage: str) -> str | None:
+    """The id of the API that Chalice's record names."""
+    try:
+        found = json.loads(path(project, stage).read_text())["resources"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return next((each["rest_api_id"] for each in found if each["resource_type"] == "rest_api"), None)
+
+
+def read(stage: Stage, app: str, functions: list[str], known_api: str | None) -> Record:
+    """What is there of ``functions``: roles, functions, event sources, rules, and the API.
+
+    ``known_api`` is the API to keep where there are several.
+    """
+    resources: list[Resource] = []
+    for function in functions:
+        resources += _role(stage, app, function)
+        resources += _function(stage, app, function)
+    apis = list(_apis(stage, app))
+    kept = known_api if known_api in apis else next(iter(apis), None)
+    if kept:
+        region = stage.session.region_name
+        url = f"https://{kept}.execute-api.{region}.amazonaws.com/{stage.name}/"
+        resources.append(
+            {"name": "rest_api", "resource_type": "rest_api", "rest_api_id": kept, "rest_api_url": url}
+        )
+    return Record(resources, [each for each in apis if each != kept])
+
+
+def _role(stage: Stage, app: str, function: str) -> Iterator[Resource]:
+    name = f"{app}-{stage.name}-{function}"
+    role = _found(stage.client("iam").get_role, "NoSuchEntity", RoleName=name)
+    if role:
+        arn = role["Role"]["Arn"]
+        named = {"name": f"{function}_role", "resource_type": "iam_role"}
+        yield {**named, "role_arn": arn, "role_name": name}
+
+
+def _function(stage: Stage, app: str, function: str) -> Iterator[Resource]:
+    name = f"{app}-{stage.name}" + ("" if function == "api_handler" else f"-{function}")
+    rule = f"{name}-event"
+    found = _found(stage.client("lambda").get_function, "ResourceNotFoundException", FunctionName=name)
+    if found:
+        arn = found["Configuration"]["FunctionArn"]
+        yield {"name": function, "resource_type": "lambda_function", "lambda_arn": arn}
+        yield from _event_sources(stage, function, arn)
+    if _found(stage.client("events").describe_rule, "ResourceNotFoundException", Name=rule):
+        yield {"name": f"{function}-event", "resource_type": "cloudwatch_event", "rule_name": rule}
+
+
+def _event_sources(stage: Stage, function: str, arn: str) -> Iterator[Resource]:
+    pages = stage.client("lambda").get_paginator("list_event_source_mappings").paginate(FunctionName=arn)
+    for mapping in (each for page in pages for each in page["EventSourceMappings"]):
+        yield {
+            "name": f"{function}-sqs-event-source",
+            "resource_type": "sqs_event",
+            "queue_arn": mapping["EventSourceArn"],
+            "event_uuid": mapping["UUID"],
+            "queue": mapping["EventSourceArn"].rpartition(":")[2],
+            "lambda_arn": arn,
+        }
+
+
+def _apis(stage: Stage, app: str) -> Iterator[str]:
+    """The ids of the APIs that hand their requests to this stage's function, those in use first."""
+    client = stage.client("apigateway")
+    pages = client.get_paginator("get_rest_apis").paginate()
+    mine = [
+        api["id"]
+        for page in pages
+        for api in page["items"]
+        if api["name"] == app and _serves(client, api["id"], f":function:{app}-{stage.name}/")
+    ]
+    yield from sorted(mine, key=lambda api: not client.get_stages(restApiId=api)["item"])
+
+
+def _serves(client: Any, api: str, function: str) -> bool:
+    pages = client.get_paginator("get_resources").paginate(restApiId=api, embed=["methods"])
+    methods = [
+        method
+        for page in pages
+        for resource in page["items"]
+        for method in resource.get("resourceMethods", {}).values()
+    ]
+    return any(function in method.get("methodIntegration", {}).get("uri", "") for method in methods)
+
+
+def _found(call: Any, missing: str, **request: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = call(**request)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == missing:
+            return None
+        raise
+    return found

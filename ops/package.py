@@ -1,0 +1,98 @@
+"""The package: one CloudFormation template and one zip, made by Chalice, with what it cannot know put right.
+
+Chalice packages all of botocore, whose descriptions of all of AWS are three quarters of the zip; Daybook
+calls AWS without them (``chalicelib/aws.py``). They are left out, unless ``requirements.txt`` names boto3,
+which needs them: then a handler uses it.
+"""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from chalice.package import TemplateDeepMerger, YAMLTemplateSerializer
+
+REGION = "us-east-1"  # where none is set: the template is the same for every region
+TEMPLATES = ("infra/resources.yaml", "infra/packaged.yaml")
+DATA = "botocore/data/"
+
+Say = Callable[[str], object]
+
+
+class Failed(Exception):
+    """The message says what failed and what to do."""
+
+
+def stages(project: Path) -> dict[str, dict[str, object]]:
+    """The stages of ``.chalice/config.json`` that are deployed: all but ``local``."""
+    config = json.loads((project / ".chalice" / "config.json").read_text())
+    return {name: stage for name, stage in config["stages"].items() if name != "local"}
+
+
+def chalice(project: Path, environ: Mapping[str, str], *arguments: str) -> None:
+    """Run a Chalice command on the project, its output shown as it comes. Raises ``Failed``."""
+    command = str(Path(sys.executable).with_name("chalice"))
+    region = {} if "AWS_DEFAULT_REGION" in environ else {"AWS_DEFAULT_REGION": REGION}
+    done = subprocess.run(  # noqa: S603 - our own command
+        [command, "--project-dir", str(project), *arguments], env={**environ, **region}, check=False
+    )
+    if done.returncode:
+        raise Failed(f"chalice {arguments[0]} failed; its lines above say why. Run the same command again.")
+
+
+def package(project: Path, stage: str, out: Path, environ: Mapping[str, str], say: Say) -> None:
+    """Leave ``sam.json`` and ``deployment.zip`` in ``out``: one stack with all of a stage."""
+    out.mkdir(parents=True, exist_ok=True)
+    merge = out / "merge.json"
+    merge.write_text(json.dumps(merged(project, stage), indent=2))
+    chalice(project, environ, "package", "--stage", stage, "--merge-template", str(merge), str(out))
+    merge.unlink()
+    slim(out / "deployment.zip", project)
+    for line in report(out / "deployment.zip"):
+        say(line)
+    say(f"the template is {out / 'sam.json'}")
+
+
+def merged(project: Path, stage: str) -> dict[str, Any]:
+    """Both of our templates as one, for that stage."""
+    template: dict[str, Any] = {}
+    for name in TEMPLATES:
+        text = (project / name).read_text()
+        template = TemplateDeepMerger().merge(YAMLTemplateSerializer().load_template(text), template)
+    template["Parameters"]["Stage"]["Default"] = stage
+    return template
+
+
+def build(project: Path, stage: str, out: Path, environ: Mapping[str, str]) -> None:
+    """Make the zip that ``chalice deploy`` will find made already, without what is left out."""
+    chalice(project, environ, "package", "--stage", stage, str(out))
+    for made in (project / ".chalice" / "deployments").glob("*.zip"):
+        slim(made, project)
+
+
+def slim(path: Path, project: Path) -> None:
+    """Write the zip anew without botocore's descriptions of AWS."""
+    required = (project / "requirements.txt").read_text().splitlines()
+    with ZipFile(path) as before:
+        kept = [entry for entry in before.infolist() if not entry.filename.startswith(DATA)]
+        if any(line.startswith("boto3") for line in required) or len(kept) == len(before.infolist()):
+            return
+        with ZipFile(path.with_suffix(".new"), "w") as after:
+            for entry in kept:
+                after.writestr(entry, before.read(entry), ZIP_DEFLATED, compresslevel=9)
+    path.with_suffix(".new").replace(path)
+
+
+def report(path: Path) -> list[str]:
+    """The zip's size, and its ten heaviest parts."""
+    sizes: Counter[str] = Counter()
+    with ZipFile(path) as made:
+        for entry in made.infolist():
+            top = entry.filename.partition("/")[0]
+            sizes[top] += entry.compress_size
+    parts = [f"  {size / 1e6:6.2f} MB  {name}" for name, size in sizes.most_common(10)]
+    return [f"the package is {path}: {path.stat().st_size / 1e6:.2f} MB, most of it", *parts]
