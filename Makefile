@@ -16,7 +16,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cfn-lint infra/*.yaml
+	$(BIN)/cfn-lint infra/resources.yaml
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
