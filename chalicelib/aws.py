@@ -1,4 +1,4 @@
-"""Calling AWS: JSON over HTTPS, signed by botocore's signer, over one pool of connections.
+"""Calling AWS: JSON over HTTPS, signed by botocore's signer, over kept connections.
 
 Every service that Daybook needs at run time speaks the same protocol: a POST of JSON that names its operation
 in a header. So one small caller does for all of them what boto3's clients do, at half the time a call and
@@ -103,9 +103,7 @@ class Aws:
         self._pause = pause
         self._uniform = uniform
         self.listeners: list[Callable[[str, str, bytes], None]] = []
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=CONNECT, read=READ), retries=False, maxsize=4
-        )
+        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
 
     def __call__(self, service: str, operation: str, /, **request: Any) -> dict[str, Any]:
         """The answer to an operation, tried three times where the failure may pass. Raises ``AwsError``.
@@ -139,15 +137,20 @@ class Aws:
         keys: Any = self._keys()
         SigV4Auth(keys, service, self._region).add_auth(request)
         try:
-            response = self._pool.urlopen(
-                "POST", url, body=body, headers=dict(request.headers), redirect=False
-            )
+            response = self._pool(url).urlopen("POST", "/", body, dict(request.headers), redirect=False)
             answer = json.loads(response.data or b"{}")
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise AwsError(service, operation, type(error).__name__, passing=True) from None
         if response.status != 200:
             raise _error(service, operation, response.status, answer)
         return answer  # type: ignore[no-any-return]
+
+    def _pool(self, url: str) -> urllib3.HTTPConnectionPool:
+        """The connections to one service, made when it is first called."""
+        if url not in self._pools:
+            timeout = urllib3.Timeout(connect=CONNECT, read=READ)
+            self._pools[url] = urllib3.connection_from_url(url, timeout=timeout, retries=False, maxsize=4)
+        return self._pools[url]
 
 
 def _endpoint(service: str, region: str) -> str:

@@ -16,7 +16,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -120,11 +120,18 @@ class Ledger:
     def payment(self, subject: str) -> StoredPayment:
         """The payment as last written."""
         item = self._get(subject, PAYMENT)
-        if item is None:
-            return StoredPayment({}, 0, Outbox(subject, PAYMENT, 0))
-        outbox = _outbox(item)
-        since = int(item["inconsistent_since"]["N"]) if "inconsistent_since" in item else None
-        return StoredPayment(json.loads(item["facts"]["S"]), outbox.version, outbox, since)
+        return _stored_payment(item) if item else StoredPayment({}, 0, Outbox(subject, PAYMENT, 0))
+
+    def payments(self, subjects: Iterable[str]) -> dict[str, StoredPayment]:
+        """The payments of up to 100 subjects as last written, in one read. Some may be left out."""
+        keys = [_key(subject, PAYMENT) for subject in subjects]
+        wanted = {self._table: {"Keys": keys, "ConsistentRead": True}}
+        answer = self._aws("dynamodb", "BatchGetItem", RequestItems=wanted)
+        skipped = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", ())
+        asked = {key["subject"]["S"] for key in keys} - {key["subject"]["S"] for key in skipped}
+        found = {item["subject"]["S"]: _stored_payment(item) for item in answer["Responses"][self._table]}
+        nothing = {subject: StoredPayment({}, 0, Outbox(subject, PAYMENT, 0)) for subject in asked}
+        return {**nothing, **found}
 
     def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
         """Record an event that proves nothing of a payment. Raises ``DuplicateEvent``."""
@@ -476,6 +483,12 @@ def _outbox(item: dict[str, Any]) -> Outbox:
         tasks=tuple(Task.from_dict(task) for task in tasks),
         leased_until=int(item["leased_until"]["N"]) if "leased_until" in item else 0,
     )
+
+
+def _stored_payment(item: dict[str, Any]) -> StoredPayment:
+    outbox = _outbox(item)
+    since = int(item["inconsistent_since"]["N"]) if "inconsistent_since" in item else None
+    return StoredPayment(json.loads(item["facts"]["S"]), outbox.version, outbox, since)
 
 
 def _stored_event(item: dict[str, Any]) -> StoredEvent:

@@ -6,10 +6,11 @@ process: record each queued event with the payment that it makes, once, and run 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.credentials import Credentials, Secrets
 from chalicelib.errors import (
+    AwsError,
     BatchFailed,
     DuplicateEvent,
     HandlerFailed,
@@ -21,12 +22,14 @@ from chalicelib.errors import (
 )
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox, Message
-from chalicelib.ledger import PAYMENT, Ledger, Outbox
+from chalicelib.ledger import PAYMENT, Ledger, Outbox, StoredPayment
 from chalicelib.outbox import Runner, run, run_left
 from chalicelib.payments import Facts, join, news
 from chalicelib.providers.protocol import Provider, Trust
 from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
+
+Known = dict[str, StoredPayment]
 
 LARGEST = 1024 * 1024  # bytes of a body, before it is compressed
 TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
@@ -108,6 +111,35 @@ class Consumer:
         return Runner(self.ledger, self.handlers, self.telemetry, self.clock, self.stored_event)
 
 
+class Record(NamedTuple):
+    """An SQS record with the message that it holds; ``None`` where it cannot be read."""
+
+    sqs: Mapping[str, Any]
+    message: Message | None
+
+    @property
+    def group(self) -> str:
+        return str(self.sqs["attributes"]["MessageGroupId"])
+
+    @property
+    def attempts(self) -> int:
+        return int(self.sqs["attributes"]["ApproximateReceiveCount"])
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """Subject and event id; of one that cannot be read, its queue's names for them."""
+        if self.message is None:
+            return f"queue:{self.group}", str(self.sqs["messageId"])
+        return self.message.subject, self.message.event_id
+
+
+def _read(sqs: Mapping[str, Any]) -> Record:
+    try:
+        return Record(sqs, Message.decode(sqs["body"]))
+    except ValueError:
+        return Record(sqs, None)
+
+
 def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -> None:
     """Record a batch of SQS records, those of one subject in their order, and run their handlers.
 
@@ -116,36 +148,48 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
     Raises ``BatchFailed`` when any failed, after taking those that succeeded off the queue: a raise makes
     Lambda deliver the whole batch again. After a failure the rest of that subject waits for it.
     """
+    batch = [_read(each) for each in records]
+    known = _known(batch, to)
     done: list[str] = []
     failed: set[str] = set()
-    for record in records:
-        group = record["attributes"]["MessageGroupId"]
-        if group not in failed and _process_record(record, to, deadline):
-            done.append(record["receiptHandle"])
+    for record in batch:
+        if record.group not in failed and _process_record(record, known, to, deadline):
+            done.append(record.sqs["receiptHandle"])
         else:
-            failed.add(group)
+            failed.add(record.group)
     if failed:
         to.inbox.delete(done)
         raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
 
 
-def _process_record(record: Mapping[str, Any], to: Consumer, deadline: int) -> bool:
-    """Whether the record is done with. Whatever goes wrong with one must not stop the others."""
-    attempts = int(record["attributes"]["ApproximateReceiveCount"])
+def _known(batch: list[Record], to: Consumer) -> Known:
+    """The payments of a batch as they are now, in one read. What is not among them is read when needed."""
+    subjects = {record.message.subject for record in batch if record.message}
     try:
-        message = Message.decode(record["body"])
-        record_event(message, to, deadline)
-        if attempts > 1:
-            to.ledger.forget_failure(message.subject, message.event_id)
+        return to.ledger.payments(subjects) if len(subjects) > 1 else {}
+    except AwsError:
+        return {}
+
+
+def _process_record(record: Record, known: Known, to: Consumer, deadline: int) -> bool:
+    """Whether the record is done with. Whatever goes wrong with one must not stop the others."""
+    try:
+        if record.message is None:
+            raise ValueError("not a message of this queue")
+        record_event(record.message, to, deadline, known)
+        if record.attempts > 1:
+            to.ledger.forget_failure(*record.address)
     except Exception as error:
         reason = str(error) if isinstance(error, HandlerFailed) else type(error).__name__
-        _note_failure(record, attempts, reason, to)
+        _note_failure(record, reason, to)
         return False
     return True
 
 
-def record_event(message: Message, to: Consumer, deadline: int) -> None:
+def record_event(message: Message, to: Consumer, deadline: int, known: Known | None = None) -> None:
     """Write one event down, and the payment that it makes; then run what handlers are left.
+
+    ``known`` holds payments as they were just read; each is used once, since it changes here.
 
     A duplicate changes nothing, but handlers that an earlier delivery left are run for it.
     Raises ``HandlerFailed``, ``HandlersBusy``, ``VersionMoved``.
@@ -153,7 +197,8 @@ def record_event(message: Message, to: Consumer, deadline: int) -> None:
     event = to.event(message)
     facts = _facts(to.providers[message.provider], event, to.telemetry)
     try:
-        outbox = _save(event, message.body, facts, to, deadline)
+        before = (known or {}).pop(event.subject, None)
+        outbox = _save(event, message.body, facts, before, to, deadline)
         _tell("recorded", event, to.telemetry)
         run(outbox, to.runner)
     except DuplicateEvent:
@@ -166,14 +211,16 @@ def _tell(outcome: str, event: Event, telemetry: Telemetry) -> None:
     telemetry.log(outcome, event_id=event.id, subject=event.subject, type=event.type)
 
 
-def _save(event: Event, body: bytes, facts: Facts, to: Consumer, deadline: int) -> Outbox:
+def _save(
+    event: Event, body: bytes, facts: Facts, before: StoredPayment | None, to: Consumer, deadline: int
+) -> Outbox:
     """The outbox as written, with its lease. Raises ``HandlersBusy`` once recorded, if another has it."""
     if not facts:
         outbox = Outbox(*place(event, facts), 1, to.handlers.tasks(event, ()), deadline)
         to.ledger.save_event(event, body, outbox)
         return outbox
     for _ in range(TRIES):
-        payment = to.ledger.payment(event.subject)
+        payment, before = before or to.ledger.payment(event.subject), None
         after = join(payment.facts, facts)
         busy = payment.outbox.leased_until > to.clock()
         milestones = news(event.subject, payment.facts, after)
@@ -214,12 +261,12 @@ def _facts(provider: Provider, event: Event, telemetry: Telemetry) -> Facts:
         return {}
 
 
-def _note_failure(record: Mapping[str, Any], attempts: int, reason: str, to: Consumer) -> None:
+def _note_failure(record: Record, reason: str, to: Consumer) -> None:
+    attempts = record.attempts
     to.telemetry.count("failed", reason=reason)
-    to.telemetry.log("failed", "ERROR", message_id=record["messageId"], error=reason, attempts=attempts)
+    to.telemetry.log("failed", "ERROR", message_id=record.sqs["messageId"], error=reason, attempts=attempts)
     try:
-        subject, event_id = _address(record)
-        to.ledger.note_failure(subject, event_id, reason, attempts)
+        to.ledger.note_failure(*record.address, reason, attempts)
     except Exception as error:  # the note is a courtesy: the queue keeps the message either way
         to.telemetry.log("failure not noted", "ERROR", error=type(error).__name__)
 
@@ -229,18 +276,8 @@ def _note_failure(record: Mapping[str, Any], attempts: int, reason: str, to: Con
 
 def park(records: Iterable[Mapping[str, Any]], to: Consumer, now: int) -> None:
     """Write dead-lettered records into the ledger, where they stay visible and can be replayed."""
-    for record in records:
-        subject, event_id = _address(record)
-        attempts = int(record["attributes"]["ApproximateReceiveCount"])
-        to.ledger.park(subject, event_id, record["body"], attempts, now)
+    for record in map(_read, records):
+        subject, event_id = record.address
+        to.ledger.park(subject, event_id, record.sqs["body"], record.attempts, now)
         to.telemetry.count("parked")
         to.telemetry.log("parked", "ERROR", event_id=event_id, subject=subject)
-
-
-def _address(record: Mapping[str, Any]) -> tuple[str, str]:
-    """Subject and event id of a record; of one that cannot be read, its queue's names for them."""
-    try:
-        message = Message.decode(record["body"])
-        return message.subject, message.event_id
-    except ValueError:
-        return f"queue:{record['attributes']['MessageGroupId']}", record["messageId"]

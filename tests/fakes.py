@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -41,15 +41,18 @@ class MemoryLedger:
     """
 
     def __init__(self, fails: Mapping[str, Callable[[], Exception]] | None = None) -> None:
-        self.payments: dict[str, tuple[Facts, Outbox]] = {}
+        self.kept: dict[str, tuple[Facts, Outbox]] = {}
         self.since: dict[str, int] = {}
         self.stored: dict[tuple[str, str], tuple[StoredEvent, Outbox]] = {}
         self.notes: dict[tuple[str, str], ParkedEvent] = {}
         self.fails = dict(fails or {})
 
     def payment(self, subject: str) -> StoredPayment:
-        facts, outbox = self.payments.get(subject, ({}, Outbox(subject, PAYMENT, 0)))
+        facts, outbox = self.kept.get(subject, ({}, Outbox(subject, PAYMENT, 0)))
         return StoredPayment(facts, outbox.version, outbox, self.since.get(subject))
+
+    def payments(self, subjects: Iterable[str]) -> dict[str, StoredPayment]:
+        return {subject: self.payment(subject) for subject in subjects}
 
     def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
         if event.id in self.fails:
@@ -66,7 +69,7 @@ class MemoryLedger:
         if self.payment(event.subject).version != outbox.version - 1:
             raise VersionMoved(event.subject)
         self.save_event(event, body, Outbox(event.subject, f"event:{event.id}", 1))
-        self.payments[event.subject] = facts, _kept(outbox)
+        self.kept[event.subject] = facts, _kept(outbox)
         self.since.pop(event.subject, None)
         if not project(event.subject, facts).consistent:
             self.since[event.subject] = since
@@ -86,7 +89,7 @@ class MemoryLedger:
             raise VersionMoved(outbox.subject)
         written = replace(_kept(outbox), version=outbox.version + 1)
         if outbox.entry == PAYMENT:
-            self.payments[outbox.subject] = self.payments[outbox.subject][0], written
+            self.kept[outbox.subject] = self.kept[outbox.subject][0], written
         else:
             key = outbox.subject, outbox.entry.partition(":")[2]
             self.stored[key] = self.stored[key][0], written

@@ -157,12 +157,12 @@ def test_nobody_there_is_an_error_with_a_name() -> None:
     assert failed.value.passing
 
 
-def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_is_given_up() -> None:
     """Within the time-outs, which bound a call whatever the other side does."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         aws = Aws("us-east-1", lambda: Keys("k", "s", None), address, lambda _: None, lambda _, most: most)
-        aws._pool.connection_pool_kw["timeout"] = urllib3.Timeout(connect=0.1, read=0.1)
+        aws._pool(address).timeout = urllib3.Timeout(connect=0.1, read=0.1)
         with pytest.raises(AwsError) as failed:
             aws("sqs", "GetQueueUrl", QueueName="q")
     assert failed.value.code == "ReadTimeoutError"

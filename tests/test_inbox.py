@@ -1,5 +1,6 @@
 """The queue's messages: what goes in comes out, and what does not fit is refused."""
 
+import json
 import random
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from chalicelib.errors import PayloadTooLarge
 from chalicelib.events import Event
-from chalicelib.inbox import Inbox, Message, queue_id
+from chalicelib.inbox import SMALL, Inbox, Message, queue_id
 from ops.stage import Stage
 from tests.fakes import NOW, MemoryInbox
 
@@ -26,6 +27,22 @@ def test_what_is_no_message_is_a_value_error(text: str) -> None:
     """Whatever else lands on the queue."""
     with pytest.raises(ValueError, match=r"."):
         Message.decode(text)
+
+
+@pytest.mark.parametrize("encoding", ["plain", "zlib", "gzip", None, []])
+def test_a_message_of_an_encoding_that_is_not_its_own_is_a_value_error(encoding: Any) -> None:
+    """Also a body that is not what its encoding says."""
+    message = json.loads(Message("stripe", "evt_1", "s", 1, b"{}").encode())
+    with pytest.raises(ValueError, match="not a message"):
+        Message.decode(json.dumps({**message, "encoding": encoding, "body": "!"}))
+
+
+def test_a_small_body_travels_as_it_is() -> None:
+    """One SQS request's worth; a larger one is compressed."""
+    for size, encoding in ((SMALL, "plain"), (SMALL + 1, "zlib")):
+        text = Message("stripe", "evt_1", "s", 1, b"{" * size).encode()
+        assert json.loads(text)["encoding"] == encoding
+        assert len(text) < 64 * 1024
 
 
 def test_a_large_body_travels_compressed() -> None:

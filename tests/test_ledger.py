@@ -151,3 +151,24 @@ def test_an_inconsistent_payment_is_found_by_when_it_became_so(ledger: Ledger) -
     ledger.save(replace(EVENT, id="evt_2"), BODY, join(refund, captured), outbox(2), NOW)
     assert ledger.payment("stripe:pi_1").inconsistent_since is None
     assert list(ledger.inconsistent(NOW)) == []
+
+
+def test_several_payments_are_read_at_once(ledger: Ledger) -> None:
+    """Those that there are, and that there is nothing yet of the others."""
+    ledger.save(EVENT, BODY, FACTS, outbox(1, TASK, leased_until=9), NOW)
+    found = ledger.payments(["stripe:pi_1", "stripe:pi_2"])
+    assert found == {
+        "stripe:pi_1": ledger.payment("stripe:pi_1"),
+        "stripe:pi_2": ledger.payment("stripe:pi_2"),
+    }
+
+
+def test_a_payment_that_a_batch_read_skips_is_left_out() -> None:
+    """DynamoDB may answer with less than was asked for; that is not the same as nothing there."""
+    key = {"subject": {"S": "stripe:pi_1"}, "entry": {"S": PAYMENT}}
+
+    def busy(service: str, operation: str, /, **request: Any) -> dict[str, Any]:
+        assert request["RequestItems"]["t"]["ConsistentRead"]
+        return {"Responses": {"t": []}, "UnprocessedKeys": {"t": {"Keys": [key]}}}
+
+    assert list(Ledger(busy, "t").payments(["stripe:pi_1", "stripe:pi_2"])) == ["stripe:pi_2"]

@@ -106,7 +106,8 @@ def _table_accesses(call: Call) -> Iterator[Access]:
         for [(kind, write)] in (each.items() for each in call.request["TransactItems"]):
             yield from _table_accesses(Call("dynamodb", f"{kind}Item", write))
         return
-    table = f"arn:aws:dynamodb:{ACCOUNT}:table/{call.request['TableName']}"
+    name = call.request.get("TableName") or next(iter(call.request["RequestItems"]))
+    table = f"arn:aws:dynamodb:{ACCOUNT}:table/{name}"
     index = call.request.get("IndexName")
     written = call.request.get("Item") or call.request.get("Key") or {}
     key = written.get("subject", {}).get("S", "")

@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
+import contextlib
 import json
 import queue
 import subprocess
@@ -136,6 +137,10 @@ def _handler(function: Function) -> type[BaseHTTPRequestHandler]:
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
+
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):  # the function was stopped
+                super().handle()
 
     return Handler
 
