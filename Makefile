@@ -4,7 +4,7 @@ INSTALLED := .venv/.installed
 
 STAGE ?= dev
 
-.PHONY: run test lint format package clean
+.PHONY: run test lint format package bench clean
 
 run: $(INSTALLED)  ## everything set up and running on this machine
 	@exec $(BIN)/python -m ops.local.run
@@ -24,6 +24,9 @@ format: $(INSTALLED)
 
 package: $(INSTALLED)  ## one template and one zip of STAGE, in build/package-STAGE
 	$(BIN)/daybook package --stage $(STAGE)
+
+bench: $(INSTALLED)  ## measure beside what others would install; writes build/bench.json
+	$(BIN)/python -m bench.run
 
 clean:
 	rm -rf .venv build

@@ -151,7 +151,12 @@ def _keys() -> Callable[[], Keys]:
 
 @cache
 def _telemetry() -> Telemetry:
-    return Telemetry(SETTINGS.stage, _now, stdout, metrics=not SETTINGS.is_local)
+    return Telemetry(SETTINGS.stage, _now, stdout, metrics=not SETTINGS.is_local, trace=_trace)
+
+
+def _trace() -> str:
+    """The trace of this invocation, as Lambda tells its function anew each time; elsewhere there is none."""
+    return os.environ.get("_X_AMZN_TRACE_ID", "")
 
 
 @cache
@@ -236,3 +241,22 @@ def _postback(client: tuple[str, ...]) -> Postback:
     from chalicelib.postback import PayPalPostback
 
     return PayPalPostback(SETTINGS.paypal_api, client, _now, SETTINGS.ca_bundle)
+
+
+# ── warm-up ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def warm_up() -> None:
+    """Read the credentials, find the queue and connect to it, before the first webhook waits for it.
+
+    What fails here is tried again by the webhook, which has an answer for it.
+    """
+    try:
+        _credentials().current()
+        _inbox().url()
+    except Exception as error:
+        _telemetry().log("not warmed up", "WARNING", error=type(error).__name__)
+
+
+if SETTINGS.receives:  # in Lambda's init phase, where the processor is not throttled
+    warm_up()

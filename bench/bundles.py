@@ -1,4 +1,4 @@
-"""The packages that are measured: ours as `daybook package` makes it, the contenders' as their users would."""
+"""The packages that are measured: ours by `daybook package`, the contenders' as their users would."""
 
 import os
 import shutil

@@ -2,8 +2,8 @@
 
     PYTHONPATH=bundle python -S bench/driver.py MODULE.NAME
 
-A line of JSON with a list of events comes in, a line with the CPU and wall nanoseconds of each goes out. What the
-handler prints goes to /dev/null, as a write and no more.
+A line of JSON with a list of events comes in, a line with the CPU and wall nanoseconds of each goes out. What
+the handler prints goes to /dev/null, as a write and no more.
 """
 
 import importlib

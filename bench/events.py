@@ -1,4 +1,4 @@
-"""What is sent: a Stripe event of 2 kB and one of 20 kB, a PayPal capture; signed now, and as Lambda gets them."""
+"""What is sent: Stripe events of 2 and 20 kB, a PayPal capture; signed now, and as Lambda gets them."""
 
 import json
 import random
@@ -16,7 +16,7 @@ WEBHOOK_ID = "8PTBENCH000000000"
 CERT_URL = "https://api.paypal.com/v1/notifications/certs/CERT-bench"
 SIZES = {"stripe-2k": 2_000, "stripe-20k": 20_000, "paypal": 0}
 # words as metadata has them: bodies must compress as real ones do
-WORDS = "order customer shipping size colour gift note campaign source region warehouse carrier".split()
+WORDS = ["order", "customer", "shipping", "size", "colour", "gift", "note", "campaign", "source", "region"]
 
 
 def certificate(now: int) -> Issued:
@@ -34,12 +34,11 @@ class Events:
             "paypal": PayPalSigner(issued.key, CERT_URL, WEBHOOK_ID, random.Random(seed)),
         }
 
-    def body(self, kind: str, now: int, id: str | None = None, type_: str = "charge.succeeded") -> bytes:
+    def body(self, kind: str, now: int) -> bytes:
         """One event of a kind in ``SIZES``, as JSON."""
         provider = kind.partition("-")[0]
-        if provider == "paypal":
-            type_ = "PAYMENT.CAPTURE.COMPLETED"
-        _, [event] = tell(provider, self._rng, now, 5000, "EUR", id=id, type_=type_)
+        type_ = {"stripe": "charge.succeeded", "paypal": "PAYMENT.CAPTURE.COMPLETED"}[provider]
+        _, [event] = tell(provider, self._rng, now, 5000, "EUR", type_=type_)
         if provider == "stripe":
             self._fill(event["data"]["object"], SIZES[kind] - len(json.dumps(event)))
         return json.dumps(event).encode()
@@ -87,31 +86,34 @@ class Events:
             "isBase64Encoded": False,
         }
 
-    def batch(self, kind: str, now: int, size: int = 10, id: str | None = None) -> dict[str, Any]:
-        """A batch of queued events as the event source hands it over: one payment each, or all of one."""
+    def batch(self, kind: str, now: int, size: int = 10) -> dict[str, Any]:
+        """A batch of queued events as the event source hands it over, of one payment each."""
+        return {"Records": [self._record(kind, self.body(kind, now), now) for _ in range(size)]}
+
+    def of_one_payment(self, kind: str, now: int, count: int) -> list[dict[str, Any]]:
+        """That many batches of one event each, all of one new payment that stays as it is."""
+        body = json.loads(self.body(kind, now))
+        bodies = (json.dumps({**body, "id": f"evt_{n:024d}"}).encode() for n in range(count))
+        return [{"Records": [self._record(kind, each, now)]} for each in bodies]
+
+    def _record(self, kind: str, body: bytes, now: int) -> dict[str, Any]:
         provider = kind.partition("-")[0]
-        records = []
-        for n in range(size):
-            body = self.body(kind, now, id)
-            event = PROVIDERS[provider].event(body, now)
-            message = Message(provider, event.id, event.subject, now, body)
-            records.append(
-                {
-                    "messageId": f"m-{n}",
-                    "receiptHandle": f"r-{n}",
-                    "body": message.encode(),
-                    "attributes": {
-                        "ApproximateReceiveCount": "1",
-                        "SentTimestamp": str(now),
-                        "MessageGroupId": queue_id(event.subject),
-                        "MessageDeduplicationId": queue_id(event.key),
-                    },
-                    "messageAttributes": {},
-                    "eventSource": "aws:sqs",
-                    "awsRegion": "us-east-1",
-                }
-            )
-        return {"Records": records}
+        event = PROVIDERS[provider].event(body, now)
+        message = Message(provider, event.id, event.subject, now, body)
+        return {
+            "messageId": event.id,
+            "receiptHandle": event.id,
+            "body": message.encode(),
+            "attributes": {
+                "ApproximateReceiveCount": "1",
+                "SentTimestamp": str(now),
+                "MessageGroupId": queue_id(event.subject),
+                "MessageDeduplicationId": queue_id(event.key),
+            },
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+            "awsRegion": "us-east-1",
+        }
 
 
 def for_daybook(request: dict[str, Any]) -> dict[str, Any]:

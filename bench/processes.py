@@ -1,4 +1,4 @@
-"""Processes that are measured: warm ones that handle events on request, and cold ones from start to first answer."""
+"""Processes that are measured: warm ones that handle events on request, and cold starts."""
 
 import json
 import os
@@ -29,6 +29,7 @@ class Warm:
     """A handler in a process of its own that is told what to handle, a block of events at a time."""
 
     def __init__(self, bundle: Bundle, environ: Mapping[str, str], handler: str | None = None) -> None:
+        self._name = bundle.name
         self._process = subprocess.Popen(
             [sys.executable, "-S", str(ROOT / "bench" / "driver.py"), handler or bundle.handler],
             cwd=bundle.folder,
@@ -52,7 +53,7 @@ class Warm:
         line = self._process.stdout.readline()
         answer = json.loads(line) if line else {"statuses": ["no answer"]}
         if answer["statuses"] != [200]:
-            raise RuntimeError(f"{self._process.args}: answered with {answer['statuses']}")
+            raise RuntimeError(f"{self._name}: answered with {answer['statuses']}")
         return [Sample(*pair) for pair in zip(answer["cpu"], answer["wall"], strict=True)]
 
     def stop(self) -> None:

@@ -2,8 +2,8 @@
 
     python bench/stub.py PORT SECRET_STRING CERTIFICATE_PEM [FULLER]
 
-It remembers payments, so that the next event of one finds it; nothing else. With FULLER it holds that many items
-from the start.
+It remembers payments, so that the next event of one finds it; nothing else. With FULLER it holds that many
+items from the start.
 """
 
 import asyncio
@@ -71,18 +71,14 @@ async def serve(stub: Stub, reader: asyncio.StreamReader, writer: asyncio.Stream
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
             return
-        fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-        original = {
-            line.lower().split(": ", 1)[0]: line.split(": ", 1)[1]
-            for line in head.split("\r\n")[1:]
-            if ": " in line
-        }
+        lines = [line.partition(": ") for line in head.split("\r\n")[1:]]
+        fields = {name.lower(): value for name, _, value in lines}
         body = await reader.readexactly(int(fields.get("content-length", 0)))
         if head.startswith("GET /counts"):
             content = json.dumps(stub.counts).encode()
             stub.counts.clear()
         else:
-            content = json.dumps(stub.answer(original["x-amz-target"], json.loads(body))).encode()
+            content = json.dumps(stub.answer(fields["x-amz-target"], json.loads(body))).encode()
         writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d\r\n\r\n"
             % len(content)
@@ -91,7 +87,7 @@ async def serve(stub: Stub, reader: asyncio.StreamReader, writer: asyncio.Stream
 
 
 async def main(port: int, secret: str, certificate: str, fuller: int) -> None:
-    with open(certificate, "rb") as pem:  # noqa: PTH123, ASYNC230 - once, before anything is served
+    with open(certificate, "rb") as pem:  # noqa: PTH123 - once, before anything is served
         stub = Stub(secret, pem.read(), fuller)
     server = await asyncio.start_server(lambda r, w: serve(stub, r, w), "127.0.0.1", port)
     async with server:

@@ -69,6 +69,10 @@ def queue_id(text: str) -> str:
     return text if ALLOWED.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()
 
 
+def _traced(trace: str) -> dict[str, Any]:
+    return {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}} if trace else {}
+
+
 class Inbox:
     """The FIFO queue of one stage: one payment's events in one group, an event once in five minutes."""
 
@@ -83,8 +87,11 @@ class Inbox:
             self._url = str(self._call("GetQueueUrl", QueueName=self._queue)["QueueUrl"])
         return self._url
 
-    def send(self, event: Event, body: bytes) -> None:
-        """Return when the queue has it. Raises ``Unavailable``, ``PayloadTooLarge``."""
+    def send(self, event: Event, body: bytes, trace: str = "") -> None:
+        """Return when the queue has it. Raises ``Unavailable``, ``PayloadTooLarge``.
+
+        ``trace`` is the X-Ray header under which the consumer's work is to be seen too.
+        """
         message = Message(event.provider, event.id, event.subject, event.received_at, body)
         text = message.encode()
         self._call(
@@ -93,6 +100,7 @@ class Inbox:
             MessageBody=text,
             MessageGroupId=queue_id(event.subject),
             MessageDeduplicationId=queue_id(event.key),
+            MessageSystemAttributes=_traced(trace),
         )
 
     def delete(self, receipts: list[str]) -> None:

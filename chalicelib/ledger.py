@@ -16,14 +16,14 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from chalicelib.aws import Caller
-from chalicelib.errors import AwsError, DuplicateEvent, VersionMoved
+from chalicelib.errors import AwsError, DaybookError, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.payments import Facts, project
 from chalicelib.reactions import Task
@@ -107,6 +107,21 @@ class ParkedEvent:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """An event to be recorded, and the payment that it makes: ``facts``, ``None`` where it proves nothing.
+
+    ``outbox.version`` is one above that of the payment that ``facts`` were joined to. ``since`` is when the
+    payment became inconsistent, if it is.
+    """
+
+    event: Event
+    body: bytes
+    outbox: Outbox
+    facts: Facts | None = None
+    since: int = 0
+
+
 class Ledger:
     """One stage's table."""
 
@@ -133,39 +148,63 @@ class Ledger:
         nothing = {subject: StoredPayment({}, 0, Outbox(subject, PAYMENT, 0)) for subject in asked}
         return {**nothing, **found}
 
-    def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
-        """Record an event that proves nothing of a payment. Raises ``DuplicateEvent``."""
-        with _unless_it_holds(DuplicateEvent(event.key)):
-            self._call(
-                "PutItem",
-                Item={**_event_item(event, body), **_outbox_attributes(outbox)},
-                ConditionExpression=NOT_THERE_YET,
-            )
-
-    def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox, since: int) -> None:
+    def save(self, write: Write) -> None:
         """Record an event and the payment that it makes with its outbox, or nothing.
 
-        ``outbox.version`` is one above that of the payment that ``facts`` were joined to. ``since`` is when
-        the payment became inconsistent, if it is. Raises ``DuplicateEvent`` if the event is recorded
-        already, ``VersionMoved`` if the payment was written since it was read.
+        Raises ``DuplicateEvent`` if the event is recorded already, ``VersionMoved`` if the payment was
+        written since it was read.
         """
-        item = {**_payment_item(event.subject, facts, since), **_outbox_attributes(outbox)}
-        self._mark_day(item["day"]["S"])
-        payment: Any = {"TableName": self._table, "Item": item, **_version_not_moved(outbox.version - 1)}
-        entry: Any = {
-            "TableName": self._table,
-            "Item": _event_item(event, body),
-            "ConditionExpression": NOT_THERE_YET,
-        }
+        puts = self._puts(write)
+        if len(puts) == 1:
+            with _unless_it_holds(DuplicateEvent(write.event.key)):
+                self._aws("dynamodb", "PutItem", **puts[0])
+            return
+        [refused] = self._transact([write]) or [None]
+        if refused:
+            raise refused
+
+    def save_all(self, writes: Sequence[Write]) -> list[Write]:
+        """Record the events of several subjects together; those that were. At most 33, in 4 MB.
+
+        Where one cannot be recorded, the others are tried once more without it.
+        """
+        refused = self._transact(writes)
+        left = [write for write, why in zip(writes, refused, strict=False) if why is None]
+        if not refused:
+            return list(writes)
+        return left if left and not self._transact(left) else []
+
+    def _transact(self, writes: Sequence[Write]) -> list[DaybookError | None]:
+        """Write all or nothing: an empty list, or for each write why it must not be written."""
+        puts = [self._puts(write) for write in writes]
+        items = [{"Put": put} for group in puts for put in group]
         try:
             self._aws(
-                "dynamodb",
-                "TransactWriteItems",
-                TransactItems=[{"Put": entry}, {"Put": payment}],
-                ClientRequestToken=_token(event, outbox),
+                "dynamodb", "TransactWriteItems", TransactItems=items, ClientRequestToken=_token(writes)
             )
         except AwsError as error:
-            _raise_canceled(error, event)
+            codes = iter([reason.get("Code", "") for reason in error.reasons])
+            of_each = [list(islice(codes, len(group))) for group in puts]
+            refused = [_refusal(write, of) for write, of in zip(writes, of_each, strict=True)]
+            if not any(refused):
+                raise
+            return refused
+        return []
+
+    def _puts(self, write: Write) -> list[dict[str, Any]]:
+        """The writes of one event: its entry, then the payment if there is one."""
+        event = _event_item(write.event, write.body)
+        if write.facts is None:
+            event |= _outbox_attributes(write.outbox)
+        puts = [{"TableName": self._table, "Item": event, "ConditionExpression": NOT_THERE_YET}]
+        if write.facts is not None:
+            item = _payment_item(write.event.subject, write.facts, write.since)
+            self._mark_day(item["day"]["S"])
+            item |= _outbox_attributes(write.outbox)
+            puts.append(
+                {"TableName": self._table, "Item": item, **_version_not_moved(write.outbox.version - 1)}
+            )
+        return puts
 
     def save_payment(
         self, subject: str, facts: Facts, stored: StoredPayment, tasks: tuple[Task, ...], now: int
@@ -518,17 +557,16 @@ def _unless_it_holds(otherwise: Exception) -> Iterator[None]:
         raise
 
 
-def _token(event: Event, outbox: Outbox) -> str:
+def _token(writes: Sequence[Write]) -> str:
     """The same for each attempt at one transaction: one whose answer was lost is not carried out again."""
-    once = f"{event.key} {outbox.version} {outbox.leased_until}"
+    once = " ".join(f"{w.event.key} {w.outbox.version} {w.outbox.leased_until}" for w in writes)
     return hashlib.sha256(once.encode()).hexdigest()[:36]
 
 
-def _raise_canceled(error: AwsError, event: Event) -> None:
-    """Say what a canceled transaction means; the event's condition is the first, the payment's the second."""
-    codes = [reason.get("Code") for reason in error.reasons]
+def _refusal(write: Write, codes: list[str]) -> DaybookError | None:
+    """What a canceled transaction says of one write: of its event first, then of its payment."""
     if codes[:1] == ["ConditionalCheckFailed"]:
-        raise DuplicateEvent(event.key) from None
+        return DuplicateEvent(write.event.key)
     if {"ConditionalCheckFailed", "TransactionConflict"} & set(codes):
-        raise VersionMoved(event.subject) from None
-    raise error
+        return VersionMoved(write.event.subject)
+    return None

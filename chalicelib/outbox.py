@@ -62,7 +62,8 @@ def run(outbox: Outbox, to: Runner) -> int:
 
 def _call(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> None:
     try:
-        with _reported_when_late(handler, task, outbox, to):
+        span = to.telemetry.span("handler", handler=handler.name, type=task.type)
+        with span, _reported_when_late(handler, task, outbox, to):
             if task.event_id is not None:
                 handler.function(to.event(outbox.subject, task.event_id))
                 return

@@ -21,13 +21,15 @@ CERT_HOSTS = ("api.paypal.com", "api.sandbox.paypal.com")
 class Settings:
     """``livemode`` is ``None`` where the stage does not declare a mode. ``ca_bundle`` is a file of PEM.
 
-    ``access_key`` is the process's own, with its secret and its session's token.
+    ``access_key`` is the process's own, with its secret and its session's token. ``receives``: this is the
+    function behind the routes, in Lambda.
     """
 
     stage: str
     region: str
     aws_endpoint: str | None
     access_key: tuple[str, str, str | None] | None
+    receives: bool
     table: str
     queue: str
     dead_queue: str
@@ -56,6 +58,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION", "us-east-1"),
         aws_endpoint=environ.get("AWS_ENDPOINT_URL") or None,
         access_key=_access_key(environ),
+        receives=environ.get("_HANDLER") == "app.app" and "AWS_LAMBDA_INITIALIZATION_TYPE" in environ,
         table=environ.get("DAYBOOK_TABLE", f"payment-transactions-{stage}"),
         queue=environ.get("DAYBOOK_QUEUE", f"payment-events-{stage}.fifo"),
         dead_queue=environ.get("DAYBOOK_DEAD_QUEUE", f"payment-events-dead-{stage}.fifo"),

@@ -1,14 +1,17 @@
-"""What the outside hears of Daybook: one JSON line an outcome, and metrics in Embedded Metric Format.
+"""What the outside hears of Daybook: one JSON line an outcome, metrics in Embedded Metric Format, traces.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 NAMESPACE = "Daybook"
+SAMPLED = "Sampled=1"
+UNTRACED: AbstractContextManager[None] = nullcontext()
 # Every metric is counted for the whole stage; some also by one more dimension.
 METRICS = {
     "accepted": "provider",
@@ -28,12 +31,19 @@ METRICS = {
 class Telemetry:
     """Lines to ``write``. Fields are ids, types, counts, durations: never a payload, a header, a name.
 
-    Without ``metrics`` only the log is written: for a person at a terminal.
+    Without ``metrics`` only the log is written: for a person at a terminal. ``trace`` returns the current
+    X-Ray trace header, empty where nothing is traced.
     """
 
     def __init__(
-        self, stage: str, clock: Callable[[], int], write: Callable[[str], Any], metrics: bool = True
+        self,
+        stage: str,
+        clock: Callable[[], int],
+        write: Callable[[str], Any],
+        metrics: bool = True,
+        trace: Callable[[], str] = str,
     ) -> None:
+        self.trace = trace
         self._stage = stage
         self._clock = clock
         self._write = write
@@ -59,6 +69,32 @@ class Telemetry:
             metric: value,
         }
         self._write(json.dumps(line))
+
+    def span(self, name: str, **annotations: str) -> AbstractContextManager[Any]:
+        """Time what happens inside as an X-Ray subsegment; costs nothing where the trace is not sampled."""
+        if SAMPLED not in self.trace():
+            return UNTRACED
+        return _subsegment(name, annotations)
+
+
+@contextmanager
+def _subsegment(name: str, annotations: Mapping[str, str]) -> Iterator[None]:
+    """A failure is marked as one, without its text: that may hold what nobody should read here.
+
+    The SDK is imported by the first trace that is sampled: it takes as long as a whole cold start.
+    """
+    from aws_xray_sdk.core import xray_recorder
+
+    subsegment = xray_recorder.begin_subsegment(name)
+    for key, value in annotations.items():
+        subsegment.put_annotation(key, value)
+    try:
+        yield
+    except Exception:
+        subsegment.add_fault_flag()
+        raise
+    finally:
+        xray_recorder.end_subsegment()
 
 
 def stdout(line: str) -> None:

@@ -22,14 +22,15 @@ from chalicelib.errors import (
 )
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox, Message
-from chalicelib.ledger import PAYMENT, Ledger, Outbox, StoredPayment
+from chalicelib.ledger import PAYMENT, Ledger, Outbox, StoredPayment, Write
 from chalicelib.outbox import Runner, run, run_left
 from chalicelib.payments import Facts, join, news
 from chalicelib.providers.protocol import Provider, Trust
 from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
 
-Known = dict[str, StoredPayment]
+Known = Mapping[str, StoredPayment]  # by subject
+Together = dict[tuple[str, str], Write]  # by subject and event id
 
 LARGEST = 1024 * 1024  # bytes of a body, before it is compressed
 TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
@@ -57,11 +58,13 @@ def receive(provider_name: str, delivery: Delivery, to: Receiver) -> dict[str, s
         raise NotFound("no such provider")
     if len(delivery.body) > LARGEST:
         raise PayloadTooLarge("the body is over 1 MiB")
-    _verify(provider, delivery, to)
+    with to.telemetry.span("verify", provider=provider.NAME):
+        _verify(provider, delivery, to)
     event = provider.event(delivery.body, delivery.received_at)
     if _is_of_other_mode(event, to.livemode):
         return {"status": "ignored", "event_id": event.id}
-    to.inbox.send(event, delivery.body)
+    with to.telemetry.span("enqueue", provider=event.provider, type=event.type, subject=event.subject):
+        to.inbox.send(event, delivery.body, to.telemetry.trace())
     return {"status": "accepted", "event_id": event.id}
 
 
@@ -149,11 +152,11 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
     Lambda deliver the whole batch again. After a failure the rest of that subject waits for it.
     """
     batch = [_read(each) for each in records]
-    known = _known(batch, to)
+    together = _record_together(batch, to, deadline)
     done: list[str] = []
     failed: set[str] = set()
     for record in batch:
-        if record.group not in failed and _process_record(record, known, to, deadline):
+        if record.group not in failed and _process_record(record, together, to, deadline):
             done.append(record.sqs["receiptHandle"])
         else:
             failed.add(record.group)
@@ -162,21 +165,17 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
         raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
 
 
-def _known(batch: list[Record], to: Consumer) -> Known:
-    """The payments of a batch as they are now, in one read. What is not among them is read when needed."""
-    subjects = {record.message.subject for record in batch if record.message}
-    try:
-        return to.ledger.payments(subjects) if len(subjects) > 1 else {}
-    except AwsError:
-        return {}
-
-
-def _process_record(record: Record, known: Known, to: Consumer, deadline: int) -> bool:
+def _process_record(record: Record, together: Together, to: Consumer, deadline: int) -> bool:
     """Whether the record is done with. Whatever goes wrong with one must not stop the others."""
     try:
         if record.message is None:
             raise ValueError("not a message of this queue")
-        record_event(record.message, to, deadline, known)
+        written = together.pop(record.address, None)
+        with to.telemetry.span("record", provider=record.message.provider, subject=record.message.subject):
+            if written:
+                _recorded(written, to)
+            else:
+                record_event(record.message, to, deadline)
         if record.attempts > 1:
             to.ledger.forget_failure(*record.address)
     except Exception as error:
@@ -186,24 +185,30 @@ def _process_record(record: Record, known: Known, to: Consumer, deadline: int) -
     return True
 
 
-def record_event(message: Message, to: Consumer, deadline: int, known: Known | None = None) -> None:
+def record_event(message: Message, to: Consumer, deadline: int) -> None:
     """Write one event down, and the payment that it makes; then run what handlers are left.
-
-    ``known`` holds payments as they were just read; each is used once, since it changes here.
 
     A duplicate changes nothing, but handlers that an earlier delivery left are run for it.
     Raises ``HandlerFailed``, ``HandlersBusy``, ``VersionMoved``.
     """
-    event = to.event(message)
-    facts = _facts(to.providers[message.provider], event, to.telemetry)
+    event, facts = _understood(message, to)
     try:
-        before = (known or {}).pop(event.subject, None)
-        outbox = _save(event, message.body, facts, before, to, deadline)
-        _tell("recorded", event, to.telemetry)
-        run(outbox, to.runner)
+        write = _save(event, message.body, facts, to, deadline)
     except DuplicateEvent:
         _tell("duplicate", event, to.telemetry)
         run_left(*place(event, facts), deadline, to.runner)
+        return
+    _recorded(write, to)
+
+
+def _recorded(write: Write, to: Consumer) -> None:
+    _tell("recorded", write.event, to.telemetry)
+    run(write.outbox, to.runner)
+
+
+def _understood(message: Message, to: Consumer) -> tuple[Event, Facts]:
+    event = to.event(message)
+    return event, _facts(to.providers[message.provider], event, to.telemetry)
 
 
 def _tell(outcome: str, event: Event, telemetry: Telemetry) -> None:
@@ -211,33 +216,85 @@ def _tell(outcome: str, event: Event, telemetry: Telemetry) -> None:
     telemetry.log(outcome, event_id=event.id, subject=event.subject, type=event.type)
 
 
-def _save(
-    event: Event, body: bytes, facts: Facts, before: StoredPayment | None, to: Consumer, deadline: int
-) -> Outbox:
-    """The outbox as written, with its lease. Raises ``HandlersBusy`` once recorded, if another has it."""
+def _save(event: Event, body: bytes, facts: Facts, to: Consumer, deadline: int) -> Write:
+    """What was written, with its lease. Raises ``HandlersBusy`` once recorded, if another has it."""
     if not facts:
-        outbox = Outbox(*place(event, facts), 1, to.handlers.tasks(event, ()), deadline)
-        to.ledger.save_event(event, body, outbox)
-        return outbox
+        write = _alone(event, body, to, deadline)
+        to.ledger.save(write)
+        return write
     for _ in range(TRIES):
-        payment, before = before or to.ledger.payment(event.subject), None
-        after = join(payment.facts, facts)
-        busy = payment.outbox.leased_until > to.clock()
-        milestones = news(event.subject, payment.facts, after)
-        outbox = replace(
-            payment.outbox,
-            version=payment.version + 1,
-            tasks=payment.outbox.tasks + to.handlers.tasks(event, milestones),
-            leased_until=payment.outbox.leased_until if busy else deadline,
-        )
+        payment = to.ledger.payment(event.subject)
+        write = _joined(event, body, facts, payment, to, deadline)
         try:
-            to.ledger.save(event, body, after, outbox, payment.inconsistent_since or to.clock())
+            to.ledger.save(write)
         except VersionMoved:
             continue
-        if busy:
+        if _is_busy(payment, to):
             raise HandlersBusy(event.subject)
-        return outbox
+        return write
     raise VersionMoved(event.subject)
+
+
+def _alone(event: Event, body: bytes, to: Consumer, deadline: int) -> Write:
+    """An event that proves nothing of a payment keeps what handlers are to hear of it itself."""
+    return Write(event, body, Outbox(*place(event, {}), 1, to.handlers.tasks(event, ()), deadline))
+
+
+def _joined(
+    event: Event, body: bytes, facts: Facts, payment: StoredPayment, to: Consumer, deadline: int
+) -> Write:
+    """An event with the payment as it will be: facts joined, and what is new for handlers to hear."""
+    after = join(payment.facts, facts)
+    milestones = news(event.subject, payment.facts, after)
+    outbox = replace(
+        payment.outbox,
+        version=payment.version + 1,
+        tasks=payment.outbox.tasks + to.handlers.tasks(event, milestones),
+        leased_until=payment.outbox.leased_until if _is_busy(payment, to) else deadline,
+    )
+    return Write(event, body, outbox, after, payment.inconsistent_since or to.clock())
+
+
+def _is_busy(payment: StoredPayment, to: Consumer) -> bool:
+    return payment.outbox.leased_until > to.clock()
+
+
+# ── a batch at once ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _record_together(batch: list[Record], to: Consumer, deadline: int) -> Together:
+    """What of a batch could be recorded in one read and one transaction, by its address.
+
+    Only a subject's first record of a first delivery, whose payment nobody else works on; all else, and
+    all that fails here, is recorded one by one, which says why where it cannot be.
+    """
+    first: dict[str, Record] = {}
+    for record in batch:
+        first.setdefault(record.group, record)
+    messages = [record.message for record in first.values() if record.message and record.attempts == 1]
+    if len(messages) < 2:
+        return {}
+    try:
+        payments = to.ledger.payments({message.subject for message in messages})
+        writes = [write for each in messages if (write := _prepared(each, payments, to, deadline))]
+        written = to.ledger.save_all(writes)
+    except AwsError:
+        return {}
+    return {(write.event.subject, write.event.id): write for write in written}
+
+
+def _prepared(message: Message, payments: Known, to: Consumer, deadline: int) -> Write | None:
+    """The write of one message, if it can be made from what was read."""
+    try:
+        event, facts = _understood(message, to)
+    except Exception:
+        return None  # one by one it fails again, and is told
+    payment = payments.get(event.subject)
+    if not facts:
+        return _alone(event, message.body, to, deadline)
+    if payment is None or _is_busy(payment, to):
+        return None
+    return _joined(event, message.body, facts, payment, to, deadline)
 
 
 def place(event: Event, facts: Facts) -> tuple[str, str]:

@@ -1,24 +1,34 @@
 """The package: one CloudFormation template and one zip, made by Chalice, with what it cannot know put right.
 
+Lambda cannot write compiled modules next to the packaged ones, so that every cold start would compile
+them anew: they are compiled here, by the Python that the function will run on, but for those that no
+webhook needs.
 Chalice packages all of botocore, whose descriptions of all of AWS are three quarters of the zip; Daybook
 calls AWS without them (``chalicelib/aws.py``). They are left out, unless ``requirements.txt`` names boto3,
 which needs them: then a handler uses it.
 """
 
 import json
+import marshal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from importlib.abc import InspectLoader
+from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from chalice.package import TemplateDeepMerger, YAMLTemplateSerializer
 
 REGION = "us-east-1"  # where none is set: the template is the same for every region
 TEMPLATES = ("infra/resources.yaml", "infra/packaged.yaml")
 DATA = "botocore/data/"
+SELDOM = ("stripe/", "aws_xray_sdk/", "requests/", "charset_normalizer/", "idna/")
+
+UNCHECKED = (1).to_bytes(4, "little")  # the flags of a module that is known by its source's hash
+source_to_code = InspectLoader.source_to_code
 
 Say = Callable[[str], object]
 
@@ -75,16 +85,29 @@ def build(project: Path, stage: str, out: Path, environ: Mapping[str, str]) -> N
 
 
 def slim(path: Path, project: Path) -> None:
-    """Write the zip anew without botocore's descriptions of AWS."""
+    """Write the zip anew: compiled, and without botocore's descriptions of AWS."""
     required = (project / "requirements.txt").read_text().splitlines()
+    has_boto3 = any(line.startswith("boto3") for line in required)
     with ZipFile(path) as before:
-        kept = [entry for entry in before.infolist() if not entry.filename.startswith(DATA)]
-        if any(line.startswith("boto3") for line in required) or len(kept) == len(before.infolist()):
-            return
+        entries = [entry for entry in before.infolist() if has_boto3 or not entry.filename.startswith(DATA)]
+        if any(entry.filename.endswith(".pyc") for entry in entries):
+            return  # done before
         with ZipFile(path.with_suffix(".new"), "w") as after:
-            for entry in kept:
-                after.writestr(entry, before.read(entry), ZIP_DEFLATED, compresslevel=9)
+            for entry in entries:
+                content = before.read(entry)
+                after.writestr(entry, content, ZIP_DEFLATED, compresslevel=9)
+                if entry.filename.endswith(".py") and not entry.filename.startswith(SELDOM):
+                    compiled = ZipInfo(cache_from_source(entry.filename), entry.date_time)
+                    after.writestr(
+                        compiled, _compiled(entry.filename, content), ZIP_DEFLATED, compresslevel=9
+                    )
     path.with_suffix(".new").replace(path)
+
+
+def _compiled(name: str, source: bytes) -> bytes:
+    """As Python writes it to ``__pycache__``, and takes it without looking at the source (PEP 552)."""
+    code = source_to_code(source, f"/var/task/{name}")
+    return MAGIC_NUMBER + UNCHECKED + source_hash(source) + marshal.dumps(code)
 
 
 def report(path: Path) -> list[str]:

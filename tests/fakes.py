@@ -2,7 +2,8 @@
 
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -12,7 +13,7 @@ from chalicelib.certificates import Key
 from chalicelib.errors import DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
-from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment
+from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment, Write
 from chalicelib.payments import Facts, project
 from chalicelib.providers.protocol import Trust
 from ops.local.paypal import Issued, authority, leaf
@@ -54,25 +55,36 @@ class MemoryLedger:
     def payments(self, subjects: Iterable[str]) -> dict[str, StoredPayment]:
         return {subject: self.payment(subject) for subject in subjects}
 
-    def save_event(self, event: Event, body: bytes, outbox: Outbox) -> None:
+    def save(self, write: Write) -> None:
+        event = write.event
         if event.id in self.fails:
             raise self.fails[event.id]()
         if (event.subject, event.id) in self.stored:
             raise DuplicateEvent(event.key)
-        times = event.created_at, event.received_at
-        stored = StoredEvent(event.subject, event.id, event.type, *times, body, event.completed)
-        self.stored[event.subject, event.id] = stored, _kept(outbox)
-
-    def save(self, event: Event, body: bytes, facts: Facts, outbox: Outbox, since: int) -> None:
-        if (event.subject, event.id) in self.stored:
-            raise DuplicateEvent(event.key)
-        if self.payment(event.subject).version != outbox.version - 1:
+        own = Outbox(event.subject, f"event:{event.id}", 1)
+        if write.facts is None:
+            own = write.outbox
+        elif self.payment(event.subject).version != write.outbox.version - 1:
             raise VersionMoved(event.subject)
-        self.save_event(event, body, Outbox(event.subject, f"event:{event.id}", 1))
-        self.kept[event.subject] = facts, _kept(outbox)
-        self.since.pop(event.subject, None)
-        if not project(event.subject, facts).consistent:
-            self.since[event.subject] = since
+        times = event.created_at, event.received_at
+        stored = StoredEvent(event.subject, event.id, event.type, *times, write.body, event.completed)
+        self.stored[event.subject, event.id] = stored, _kept(own)
+        if write.facts is not None:
+            self._keep_payment(event.subject, write.facts, write)
+
+    def _keep_payment(self, subject: str, facts: Facts, write: Write) -> None:
+        self.kept[subject] = facts, _kept(write.outbox)
+        self.since.pop(subject, None)
+        if not project(subject, facts).consistent:
+            self.since[subject] = write.since
+
+    def save_all(self, writes: Sequence[Write]) -> list[Write]:
+        written = []
+        for write in writes:
+            with suppress(Exception):
+                self.save(write)
+                written.append(write)
+        return written
 
     def inconsistent(self, until: int) -> Iterator[str]:
         found = sorted((since, subject) for subject, since in self.since.items())
@@ -132,7 +144,7 @@ class MemoryInbox:
         self.messages: dict[str, Message] = {}
         self.deleted: list[str] = []
 
-    def send(self, event: Event, body: bytes) -> None:
+    def send(self, event: Event, body: bytes, trace: str = "") -> None:
         message = Message(event.provider, event.id, event.subject, event.received_at, body)
         message.encode()  # refuses what is too large, as the queue does
         self.messages[event.id] = message

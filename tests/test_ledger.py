@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib.errors import DuplicateEvent, VersionMoved
 from chalicelib.events import Event
-from chalicelib.ledger import PAYMENT, Ledger, Outbox
+from chalicelib.ledger import PAYMENT, Ledger, Outbox, Write
 from chalicelib.payments import Facts, fact, join
 from chalicelib.reactions import Task
 from ops.stage import Stage
@@ -35,7 +35,7 @@ def ledger(request: pytest.FixtureRequest) -> Any:
 
 def test_an_event_and_its_payment_are_written_together(ledger: Ledger) -> None:
     """And read back as they were."""
-    ledger.save(EVENT, BODY, FACTS, outbox(1, leased_until=9), NOW)
+    ledger.save(Write(EVENT, BODY, outbox(1, leased_until=9), FACTS, NOW))
     stored = ledger.payment("stripe:pi_1")
     assert (stored.facts, stored.version, stored.outbox) == (FACTS, 1, outbox(1))
     [event] = ledger.events("stripe:pi_1")
@@ -53,12 +53,12 @@ def test_nothing_is_known_of_a_new_subject(ledger: Ledger) -> None:
 
 def test_a_duplicate_changes_nothing(ledger: Ledger) -> None:
     """Neither the event nor the payment, whatever version the writer believes in."""
-    ledger.save(EVENT, BODY, FACTS, outbox(1), NOW)
+    ledger.save(Write(EVENT, BODY, outbox(1), FACTS, NOW))
     for version in (1, 2, 7):
         with pytest.raises(DuplicateEvent):
-            ledger.save(EVENT, b"other", {}, outbox(version), NOW)
+            ledger.save(Write(EVENT, b"other", outbox(version), {}, NOW))
     with pytest.raises(DuplicateEvent):
-        ledger.save_event(EVENT, b"other", outbox(1))
+        ledger.save(Write(EVENT, b"other", outbox(1)))
     assert ledger.payment("stripe:pi_1").facts == FACTS
     assert [event.body for event in ledger.events("stripe:pi_1")] == [BODY]
 
@@ -66,16 +66,16 @@ def test_a_duplicate_changes_nothing(ledger: Ledger) -> None:
 @pytest.mark.parametrize("version", [1, 3])
 def test_a_moved_version_writes_neither(ledger: Ledger, version: int) -> None:
     """Somebody else wrote the payment since it was read: the event is not recorded either."""
-    ledger.save(EVENT, BODY, FACTS, outbox(1), NOW)
+    ledger.save(Write(EVENT, BODY, outbox(1), FACTS, NOW))
     with pytest.raises(VersionMoved):
-        ledger.save(replace(EVENT, id="evt_2"), BODY, {}, outbox(version), NOW)
+        ledger.save(Write(replace(EVENT, id="evt_2"), BODY, outbox(version), {}, NOW))
     assert [event.id for event in ledger.events("stripe:pi_1")] == ["evt_1"]
     assert ledger.payment("stripe:pi_1").version == 1
 
 
 def test_an_outbox_is_written_with_its_payment_and_then_alone(ledger: Ledger) -> None:
     """Each write moves the version; an empty one has no lease."""
-    ledger.save(EVENT, BODY, FACTS, outbox(1, TASK, leased_until=9), NOW)
+    ledger.save(Write(EVENT, BODY, outbox(1, TASK, leased_until=9), FACTS, NOW))
     assert ledger.outbox("stripe:pi_1", PAYMENT) == outbox(1, TASK, leased_until=9)
     struck = replace(TASK, done=("fulfil",))
     ledger.write_outbox(outbox(1, struck, leased_until=9))
@@ -91,7 +91,7 @@ def test_an_outbox_is_written_with_its_payment_and_then_alone(ledger: Ledger) ->
 def test_an_event_without_a_payment_has_an_outbox_of_its_own(ledger: Ledger) -> None:
     """Kept with the event."""
     entry = "event:evt_1"
-    ledger.save_event(EVENT, BODY, outbox(1, TASK, entry=entry, leased_until=9))
+    ledger.save(Write(EVENT, BODY, outbox(1, TASK, entry=entry, leased_until=9)))
     assert ledger.outbox("stripe:pi_1", entry) == outbox(1, TASK, entry=entry, leased_until=9)
     ledger.write_outbox(outbox(1, entry=entry))
     assert ledger.outbox("stripe:pi_1", entry) == outbox(2, entry=entry)
@@ -117,7 +117,7 @@ def test_what_is_parked_stays_visible(ledger: Ledger) -> None:
 
 def test_the_table_holds_what_the_design_says(table: Ledger, stage: Stage) -> None:
     """The event, the payment, and the day in the calendar."""
-    table.save(EVENT, BODY, FACTS, outbox(1), NOW)
+    table.save(Write(EVENT, BODY, outbox(1), FACTS, NOW))
     items = stage.client("dynamodb").scan(TableName=stage.table)["Items"]
     assert sorted(item["entry"]["S"] for item in items) == ["2026-11-24", "event:evt_1", "payment"]
 
@@ -125,9 +125,9 @@ def test_the_table_holds_what_the_design_says(table: Ledger, stage: Stage) -> No
 def test_an_event_is_found_by_its_id_alone(table: Ledger) -> None:
     """Through the index; and a connected account's payment by its own id."""
     connected = replace(EVENT, id="evt_2", subject="stripe:acct_1:pi_1", account="acct_1")
-    table.save(EVENT, BODY, FACTS, outbox(1), NOW)
+    table.save(Write(EVENT, BODY, outbox(1), FACTS, NOW))
     facts = join(FACTS, fact("payment", account=["acct_1"]))
-    table.save(connected, BODY, facts, Outbox("stripe:acct_1:pi_1", PAYMENT, 1), NOW)
+    table.save(Write(connected, BODY, Outbox("stripe:acct_1:pi_1", PAYMENT, 1), facts, NOW))
     assert table.referred("stripe:evt_1") == [("stripe:pi_1", "event:evt_1")]
     assert table.referred("stripe:pi_1") == [("stripe:acct_1:pi_1", "payment")]
     assert table.referred("stripe:evt_9") == []
@@ -143,19 +143,19 @@ def test_certificates_are_kept(table: Ledger) -> None:
 def test_an_inconsistent_payment_is_found_by_when_it_became_so(ledger: Ledger) -> None:
     """More given back than captured; and no longer once that is explained."""
     refund = fact("refund re_1", amount=[NOW, 9], succeeded_at=NOW, currency=["EUR"])
-    ledger.save(EVENT, BODY, refund, outbox(1), NOW)
+    ledger.save(Write(EVENT, BODY, outbox(1), refund, NOW))
     assert ledger.payment("stripe:pi_1").inconsistent_since == NOW
     assert list(ledger.inconsistent(NOW - 1)) == []
     assert list(ledger.inconsistent(NOW)) == ["stripe:pi_1"]
     captured = fact("payment", captured=9, captured_at=NOW, currency=["EUR"])
-    ledger.save(replace(EVENT, id="evt_2"), BODY, join(refund, captured), outbox(2), NOW)
+    ledger.save(Write(replace(EVENT, id="evt_2"), BODY, outbox(2), join(refund, captured), NOW))
     assert ledger.payment("stripe:pi_1").inconsistent_since is None
     assert list(ledger.inconsistent(NOW)) == []
 
 
 def test_several_payments_are_read_at_once(ledger: Ledger) -> None:
     """Those that there are, and that there is nothing yet of the others."""
-    ledger.save(EVENT, BODY, FACTS, outbox(1, TASK, leased_until=9), NOW)
+    ledger.save(Write(EVENT, BODY, outbox(1, TASK, leased_until=9), FACTS, NOW))
     found = ledger.payments(["stripe:pi_1", "stripe:pi_2"])
     assert found == {
         "stripe:pi_1": ledger.payment("stripe:pi_1"),
@@ -172,3 +172,28 @@ def test_a_payment_that_a_batch_read_skips_is_left_out() -> None:
         return {"Responses": {"t": []}, "UnprocessedKeys": {"t": {"Keys": [key]}}}
 
     assert list(Ledger(busy, "t").payments(["stripe:pi_1", "stripe:pi_2"])) == ["stripe:pi_2"]
+
+
+def test_events_of_several_subjects_are_recorded_together(ledger: Ledger) -> None:
+    """A duplicate and a payment that moved are left out; the others are recorded all the same."""
+
+    def write(subject: str, version: int, event_id: str = "evt_1") -> Write:
+        event = replace(EVENT, subject=subject, id=event_id)
+        return Write(event, BODY, Outbox(subject, PAYMENT, version), FACTS, NOW)
+
+    ledger.save(write("stripe:pi_1", 1))
+    ledger.save(write("stripe:pi_2", 1))
+    alone = replace(EVENT, subject="stripe:cus_1")
+    writes = [
+        write("stripe:pi_1", 2),  # a duplicate
+        write("stripe:pi_2", 1, "evt_2"),  # read before another wrote it
+        write("stripe:pi_3", 1),
+        Write(alone, BODY, Outbox("stripe:cus_1", "event:evt_1", 1)),
+    ]
+    written = ledger.save_all(writes)
+    assert [each.event.subject for each in written] == ["stripe:pi_3", "stripe:cus_1"]
+    assert [ledger.payment(f"stripe:pi_{n}").version for n in (1, 2, 3)] == [1, 1, 1]
+    assert ledger.event("stripe:cus_1", "evt_1")
+    assert ledger.event("stripe:pi_2", "evt_2") is None
+    assert ledger.save_all(writes) == []
+    assert ledger.save_all([write("stripe:pi_4", 1), write("stripe:pi_5", 1)])

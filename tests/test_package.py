@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -123,10 +124,15 @@ def test_what_is_left_out_of_the_package_is_in_it_when_boto3_is(work: Path) -> N
     for text, left in (("boto3==1\n", ["app.py", "botocore/data/sqs.json"]), ("botocore==1\n", ["app.py"])):
         requirements.write_text(text)
         with ZipFile(folder / "made.zip", "w") as made:
-            made.writestr("app.py", "")
+            made.writestr("app.py", "x = 1")
             made.writestr("botocore/data/sqs.json", "{}")
         slim(folder / "made.zip", folder)
-        assert ZipFile(folder / "made.zip").namelist() == left
+        compiled = cache_from_source("app.py")
+        names = ZipFile(folder / "made.zip").namelist()
+        assert [name for name in names if name != compiled] == left
+        assert compiled in names
+        slim(folder / "made.zip", folder)  # again: nothing to do
+        assert ZipFile(folder / "made.zip").namelist() == names
 
 
 # ── import is quiet ─────────────────────────────────────────────────────────────────────────────────

@@ -16,8 +16,8 @@ settings.configure(
 )
 django.setup()
 
-from django.core.management import call_command  # noqa: E402 - Django must be set up first
-from djstripe.models import Account, APIKey, Event  # noqa: E402
+from django.core.management import call_command
+from djstripe.models import Account, APIKey, Event
 
 KEY = "sk_test_" + 24 * "0"
 call_command("migrate", verbosity=0)

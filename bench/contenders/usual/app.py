@@ -6,7 +6,6 @@ import boto3
 import stripe
 from aws_xray_sdk.core import patch_all
 from chalice import Chalice, Response
-
 from chalicelib.paypal import InvalidSignature, verify
 
 patch_all()
