@@ -205,7 +205,7 @@ class Bench:
                 median(getattr(each, of) for each in starts) for of in ("wall", "cpu", "memory")
             )
             self._say(
-                f"  {name:<12} wall {wall / 1e6:4.0f} ms, CPU {cpu / 1e6:4.0f} ms, memory {memory / 1e6:3.0f} MB"
+                f"  {name:<12} wall {wall / 1e6:4.0f} ms, CPU {cpu / 1e6:4.0f} ms, {memory / 1e6:3.0f} MB"
             )
 
         def over(other: str, of: str) -> float:

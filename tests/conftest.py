@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -59,6 +59,14 @@ def wait_for(url: str, process: "subprocess.Popen[Any]", seconds: float = 60) ->
         else:
             return
     raise AssertionError(f"no answer from {url}")
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
+    """Return when it holds; fail if it does not within that time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """What `chalice package` makes, run by Lambda's own runtime client with nothing else to import."""
 
+import json
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,11 +15,11 @@ import pytest
 from click.testing import CliRunner
 
 from ops.cli import main
-from ops.local.runtime import FunctionFailed
+from ops.local.runtime import UNSAMPLED, FunctionFailed
 from ops.package import slim
 from ops.stage import Stage
 from ops.stories import tell
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_until
 from tests.fakes import as_bytes
 from tests.packaged import (
     SCHEDULE,
@@ -31,6 +33,7 @@ from tests.packaged import (
     unpacked,
 )
 from tests.packaged import functions as running
+from tests.proxy import Proxy
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,56 @@ def test_the_package_runs(functions: Functions, dev: Stage) -> None:
     watch = functions.start("Watch")
     assert watch.invoke(SCHEDULE) is None
     assert any('"inconsistent": 0' in line for line in watch.lines)
+
+
+def test_the_api_is_warm_before_its_first_webhook(functions: Functions, dev: Stage) -> None:
+    """The init phase reads the secret and finds the queue; the first webhook costs one call."""
+    with Proxy(str(dev.endpoint)) as proxy:
+        functions.endpoint = proxy.address
+        api = functions.start("APIHandler")
+        wait_until(lambda: len(proxy.calls) == 2)
+        assert [call.operation for call in proxy.calls] == ["GetSecretValue", "GetQueueUrl"]
+        _, [event] = tell("stripe", random.Random(now()), now(), 5, "EUR", type_="charge.succeeded")
+        assert api.invoke(stripe_request(as_bytes(event)))["statusCode"] == 200
+        assert [call.operation for call in proxy.calls[2:]] == ["SendMessage"]
+
+
+def test_a_cold_start_without_a_secret_is_an_outage_not_a_crash(functions: Functions) -> None:
+    """The warm-up says so; the webhook is answered 503, and again once it is there."""
+    api = functions.start("APIHandler", DAYBOOK_SECRET="daybook/gone")
+    answer = api.invoke(stripe_request(b"{}"))
+    assert (answer["statusCode"], answer["headers"]["Retry-After"]) == (503, "30")
+    assert any("not warmed up" in line for line in api.lines)
+
+
+def test_a_sampled_trace_leads_from_the_request_to_the_consumer(functions: Functions, dev: Stage) -> None:
+    """Subsegments of both under one trace, which travels with the message; an unsampled one costs nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.settimeout(10)
+        traced = {"AWS_XRAY_DAEMON_ADDRESS": f"127.0.0.1:{daemon.getsockname()[1]}"}
+        api, consumer = (
+            functions.start("APIHandler", None, **traced),
+            functions.start("Process", None, **traced),
+        )
+        subject, [event] = tell(
+            "stripe", random.Random(now()), now(), 5, "EUR", type_="payment_intent.succeeded"
+        )
+        api.invoke(stripe_request(b'{"id": "evt_unsampled"}'))
+        sampled = UNSAMPLED.replace("Sampled=0", "Sampled=1")
+        assert api.invoke(stripe_request(as_bytes(event)), trace=sampled)["statusCode"] == 200
+        segments = [json.loads(daemon.recv(65536).partition(b"\n")[2]) for _ in range(2)]
+        assert [each["name"] for each in segments] == ["verify", "enqueue"]
+        assert segments[1]["annotations"]["subject"] == subject
+        records = batch(dev, "payment-events-dev.fifo")
+        [header] = {
+            each["attributes"]["AWSTraceHeader"] for each in records["Records"] if subject in each["body"]
+        }
+        assert header == sampled
+        consumer.invoke(records, trace=header)
+        names = {json.loads(daemon.recv(65536).partition(b"\n")[2])["name"] for _ in range(2)}
+        assert names <= {"record", "handler"}
+        assert {each["trace_id"] for each in segments} == {"1-67891233-abcdef012345678912345678"}
 
 
 def test_every_function_of_the_template_is_run_above(template: dict[str, Any]) -> None:

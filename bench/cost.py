@@ -1,0 +1,298 @@
+"""What a million webhooks cost, what limits are met on the way up, and how a sale day goes; printed as Markdown.
+
+    python -m bench.cost > docs/cost.md
+
+Prices are in ``prices.json``, times in ``measured.json``; sizes are measured here, on the events of the stories.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from chalicelib.events import Event
+from chalicelib.inbox import Message
+from chalicelib.ledger import Ledger, Outbox, Write
+from chalicelib.payments import Facts, join
+from chalicelib.providers import PROVIDERS
+from ops.stories import STORIES, tell
+
+HERE = Path(__file__).parent
+PRICES: dict[str, Any] = json.loads((HERE / "prices.json").read_text())
+MEASURED: dict[str, Any] = json.loads((HERE / "measured.json").read_text())
+
+MEMORY = 0.5  # GB, of API and consumer alike
+SHARE = 512 / 1769  # of a processor that Lambda gives to 512 MB
+MILLION = 1_000_000
+BATCH = 5  # records a batch at a steady rate, of ten at most
+LOG_LINE = 330  # bytes; three lines a webhook: accepted as a metric, recorded as metric and as log
+LINES = 3
+CONTAINERS_HOURS = 24 * 30  # a secret is read every five minutes by each of a few containers
+START = 1_795_400_000_000
+
+
+# ── sizes ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def item_size(item: dict[str, Any]) -> int:
+    """Bytes of an item, as DynamoDB counts them: names and values."""
+    return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
+
+
+def _value_size(value: dict[str, Any]) -> int:
+    [(kind, content)] = value.items()
+    if kind == "N":
+        return (len(content) + 1) // 2 + 1
+    return 1 if kind == "BOOL" else len(content if kind == "B" else content.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of one recorded event: bytes of its item, of its payment's, of its message."""
+
+    event: int
+    payment: int
+    message: int
+
+    @property
+    def write_units(self) -> int:
+        """Both items twice, as a transaction costs; the payment's entries in the listing and the event's by id."""
+        transaction = 2 * (ceil(self.event / 1024) + ceil(self.payment / 1024))
+        return transaction + 1 + ceil(self.payment / 2 / 1024)
+
+
+def recorded() -> Iterator[Sizes]:
+    """Every event of every story of both providers, as it is written."""
+    ledger = Ledger(lambda *_, **__: {}, "t")
+    for provider in ("stripe", "paypal"):
+        for story in STORIES:
+            facts: Facts = {}
+            _, events = tell(provider, random.Random(1), START, 5000, "EUR", story=story)
+            for each in events:
+                body = json.dumps(each).encode()
+                event = PROVIDERS[provider].event(body, START)
+                facts = join(facts, PROVIDERS[provider].facts(event))
+                yield _sizes(ledger, event, body, facts)
+
+
+def _sizes(ledger: Ledger, event: Event, body: bytes, facts: Facts) -> Sizes:
+    write = Write(event, body, Outbox(event.subject, "payment", 2), facts, START)
+    entry, payment = (item_size(put["Item"]) for put in ledger._puts(write))
+    message = Message(event.provider, event.id, event.subject, START, body).encode()
+    return Sizes(entry, payment, len(message))
+
+
+# ── a million webhooks ──────────────────────────────────────────────────────────────────────────────
+
+
+def lambda_cost(milliseconds: float) -> float:
+    """Of a million invocations of that duration."""
+    seconds = MILLION * milliseconds / 1000
+    return seconds * MEMORY * float(PRICES["lambda_arm_per_gb_second"])
+
+
+def items() -> dict[str, float]:
+    """Dollars for a million webhooks, by what they are for."""
+    sizes = list(recorded())
+    units = sum(each.write_units for each in sizes) / len(sizes)
+    stored = sum(each.event for each in sizes) / len(sizes) * MILLION / 1e9
+    chunks = sum(ceil(each.message / 65536) for each in sizes) / len(sizes)
+    trip = float(MEASURED["aws_round_trip_ms"])
+    request = float(MEASURED["request_cpu_ms"]) / SHARE + trip
+    batch = BATCH * float(MEASURED["consumer_cpu_ms_per_event"]) / SHARE + 2 * trip
+    requests = chunks + chunks / BATCH + 1 / BATCH  # sent, received, deleted
+    spans = 4 * PRICES["xray_sampled"]  # segments of two functions
+    return {
+        "API Gateway, REST": PRICES["api_gateway_per_million"],
+        "Lambda, requests": PRICES["lambda_request_per_million"] * (1 + 1 / BATCH),
+        "Lambda, API": lambda_cost(request),
+        "Lambda, consumer": lambda_cost(batch) / BATCH,
+        "SQS FIFO": PRICES["sqs_fifo_per_million"] * requests,
+        "DynamoDB, writes": PRICES["dynamodb_write_unit_per_million"] * units,
+        "DynamoDB, reads": PRICES["dynamodb_read_unit_per_million"] * 1,
+        "DynamoDB, one month's storage and recovery": stored
+        * (PRICES["dynamodb_storage_per_gb_month"] + PRICES["dynamodb_recovery_per_gb_month"]),
+        "CloudWatch logs": LINES * LOG_LINE * MILLION / 1e9 * PRICES["logs_per_gb"],
+        "X-Ray, 5 % sampled": PRICES["xray_per_million"] * spans,
+        "KMS and secret": CONTAINERS_HOURS * 12 * 3 * PRICES["secrets_read_per_million"] / MILLION
+        + CONTAINERS_HOURS * 12 * PRICES["kms_per_million"] / MILLION,
+    }
+
+
+# ── limits ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def limits() -> list[tuple[str, str, str, str]]:
+    """What is met at 1,000, 10,000 and 100,000 webhooks a second, and the knob that moves it."""
+    request = (float(MEASURED["request_cpu_ms"]) / SHARE + float(MEASURED["aws_round_trip_ms"])) / 1000
+    batch = BATCH * float(MEASURED["consumer_cpu_ms_per_event"]) / SHARE
+    consumer = (batch + 2 * float(MEASURED["aws_round_trip_ms"])) / 1000 / BATCH
+    sizes = list(recorded())
+    units = sum(each.write_units for each in sizes) / len(sizes)
+    rows = []
+    for rate in (1_000, 10_000, 100_000):
+        rows.append(
+            (
+                f"{rate:,}",
+                f"{ceil(rate * request)} + {ceil(rate * consumer)}",
+                f"{rate * units:,.0f}",
+                _met_at(rate),
+            )
+        )
+    return rows
+
+
+def _met_at(rate: int) -> str:
+    if rate <= 1_000:
+        return "nothing, with the default 1,000 concurrent functions; raise `RequestsPerSecond` above 1,000"
+    if rate <= 10_000:
+        return "a table's 40,000 write units a second (a quota to raise, and its warm throughput before a sale), API Gateway's 10,000 requests a second a region, a FIFO queue's 3,000 to 30,000 transactions a second by region: quotas all"
+    return "one region's API Gateway and one FIFO queue: several stages side by side, payments spread over them by account or by provider; functions at once are a quota too"
+
+
+# ── a sale day ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """How a burst went. Seconds, messages."""
+
+    largest_backlog: int
+    oldest: int
+    drained_after: int
+    refused: int
+
+
+def sale_day(usual: int, concurrency: int, limit: int, burst: int = 50, minutes: int = 20) -> Day:
+    """Second by second: arrivals at ``burst`` times ``usual`` a second for some minutes, and what becomes of them.
+
+    API Gateway refuses what is over ``limit`` a second; providers send that again an hour later on the average,
+    here after 600 to 6,000 seconds. ``concurrency`` consumers record their batches one after the other.
+    """
+    rng = random.Random(1)
+    batch = 10 * float(MEASURED["consumer_cpu_ms_per_event"]) / SHARE + 2 * float(
+        MEASURED["aws_round_trip_ms"]
+    )
+    capacity = int(concurrency * 10 * 1000 / batch)
+    again = [0] * 40_000
+    backlog = largest = refused = oldest = drained = 0
+    for second in range(14_400):
+        fresh = usual * (burst if 600 <= second < 600 + minutes * 60 else 1)
+        arriving = fresh + again[second]
+        over = max(0, arriving - limit)
+        refused += over
+        for _ in range(0, over, 100):  # in hundreds
+            again[second + rng.randrange(600, 6_000)] += 100
+        backlog += arriving - over
+        backlog -= min(backlog, capacity)
+        largest, oldest = max(largest, backlog), max(oldest, ceil(backlog / capacity))
+        if backlog:
+            drained = second
+    return Day(largest, oldest, max(0, drained - 600 - minutes * 60), refused)
+
+
+# ── the page ────────────────────────────────────────────────────────────────────────────────────────
+
+OTHERS = [
+    ("the usual handler (no queue, one write)", "API Gateway, Lambda and one write of the event", None),
+    (
+        "Hookdeck",
+        "Team $39 a month at 5 events a second; Growth $499",
+        "https://dev.to/emithq/why-we-built-emithq-the-49-490-webhook-pricing-gap-npd",
+    ),
+    ("Svix", "first paid plan $490 a month", "the same"),
+    ("Convoy Cloud", "from $99 a month", "the same"),
+]
+
+
+def usual_handler() -> float:
+    """A million of the usual handler's: no queue, no consumer, no payment; the same requests and logs."""
+    duration = float(MEASURED["usual_request_cpu_ms"]) / SHARE + float(MEASURED["aws_round_trip_ms"])
+    event = sum(ceil(each.event / 1024) for each in recorded()) / len(list(recorded()))
+    writes = float(PRICES["dynamodb_write_unit_per_million"]) * (event + 1)  # its body is not compressed
+    return (
+        float(PRICES["api_gateway_per_million"] + PRICES["lambda_request_per_million"])
+        + lambda_cost(duration)
+        + writes
+    )
+
+
+def page() -> Iterator[str]:
+    found = items()
+    sizes = list(recorded())
+    yield "# What it costs, and how far it goes"
+    yield ""
+    yield "Made by `python -m bench.cost > docs/cost.md` from `bench/prices.json`"
+    yield f"({PRICES['region']}, {PRICES['as_of']}) and `bench/measured.json` ({MEASURED['command']}, {MEASURED['as_of']})."
+    yield f"A call of AWS is taken as {MEASURED['aws_round_trip_ms']} ms ({MEASURED['aws_round_trip_note']})."
+    yield ""
+    yield "## A million webhooks"
+    yield ""
+    yield f"Measured on {len(sizes)} events of all stories: an event's item has {_mean(sizes, 'event')} bytes, its payment's"
+    yield f"{_mean(sizes, 'payment')}, its message {_mean(sizes, 'message')}; {sum(s.write_units for s in sizes) / len(sizes):.1f} write units an event."
+    yield ""
+    yield "| for | dollars |"
+    yield "| --- | ---: |"
+    for name, dollars in found.items():
+        yield f"| {name} | {dollars:.2f} |"
+    yield f"| **all** | **{sum(found.values()):.2f}** |"
+    yield ""
+    yield "To which a month adds, whatever comes: the secret $0.40, ten alarms $1.00, the custom metrics that are in use"
+    yield f"(about 25 at ${PRICES['metric_per_month']:.2f}), and the queues' polling, near $0.65 each beyond the free million."
+    yield "API Gateway and DynamoDB's writes are most of it; what our own code costs is the two Lambda lines."
+    yield ""
+    yield "## Beside others"
+    yield ""
+    yield "| what | a million a month | source |"
+    yield "| --- | --- | --- |"
+    yield f"| Daybook | ${sum(found.values()):.2f} and about $10 of fixed cost | this page |"
+    yield f"| {OTHERS[0][0]} | ${usual_handler():.2f}: {OTHERS[0][1]}; nothing is retried, joined or told | this page |"
+    for name, price, source in OTHERS[1:]:
+        yield f"| {name} | {price} | {source} |"
+    yield ""
+    yield "The gateways deliver to an endpoint that you still have to write and run."
+    yield ""
+    yield "## On the way up"
+    yield ""
+    yield "| webhooks a second | functions at once (API + consumer) | write units a second | met, and what moves it |"
+    yield "| ---: | ---: | ---: | --- |"
+    for row in limits():
+        yield "| " + " | ".join(row) + " |"
+    yield ""
+    yield "One payment is worked on by one consumer at a time: a single payment takes some tens of events a second, whatever the rest does."
+    yield ""
+    yield "## A sale day"
+    yield ""
+    yield "A burst of twenty minutes at fifty times the usual rate, simulated second by second. API Gateway refuses what is over its limit"
+    yield "(429), which the providers send again."
+    yield ""
+    yield "| usual a second | consumers at once | requests a second allowed | refused, sent again | largest backlog | oldest event waited | drained after the burst |"
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for usual, concurrency, limit in (
+        (10, 10, 1_000),
+        (10, 2, 1_000),
+        (20, 10, 1_000),
+        (100, 50, 10_000),
+        (100, 20, 2_000),
+    ):
+        day = sale_day(usual, concurrency, limit)
+        yield (
+            f"| {usual} | {concurrency} | {limit:,} | {day.refused:,} | {day.largest_backlog:,} |"
+            f" {day.oldest:,} s | {day.drained_after:,} s |"
+        )
+
+
+def _mean(sizes: list[Sizes], name: str) -> int:
+    total: int = sum(getattr(each, name) for each in sizes)
+    return round(total / len(sizes))
+
+
+def main() -> None:
+    print("\n".join(page()))
+
+
+if __name__ == "__main__":
+    main()
