@@ -25,8 +25,8 @@ from chalicelib.errors import InvalidPayload, Refused, Unavailable
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
-from chalicelib.providers import PROVIDERS, stripe
-from chalicelib.providers.protocol import Postback, Trust
+from chalicelib.providers import PROVIDERS, paypal, stripe
+from chalicelib.providers.protocol import Trust
 from chalicelib.reactions import Handlers, registered
 from chalicelib.telemetry import Telemetry, stdout
 
@@ -187,11 +187,22 @@ def _consumer() -> webhooks.Consumer:
 
 
 def _complete(event: Event) -> Event:
-    """Fetch what a thin event leaves out, where there is a key. No other event needs the credentials."""
+    """Ask the provider where there are keys: for what a thin event leaves out, and whether money moved.
+
+    No other event needs the credentials. Raises ``Distrusted``, ``Unavailable``.
+    """
+    if paypal.path_to_confirm(event) is not None and event.provider == paypal.NAME:
+        client = _paypal_client(_credentials().current())
+        if len(client) == 2:
+            _paypal_api(client).confirm(event)
     if stripe.path_to_fetch(event) is None:
         return event
     keys = _credentials().current().get("stripe_api_key", ())
     return _stripe_api(keys[0]).complete(event) if keys else event
+
+
+def _paypal_client(secrets: Secrets) -> tuple[str, ...]:
+    return (*secrets.get("paypal_client_id", ()), *secrets.get("paypal_client_secret", ()))
 
 
 @cache
@@ -212,8 +223,8 @@ def _handlers() -> Handlers:
 
 def _trust(secrets: Secrets) -> Trust:
     hosts = secrets.get("paypal_cert_hosts") or settings.CERT_HOSTS
-    client = (*secrets.get("paypal_client_id", ()), *secrets.get("paypal_client_secret", ()))
-    postback = _postback(client) if SETTINGS.paypal_verification == "postback" else None
+    asks = SETTINGS.paypal_verification == "postback"
+    postback = _paypal_api(_paypal_client(secrets)) if asks else None
     return Trust(usable(SETTINGS, secrets), PinnedCertificates(hosts), postback)
 
 
@@ -237,10 +248,10 @@ def _certificates(hosts: tuple[str, ...]) -> Any:
 
 
 @cache
-def _postback(client: tuple[str, ...]) -> Postback:
-    from chalicelib.postback import PayPalPostback
+def _paypal_api(client: tuple[str, ...]) -> Any:
+    from chalicelib.paypal_api import PayPalApi
 
-    return PayPalPostback(SETTINGS.paypal_api, client, _now, SETTINGS.ca_bundle)
+    return PayPalApi(SETTINGS.paypal_api, client, _now, SETTINGS.ca_bundle)
 
 
 # ── warm-up ─────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@
     │   └── Unavailable          503  cannot be decided or kept now: send it again
     │       └── NotConfigured    503  no secret to verify with
     ├── DuplicateEvent           the event is in the ledger already
+    ├── Distrusted               genuine by its signature, but not by what else is known: parked at once
     ├── VersionMoved             somebody else wrote the payment first
     ├── HandlerFailed            a handler raised; what is left of the outbox is tried again
     ├── HandlersBusy             somebody else runs this payment's handlers now
@@ -76,6 +77,14 @@ class NotConfigured(Unavailable):
 
 class DuplicateEvent(DaybookError):
     pass
+
+
+class Distrusted(DaybookError):
+    """``reason`` is ``tampered``: another content under a known id; or ``contradicted`` by the provider."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class VersionMoved(DaybookError):

@@ -26,7 +26,8 @@ class Event:
     """What a provider says happened. Instants in milliseconds.
 
     ``subject`` is ``provider:id`` of the object that it is about; ``payload`` is the parsed body, and
-    ``completed`` the same as JSON with what a thin event left to be fetched, if that was.
+    ``completed`` the same as JSON with what a thin event left to be fetched, if that was. ``about`` is
+    what is the same in every delivery of the event under one ``api_version``, ``None`` if that is not known.
     """
 
     provider: str
@@ -40,6 +41,11 @@ class Event:
     api_version: str | None
     payload: Mapping[str, Any]
     completed: bytes | None = None
+    about: Any = None
+
+    def is_same_as(self, other: "Event") -> bool:
+        """Whether both tell of one thing. Two API versions may show it differently: that proves nothing."""
+        return self.api_version != other.api_version or (self.type, self.about) == (other.type, other.about)
 
     @property
     def key(self) -> str:

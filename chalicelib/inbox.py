@@ -25,13 +25,17 @@ ALLOWED = re.compile(r"[!-~]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A genuine event on its way to the ledger. ``body`` is what the provider sent, byte for byte."""
+    """A genuine event on its way to the ledger. ``body`` is what the provider sent, byte for byte.
+
+    ``transmission`` is an id that is good for this body alone, if the provider signs one.
+    """
 
     provider: str
     event_id: str
     subject: str
     received_at: int
     body: bytes
+    transmission: str | None = None
 
     def encode(self) -> str:
         """As the text of a queue message. Raises ``PayloadTooLarge``."""
@@ -45,6 +49,7 @@ class Message:
                 "event_id": self.event_id,
                 "subject": self.subject,
                 "received_at": self.received_at,
+                "transmission": self.transmission,
                 "encoding": "plain" if small else "zlib",
                 "body": base64.b64encode(content).decode(),
             }
@@ -69,6 +74,11 @@ def queue_id(text: str) -> str:
     return text if ALLOWED.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()
 
 
+def _once(event: Event, body: bytes, transmission: str | None) -> str:
+    """What the queue drops a second message for: the event, or where its body could be forged, that body."""
+    return f"{event.key} {hashlib.sha256(body).hexdigest()}" if transmission else event.key
+
+
 def _traced(trace: str) -> dict[str, Any]:
     return {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}} if trace else {}
 
@@ -87,19 +97,19 @@ class Inbox:
             self._url = str(self._call("GetQueueUrl", QueueName=self._queue)["QueueUrl"])
         return self._url
 
-    def send(self, event: Event, body: bytes, trace: str = "") -> None:
+    def send(self, event: Event, body: bytes, transmission: str | None = None, trace: str = "") -> None:
         """Return when the queue has it. Raises ``Unavailable``, ``PayloadTooLarge``.
 
         ``trace`` is the X-Ray header under which the consumer's work is to be seen too.
         """
-        message = Message(event.provider, event.id, event.subject, event.received_at, body)
+        message = Message(event.provider, event.id, event.subject, event.received_at, body, transmission)
         text = message.encode()
         self._call(
             "SendMessage",
             QueueUrl=self.url(),
             MessageBody=text,
             MessageGroupId=queue_id(event.subject),
-            MessageDeduplicationId=queue_id(event.key),
+            MessageDeduplicationId=queue_id(_once(event, body, transmission)),
             MessageSystemAttributes=_traced(trace),
         )
 

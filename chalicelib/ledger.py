@@ -6,6 +6,7 @@
     stripe:pi_…           parked:evt_…        why an event is not recorded, and its body
     calendar              2026-11-24          a day on which a payment was created
     certificate           https://…           a signing certificate
+    transmission:…        transmission        the digest of the one body that it stands for; expires
 
 Three sparse indexes: ``by-reference`` (provider event ids), ``by-day`` (payments by day and time; and all
 that is parked, under the day ``parked``), ``by-inconsistency`` (payments that are not consistent, by when
@@ -23,7 +24,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from chalicelib.aws import Caller
-from chalicelib.errors import AwsError, DaybookError, DuplicateEvent, VersionMoved
+from chalicelib.errors import AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.payments import Facts, project
 from chalicelib.reactions import Task
@@ -43,6 +44,9 @@ DIED = "the consumer stopped or ran out of time"
 OUTBOX = ("version", "outbox", "leased_until")
 NOT_THERE_YET = "attribute_not_exists(entry)"
 VERSION_NOT_MOVED = "version = :version"
+SAME_BODY = "attribute_not_exists(entry) OR digest = :digest"
+# Seconds: longer than a transmission's time is accepted and a message can wait on the queues.
+TRANSMISSION_KEPT = 40 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class Write:
     """An event to be recorded, and the payment that it makes: ``facts``, ``None`` where it proves nothing.
 
     ``outbox.version`` is one above that of the payment that ``facts`` were joined to. ``since`` is when the
-    payment became inconsistent, if it is.
+    payment became inconsistent, if it is. ``transmission`` is an id that may stand for this body only.
     """
 
     event: Event
@@ -120,6 +124,7 @@ class Write:
     outbox: Outbox
     facts: Facts | None = None
     since: int = 0
+    transmission: str | None = None
 
 
 class Ledger:
@@ -151,8 +156,8 @@ class Ledger:
     def save(self, write: Write) -> None:
         """Record an event and the payment that it makes with its outbox, or nothing.
 
-        Raises ``DuplicateEvent`` if the event is recorded already, ``VersionMoved`` if the payment was
-        written since it was read.
+        Raises ``Distrusted`` if its transmission stands for another body, ``DuplicateEvent`` if the event is
+        recorded already, ``VersionMoved`` if the payment was written since it was read.
         """
         puts = self._puts(write)
         if len(puts) == 1:
@@ -192,11 +197,15 @@ class Ledger:
         return []
 
     def _puts(self, write: Write) -> list[dict[str, Any]]:
-        """The writes of one event: its entry, then the payment if there is one."""
+        """The writes of one event: its entry, its transmission and its payment where there are such."""
         event = _event_item(write.event, write.body)
         if write.facts is None:
             event |= _outbox_attributes(write.outbox)
-        puts = [{"TableName": self._table, "Item": event, "ConditionExpression": NOT_THERE_YET}]
+        puts: list[dict[str, Any]] = [
+            {"TableName": self._table, "Item": event, "ConditionExpression": NOT_THERE_YET}
+        ]
+        if write.transmission:
+            puts.append({"TableName": self._table, **_held_to_one_body(write)})
         if write.facts is not None:
             item = _payment_item(write.event.subject, write.facts, write.since)
             self._mark_day(item["day"]["S"])
@@ -563,8 +572,26 @@ def _token(writes: Sequence[Write]) -> str:
     return hashlib.sha256(once.encode()).hexdigest()[:36]
 
 
+def _held_to_one_body(write: Write) -> dict[str, Any]:
+    """A transmission's entry, and that it may be written again for the same body only."""
+    digest = _s(hashlib.sha256(write.body).hexdigest())
+    expires = write.event.received_at // 1000 + TRANSMISSION_KEPT
+    return {
+        "Item": {
+            "subject": _s(f"transmission:{write.transmission}"),
+            "entry": _s("transmission"),
+            "digest": digest,
+            "expires_at": {"N": str(expires)},
+        },
+        "ConditionExpression": SAME_BODY,
+        "ExpressionAttributeValues": {":digest": digest},
+    }
+
+
 def _refusal(write: Write, codes: list[str]) -> DaybookError | None:
-    """What a canceled transaction says of one write: of its event first, then of its payment."""
+    """What a canceled transaction says of one write: of its event, its transmission, its payment, in turn."""
+    if write.transmission and codes[1:2] == ["ConditionalCheckFailed"]:
+        return Distrusted("tampered")
     if codes[:1] == ["ConditionalCheckFailed"]:
         return DuplicateEvent(write.event.key)
     if {"ConditionalCheckFailed", "TransactionConflict"} & set(codes):

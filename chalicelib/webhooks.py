@@ -12,6 +12,7 @@ from chalicelib.credentials import Credentials, Secrets
 from chalicelib.errors import (
     AwsError,
     BatchFailed,
+    Distrusted,
     DuplicateEvent,
     HandlerFailed,
     HandlersBusy,
@@ -59,23 +60,23 @@ def receive(provider_name: str, delivery: Delivery, to: Receiver) -> dict[str, s
     if len(delivery.body) > LARGEST:
         raise PayloadTooLarge("the body is over 1 MiB")
     with to.telemetry.span("verify", provider=provider.NAME):
-        _verify(provider, delivery, to)
+        transmission = _verify(provider, delivery, to)
     event = provider.event(delivery.body, delivery.received_at)
     if _is_of_other_mode(event, to.livemode):
         return {"status": "ignored", "event_id": event.id}
     with to.telemetry.span("enqueue", provider=event.provider, type=event.type, subject=event.subject):
-        to.inbox.send(event, delivery.body, to.telemetry.trace())
+        to.inbox.send(event, delivery.body, transmission, to.telemetry.trace())
     return {"status": "accepted", "event_id": event.id}
 
 
-def _verify(provider: Provider, delivery: Delivery, to: Receiver) -> None:
+def _verify(provider: Provider, delivery: Delivery, to: Receiver) -> str | None:
     """Verify; where that fails, with the credentials read anew: a secret may just have been rolled."""
     try:
-        provider.verify(delivery, to.trust(to.credentials.current()))
+        return provider.verify(delivery, to.trust(to.credentials.current()))
     except InvalidSignature:
         if not to.credentials.reread():
             raise
-        provider.verify(delivery, to.trust(to.credentials.current()))
+        return provider.verify(delivery, to.trust(to.credentials.current()))
 
 
 def _is_of_other_mode(event: Event, livemode: bool | None) -> bool:
@@ -178,6 +179,8 @@ def _process_record(record: Record, together: Together, to: Consumer, deadline: 
                 record_event(record.message, to, deadline)
         if record.attempts > 1:
             to.ledger.forget_failure(*record.address)
+    except Distrusted as error:
+        return _set_aside(record, error, to)
     except Exception as error:
         reason = str(error) if isinstance(error, HandlerFailed) else type(error).__name__
         _note_failure(record, reason, to)
@@ -185,20 +188,42 @@ def _process_record(record: Record, together: Together, to: Consumer, deadline: 
     return True
 
 
+def _set_aside(record: Record, why: Distrusted, to: Consumer) -> bool:
+    """Park at once what must not count: the genuine events of its payment are not to wait for it."""
+    subject, event_id = record.address
+    event_id = f"{event_id}:{why.reason}"
+    try:
+        to.ledger.note_failure(subject, event_id, why.reason, record.attempts)
+        to.ledger.park(subject, event_id, record.sqs["body"], record.attempts, to.clock())
+    except AwsError as error:
+        _note_failure(record, type(error).__name__, to)
+        return False
+    to.telemetry.count("parked")
+    to.telemetry.log("parked", "ERROR", event_id=event_id, subject=subject, reason=why.reason)
+    return True
+
+
 def record_event(message: Message, to: Consumer, deadline: int) -> None:
     """Write one event down, and the payment that it makes; then run what handlers are left.
 
     A duplicate changes nothing, but handlers that an earlier delivery left are run for it.
-    Raises ``HandlerFailed``, ``HandlersBusy``, ``VersionMoved``.
+    Raises ``Distrusted``, ``HandlerFailed``, ``HandlersBusy``, ``VersionMoved``.
     """
     event, facts = _understood(message, to)
     try:
-        write = _save(event, message.body, facts, to, deadline)
+        write = _save(event, message, facts, to, deadline)
     except DuplicateEvent:
+        _check_duplicate(event, to)
         _tell("duplicate", event, to.telemetry)
         run_left(*place(event, facts), deadline, to.runner)
         return
     _recorded(write, to)
+
+
+def _check_duplicate(event: Event, to: Consumer) -> None:
+    """Raise ``Distrusted`` where the event that is recorded under this id is another one."""
+    if not event.is_same_as(to.stored_event(event.subject, event.id)):
+        raise Distrusted("tampered")
 
 
 def _recorded(write: Write, to: Consumer) -> None:
@@ -216,15 +241,15 @@ def _tell(outcome: str, event: Event, telemetry: Telemetry) -> None:
     telemetry.log(outcome, event_id=event.id, subject=event.subject, type=event.type)
 
 
-def _save(event: Event, body: bytes, facts: Facts, to: Consumer, deadline: int) -> Write:
+def _save(event: Event, message: Message, facts: Facts, to: Consumer, deadline: int) -> Write:
     """What was written, with its lease. Raises ``HandlersBusy`` once recorded, if another has it."""
     if not facts:
-        write = _alone(event, body, to, deadline)
+        write = _alone(event, message, to, deadline)
         to.ledger.save(write)
         return write
     for _ in range(TRIES):
         payment = to.ledger.payment(event.subject)
-        write = _joined(event, body, facts, payment, to, deadline)
+        write = _joined(event, message, facts, payment, to, deadline)
         try:
             to.ledger.save(write)
         except VersionMoved:
@@ -235,13 +260,14 @@ def _save(event: Event, body: bytes, facts: Facts, to: Consumer, deadline: int) 
     raise VersionMoved(event.subject)
 
 
-def _alone(event: Event, body: bytes, to: Consumer, deadline: int) -> Write:
+def _alone(event: Event, message: Message, to: Consumer, deadline: int) -> Write:
     """An event that proves nothing of a payment keeps what handlers are to hear of it itself."""
-    return Write(event, body, Outbox(*place(event, {}), 1, to.handlers.tasks(event, ()), deadline))
+    outbox = Outbox(*place(event, {}), 1, to.handlers.tasks(event, ()), deadline)
+    return Write(event, message.body, outbox, transmission=message.transmission)
 
 
 def _joined(
-    event: Event, body: bytes, facts: Facts, payment: StoredPayment, to: Consumer, deadline: int
+    event: Event, message: Message, facts: Facts, payment: StoredPayment, to: Consumer, deadline: int
 ) -> Write:
     """An event with the payment as it will be: facts joined, and what is new for handlers to hear."""
     after = join(payment.facts, facts)
@@ -252,7 +278,8 @@ def _joined(
         tasks=payment.outbox.tasks + to.handlers.tasks(event, milestones),
         leased_until=payment.outbox.leased_until if _is_busy(payment, to) else deadline,
     )
-    return Write(event, body, outbox, after, payment.inconsistent_since or to.clock())
+    since = payment.inconsistent_since or to.clock()
+    return Write(event, message.body, outbox, after, since, message.transmission)
 
 
 def _is_busy(payment: StoredPayment, to: Consumer) -> bool:
@@ -291,10 +318,10 @@ def _prepared(message: Message, payments: Known, to: Consumer, deadline: int) ->
         return None  # one by one it fails again, and is told
     payment = payments.get(event.subject)
     if not facts:
-        return _alone(event, message.body, to, deadline)
+        return _alone(event, message, to, deadline)
     if payment is None or _is_busy(payment, to):
         return None
-    return _joined(event, message.body, facts, payment, to, deadline)
+    return _joined(event, message, facts, payment, to, deadline)
 
 
 def place(event: Event, facts: Facts) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from chalicelib.certificates import Key
-from chalicelib.errors import DuplicateEvent, VersionMoved
+from chalicelib.errors import Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
 from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment, Write
@@ -44,6 +44,7 @@ class MemoryLedger:
     def __init__(self, fails: Mapping[str, Callable[[], Exception]] | None = None) -> None:
         self.kept: dict[str, tuple[Facts, Outbox]] = {}
         self.since: dict[str, int] = {}
+        self.bodies: dict[str, bytes] = {}
         self.stored: dict[tuple[str, str], tuple[StoredEvent, Outbox]] = {}
         self.notes: dict[tuple[str, str], ParkedEvent] = {}
         self.fails = dict(fails or {})
@@ -59,6 +60,8 @@ class MemoryLedger:
         event = write.event
         if event.id in self.fails:
             raise self.fails[event.id]()
+        if write.transmission and self.bodies.setdefault(write.transmission, write.body) != write.body:
+            raise Distrusted("tampered")
         if (event.subject, event.id) in self.stored:
             raise DuplicateEvent(event.key)
         own = Outbox(event.subject, f"event:{event.id}", 1)
@@ -144,8 +147,8 @@ class MemoryInbox:
         self.messages: dict[str, Message] = {}
         self.deleted: list[str] = []
 
-    def send(self, event: Event, body: bytes, trace: str = "") -> None:
-        message = Message(event.provider, event.id, event.subject, event.received_at, body)
+    def send(self, event: Event, body: bytes, transmission: str | None = None, trace: str = "") -> None:
+        message = Message(event.provider, event.id, event.subject, event.received_at, body, transmission)
         message.encode()  # refuses what is too large, as the queue does
         self.messages[event.id] = message
 

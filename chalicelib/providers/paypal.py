@@ -33,22 +33,24 @@ HEADERS = (
 # ── verify ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def verify(delivery: Delivery, trust: Trust) -> None:
-    """Return if PayPal signed this body for one of our webhook ids.
+def verify(delivery: Delivery, trust: Trust) -> str:
+    """The transmission's id, if PayPal signed this body for one of our webhook ids.
 
-    Offline with the certificate that the delivery names, or by asking PayPal where ``trust`` has a postback.
+    What is signed is the body's CRC32, which another body can be given too: so a transmission's id must be
+    held to one body. Offline with the certificate that the delivery names, or by asking PayPal where
+    ``trust`` has a postback.
     """
     webhook_ids = trust.required("paypal_webhook_ids")
     sent = {name: delivery.headers.get(name, "") for name in HEADERS}
     _check_headers(sent, delivery.received_at)
     if trust.postback is not None:
         if any(trust.postback.confirms(sent, delivery.body, each) for each in webhook_ids):
-            return
+            return sent["paypal-transmission-id"]
         raise InvalidSignature("PayPal does not know this transmission", reason="postback")
     signature = _signature(sent["paypal-transmission-sig"])
     key = trust.certificates.key(sent["paypal-cert-url"])
     if any(key.signed(signature, _signed_text(sent, each, delivery.body)) for each in webhook_ids):
-        return
+        return sent["paypal-transmission-id"]
     raise InvalidSignature("no signature matches", reason="signature")
 
 
@@ -56,7 +58,8 @@ def _check_headers(sent: Mapping[str, str], now: int) -> None:
     missing = [name for name, value in sent.items() if not value]
     if missing:
         raise InvalidSignature(f"no {missing[0]} header", reason="missing")
-    if not all(value.isascii() and value.isprintable() for value in sent.values()):
+    well_formed = all(value.isascii() and value.isprintable() for value in sent.values())
+    if not well_formed or not safe_id(sent["paypal-transmission-id"]):
         raise InvalidSignature("malformed header", reason="malformed")
     if sent["paypal-auth-algo"] != "SHA256withRSA":
         raise InvalidSignature("unknown signature algorithm", reason="algorithm")
@@ -105,6 +108,7 @@ def event(body: bytes, received_at: int) -> Event:
         account=None,
         api_version=safe_id(payload.get("resource_version")),
         payload=payload,
+        about=payload.get("resource"),
     )
 
 
@@ -152,6 +156,43 @@ def _instant(value: object, otherwise: int) -> int:
         return from_iso(str(value))
     except (ValueError, OverflowError):
         return otherwise
+
+
+# ── confirm ─────────────────────────────────────────────────────────────────────────────────────────
+
+# Where PayPal shows the resource of an event that moves money: by the word in its type, and what it is.
+RESOURCES = {
+    ("CAPTURE", "capture"): "/v2/payments/captures/",
+    ("CAPTURE", "refund"): "/v2/payments/refunds/",
+    ("REFUND", "refund"): "/v2/payments/refunds/",
+    ("SALE", "sale"): "/v1/payments/sale/",
+    ("SALE", "refund"): "/v1/payments/refund/",
+    ("AUTHORIZATION", "authorization"): "/v2/payments/authorizations/",
+}
+TOOK_MONEY = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "REVERSED")
+
+
+def path_to_confirm(event: Event) -> str | None:
+    """Where the resource of an event that moves money is in PayPal's API; ``None`` for all other events."""
+    words = event.type.split(".")
+    if len(words) != 3 or words[0] != "PAYMENT":
+        return None
+    resource_id = safe_id(mapping(event.payload.get("resource")).get("id")) or ""
+    is_refund = event.type in REFUNDS
+    folder = RESOURCES.get((words[1], "refund" if is_refund else words[1].lower()))
+    return folder + resource_id if folder and re.fullmatch(r"[A-Za-z0-9-]+", resource_id) else None
+
+
+def contradicts(event: Event, shown: Mapping[str, Any]) -> bool:
+    """Whether what PayPal shows of the resource is another one, another amount, or not paid."""
+    told = mapping(event.payload.get("resource"))
+    status = str(shown.get("status") or shown.get("state")).upper()
+    unpaid = CAPTURES.get(event.type) == "captured" and status not in TOOK_MONEY
+    try:
+        same_amount = _amount(told.get("amount")) == _amount(shown.get("amount"))
+    except ValueError:
+        same_amount = False
+    return told.get("id") != shown.get("id") or not same_amount or unpaid
 
 
 # ── facts ───────────────────────────────────────────────────────────────────────────────────────────

@@ -45,8 +45,11 @@ class Provider(Protocol):
 
     NAME: str
 
-    def verify(self, delivery: Delivery, trust: Trust) -> None:
-        """Return if the delivery is genuine. Raises ``InvalidSignature``, ``Unavailable``."""
+    def verify(self, delivery: Delivery, trust: Trust) -> str | None:
+        """Return if the delivery is genuine: an id that is good for one body, where the signature has one.
+
+        Raises ``InvalidSignature``, ``NotConfigured``, ``Unavailable``.
+        """
 
     def event(self, body: bytes, received_at: int) -> Event:
         """The event in a genuine body, and its subject. Raises ``InvalidPayload``."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BATCH = 10
 WAIT = 2  # seconds of long polling; short enough to stop soon
 PAUSE = 1.0  # seconds after the queue could not be reached
-TIMEOUT = 30_000  # milliseconds that the function believes it has
+TIMES = 6  # by which a message stays hidden for longer than the function may run
 
 Function = Callable[[dict[str, Any], Any], Any]
 
@@ -34,11 +34,12 @@ class Context:
     function_name = "daybook-local"
     memory_limit_in_mb = "512"
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: int) -> None:
         self.aws_request_id = str(uuid4())
+        self._timeout = timeout
 
     def get_remaining_time_in_millis(self) -> int:
-        return TIMEOUT
+        return self._timeout
 
 
 class EventSource:
@@ -48,6 +49,8 @@ class EventSource:
         self._client = client
         self._function = function
         self._url = client.get_queue_url(QueueName=queue)["QueueUrl"]
+        attributes = client.get_queue_attributes(QueueUrl=self._url, AttributeNames=["VisibilityTimeout"])
+        self._timeout = int(attributes["Attributes"]["VisibilityTimeout"]) * 1000 // TIMES
         self._arn = f"arn:aws:sqs:{REGION}:{self._url.split('/')[-2]}:{queue}"
 
     def poll(self, wait: int = WAIT) -> int:
@@ -66,7 +69,7 @@ class EventSource:
 
     def _invoke(self, messages: list[dict[str, Any]]) -> None:
         try:
-            self._function({"Records": [self._record(each) for each in messages]}, Context())
+            self._function({"Records": [self._record(each) for each in messages]}, Context(self._timeout))
         except Exception as error:  # as Lambda does: whatever was raised, the batch comes back
             sys.stderr.write(f"the batch will be delivered again: {type(error).__name__}: {error}\n")
             return

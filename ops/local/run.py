@@ -27,8 +27,9 @@ START = 60.0  # seconds that a part may take to answer
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 NO_PROXY = "127.0.0.1,localhost"
 STOP = 5.0  # seconds that a part may take to end, before it is killed
-# Seconds until a failed message is delivered again: short, so that a person can watch it.
-VISIBILITY = "10"
+# Seconds until a failed message is delivered again: short, so that a person can watch it. A sixth of it is
+# the time that handlers have.
+VISIBILITY = "12"
 
 READY = """
 ready: http://127.0.0.1:{port}
