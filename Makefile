@@ -4,7 +4,7 @@ INSTALLED := .venv/.installed
 
 STAGE ?= dev
 
-.PHONY: run test lint format package bench clean
+.PHONY: run test lint format package bench torture clean
 
 run: $(INSTALLED)  ## everything set up and running on this machine
 	@exec $(BIN)/python -m ops.local.run
@@ -27,6 +27,11 @@ package: $(INSTALLED)  ## one template and one zip of STAGE, in build/package-ST
 
 bench: $(INSTALLED)  ## measure beside what others would install; writes build/bench.json
 	$(BIN)/python -m bench.run
+
+torture: $(INSTALLED)  ## the long form of what is tried at random; figures in build/torture.json
+	rm -f build/torture.json
+	TORTURE=1 $(BIN)/pytest tests/test_forgeries.py tests/test_faults.py tests/test_crashes.py tests/test_pipeline.py
+	@cat build/torture.json
 
 clean:
 	rm -rf .venv build

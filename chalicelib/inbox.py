@@ -103,13 +103,16 @@ class Inbox:
         ``trace`` is the X-Ray header under which the consumer's work is to be seen too.
         """
         message = Message(event.provider, event.id, event.subject, event.received_at, body, transmission)
-        text = message.encode()
+        self.put(message.encode(), event.subject, _once(event, body, transmission), trace)
+
+    def put(self, text: str, group: str, once: str, trace: str = "") -> None:
+        """Put a message on the queue; of two with the same ``once`` in five minutes it keeps the first."""
         self._call(
             "SendMessage",
             QueueUrl=self.url(),
             MessageBody=text,
-            MessageGroupId=queue_id(event.subject),
-            MessageDeduplicationId=queue_id(_once(event, body, transmission)),
+            MessageGroupId=queue_id(group),
+            MessageDeduplicationId=queue_id(once),
             MessageSystemAttributes=_traced(trace),
         )
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, track
 from rich.table import Table
 
 from chalicelib import listing, money
@@ -24,11 +24,13 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers, registered
 from chalicelib.settings import LOCAL_CREDENTIALS
 from chalicelib.telemetry import Telemetry
+from chalicelib.times import to_iso
 from chalicelib.webhooks import Consumer
 from ops import package as packages
 from ops import sender, stories
 from ops import verify as verifier
 from ops.deploy import Deployment
+from ops.redrive import Redrive
 from ops.stage import PORT, SIMULATOR_SECRET, Stage, connect, port
 
 FAILED = 1
@@ -424,6 +426,54 @@ def _deployment(stage: str) -> Deployment:
     account = reached.client("sts").get_caller_identity()["Account"]
     click.echo(f"stage {stage}, account {account}, region {reached.session.region_name}")
     return Deployment(project, reached, os.environ, click.echo)
+
+
+@main.command()
+@stage_option
+@json_option
+def parked(stage: str, as_json: bool) -> None:
+    """Print what is set aside, with its reason. Exits with 3 where anything is."""
+    found = list(connect(stage, os.environ).ledger().parked())
+    if as_json:
+        rows = [
+            {"subject": p.subject, "id": p.event_id, "reason": p.reason, "attempts": p.attempts}
+            for p in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for title in ("parked", "reason", "attempts", "event", "subject"):
+            table.add_column(title, no_wrap=True)
+        for p in found:
+            table.add_row(to_iso(p.parked_at or 0), p.reason, str(p.attempts), p.event_id, p.subject)
+        _console().print(table if found else "nothing is parked")
+    if found:
+        sys.exit(FOUND)
+
+
+@main.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All that is parked.")
+@click.option("--dry-run", is_flag=True, help="Say what each would change, and send nothing.")
+@stage_option
+def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str) -> None:
+    """Send parked events, by their ids or --all, through the queue and the consumer again."""
+    if bool(ids) == every:
+        raise click.UsageError("give the IDs that `daybook parked` shows, or --all")
+    reached = connect(stage, os.environ)
+    again = Redrive(reached.ledger(), Inbox(reached.aws(), f"payment-events-{stage}.fifo"), _now)
+    chosen = [each for each in again.ledger.parked() if every or each.event_id in ids]
+    missing = set(ids) - {each.event_id for each in chosen}
+    if missing:
+        raise Failed(f"not parked: {', '.join(sorted(missing))}; `daybook parked` shows what is")
+    for each in track(chosen, description="redriving", console=Console(stderr=True), disable=dry_run):
+        if not dry_run:
+            again.send(each)
+            continue
+        click.echo(f"{each.event_id}  {each.subject}")
+        for line in again.preview(each):
+            click.echo(f"  {line}")
+    click.echo(f"{len(chosen)} would be sent" if dry_run else f"{len(chosen)} sent again")
 
 
 def _registered() -> Handlers:

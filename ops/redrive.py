@@ -1,0 +1,51 @@
+"""Sending parked events through the queue and the consumer again, and what that would change."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from chalicelib.inbox import Inbox, Message
+from chalicelib.ledger import Ledger, ParkedEvent
+from chalicelib.payments import join, project
+from chalicelib.providers import PROVIDERS
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """One stage's parked events. ``clock`` in milliseconds."""
+
+    ledger: Ledger
+    inbox: Inbox
+    clock: Callable[[], int]
+
+    def preview(self, parked: ParkedEvent) -> Iterator[str]:
+        """What it would change of its payment, a field a line; or why nothing."""
+        try:
+            message = Message.decode(parked.message)
+            provider = PROVIDERS[message.provider]
+            event = provider.event(message.body, message.received_at)
+            facts = provider.facts(event)
+        except Exception as error:
+            yield f"cannot be understood: {type(error).__name__}"
+            return
+        if self.ledger.event(event.subject, event.id):
+            yield "is recorded already; handlers that are left would run"
+            return
+        before = self.ledger.payment(event.subject).facts
+        shown, after = project(event.subject, before), project(event.subject, join(before, facts))
+        changed = [name for name in shown.__slots__ if getattr(shown, name) != getattr(after, name)]
+        for name in changed:
+            if name not in ("milestones", "created_at", "updated_at", "related"):
+                yield f"{name}: {getattr(shown, name)} becomes {getattr(after, name)}"
+        for milestone in after.milestones[len(shown.milestones) :]:
+            yield f"reaches {milestone.type}"
+        if not changed:
+            yield "is recorded, and changes nothing of a payment"
+
+    def send(self, parked: ParkedEvent) -> None:
+        """Put it on the queue, then take it off the parked ones. One that fails again is parked again.
+
+        Raises ``Unavailable``; then it stays parked.
+        """
+        once = f"redrive {parked.subject} {parked.event_id} {self.clock()}"
+        self.inbox.put(parked.message, parked.subject, once)
+        self.ledger.forget_failure(parked.subject, parked.event_id)

@@ -1,0 +1,97 @@
+"""A process killed at each gap between two side effects, and started again: nothing lost or doubled."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.payments import fold, project
+from chalicelib.providers import PROVIDERS
+from ops.stage import Stage
+from ops.stories import tell
+from tests.conftest import ROOT
+from tests.test_pipeline import START, backlog, deliver
+
+HANDLER = ["dynamodb GetItem", "handler begins", "handler ended", "dynamodb UpdateItem"]
+
+
+def consume(stage_environ: dict[str, str], n: int, heard: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "tests.crash", str(n), str(heard)],
+        cwd=ROOT,
+        env={**os.environ, **stage_environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def send(daybook: Any, seed: int) -> list[str]:
+    """The subjects of two new payments, an event of each on the queue."""
+    found = [
+        tell("stripe", random.Random(f"{seed} {n}"), START, 5000, "EUR", type_="payment_intent.succeeded")
+        for n in range(2)
+    ]
+    deliver(daybook, [event for _, events in found for event in events])
+    return [subject for subject, _ in found]
+
+
+@pytest.fixture
+def impatient(daybook: Any, stage: Stage) -> None:
+    """A queue that gives a message out again at once."""
+    sqs = stage.client("sqs")
+    url = sqs.get_queue_url(QueueName=daybook.SETTINGS.queue)["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
+
+
+def test_a_consumer_killed_at_any_gap_loses_and_doubles_nothing(
+    daybook: Any, stage: Stage, stage_environ: dict[str, str], impatient: None, tmp_path: Path
+) -> None:
+    """A handler hears twice only where the kill fell between its end and its striking off."""
+    send(daybook, 0)
+    counted = consume(stage_environ, 0, tmp_path / "counted")
+    found = re.search(r"gaps: (.+)", counted.stderr)
+    assert found, counted.stderr
+    gaps = found[1].split(", ")
+    assert [gap for gap in gaps if gap not in HANDLER][:3] == [
+        "dynamodb BatchGetItem",
+        "dynamodb PutItem",
+        "dynamodb TransactWriteItems",
+    ]
+    assert gaps.count("handler ended") == 2
+    twice: set[int] = set()
+    for n in range(1, len(gaps) + 1):
+        heard = tmp_path / f"heard-{n}"
+        subjects = send(daybook, n)
+        assert consume(stage_environ, n, heard).returncode == -signal.SIGKILL
+        deadline = time.monotonic() + 30
+        while backlog(stage, daybook):
+            assert time.monotonic() < deadline
+            assert consume(stage_environ, 0, heard).returncode == 0
+        check(stage, subjects)
+        times = Counter(heard.read_text().split())
+        assert set(times) == {f"{subject}/payment.succeeded" for subject in subjects}, n
+        twice |= {n} if sum(times.values()) > 2 else set()
+    ends = {n for n, gap in enumerate(gaps, 1) if gap == "handler ended"}
+    assert twice == ends | {n + 1 for n in ends}
+
+
+def check(stage: Stage, subjects: list[str]) -> None:
+    """Each payment is captured once, of one event, with nothing left for handlers."""
+    ledger = stage.ledger()
+    for subject in subjects:
+        stored = ledger.payment(subject)
+        [event] = ledger.events(subject)
+        facts = PROVIDERS["stripe"].facts(PROVIDERS["stripe"].event(event.body, event.received_at))
+        assert stored.facts == fold([facts])
+        assert project(subject, stored.facts).captured == 5000
+        assert not stored.outbox.tasks
