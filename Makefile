@@ -30,7 +30,7 @@ bench: $(INSTALLED)  ## measure beside what others would install; writes build/b
 
 torture: $(INSTALLED)  ## the long form of what is tried at random; figures in build/torture.json
 	rm -f build/torture.json
-	TORTURE=1 $(BIN)/pytest tests/test_forgeries.py tests/test_faults.py tests/test_crashes.py tests/test_pipeline.py
+	TORTURE=1 $(BIN)/pytest --dist load tests/test_forgeries.py tests/test_faults.py tests/test_crashes.py tests/test_torture.py
 	@cat build/torture.json
 
 clean:

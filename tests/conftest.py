@@ -135,7 +135,8 @@ def figures() -> Iterator[dict[str, float]]:
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = json.loads(path.read_text()) if path.exists() else {}
-            path.write_text(json.dumps({**before, **found}, indent=2) + "\n")
+            summed = {name: before.get(name, 0) + found.get(name, 0) for name in {**before, **found}}
+            path.write_text(json.dumps(summed, indent=2) + "\n")
 
 
 # ── stage dev, packaged ─────────────────────────────────────────────────────────────────────────────

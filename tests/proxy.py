@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import socket
 import struct
@@ -82,6 +83,7 @@ class Handler(BaseHTTPRequestHandler):
 
     proxy: Proxy
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and content in one packet: two would wait for each other's acknowledgement
 
     def serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -142,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
     def reset(self) -> None:
         """Close the connection with RST, as a network does that breaks."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
+        os.close(self.connection.detach())  # at once: a plain close waits for the files made of it
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:

@@ -1,18 +1,25 @@
-"""The AWS emulator: moto's server, with Chalice's Swagger 2 put into the words of OpenAPI 3 that moto reads.
+"""The AWS emulator: moto's server, adapted in two places.
 
-python -m ops.local.emulator PORT
+    python -m ops.local.emulator PORT
+
+Chalice's Swagger 2 is put into the words of OpenAPI 3 that moto reads. And for each write of a transaction
+moto copies the whole table, to put it back if the transaction is canceled: here the copy shares the items,
+which a transaction of puts, as Daybook's are, replaces and does not change.
 """
 
+import copy
 import io
 import json
 import os
 import signal
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from moto.core.config import default_user_config
+from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -45,8 +52,16 @@ def _as_openapi(body: bytes) -> bytes:
     return json.dumps({**document, "openapi": "3.0.1", "info": info}).encode()
 
 
+def _sharing_items(table: Table, memo: dict[int, Any]) -> Table:
+    """A copy of a table that a transaction of puts can be undone with."""
+    made = copy.copy(table)
+    made.items = defaultdict(dict, {key: dict(entries) for key, entries in table.items.items()})
+    return made
+
+
 def main(port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
+    setattr(Table, "__deepcopy__", _sharing_items)  # noqa: B010 - moto does not know of it
     os.environ["MOTO_PORT"] = str(port)  # moto makes the addresses of its queues from it
     default_user_config["lambda"]["use_docker"] = False
     server = make_server(

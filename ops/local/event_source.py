@@ -48,15 +48,15 @@ class EventSource:
     def __init__(self, client: "SQSClient", queue: str, function: Function) -> None:
         self._client = client
         self._function = function
-        self._url = client.get_queue_url(QueueName=queue)["QueueUrl"]
-        attributes = client.get_queue_attributes(QueueUrl=self._url, AttributeNames=["VisibilityTimeout"])
+        self.url = client.get_queue_url(QueueName=queue)["QueueUrl"]
+        attributes = client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["VisibilityTimeout"])
         self._timeout = int(attributes["Attributes"]["VisibilityTimeout"]) * 1000 // TIMES
-        self._arn = f"arn:aws:sqs:{REGION}:{self._url.split('/')[-2]}:{queue}"
+        self._arn = f"arn:aws:sqs:{REGION}:{self.url.split('/')[-2]}:{queue}"
 
     def poll(self, wait: int = WAIT) -> int:
         """Receive and process one batch; how many messages it had."""
         answer = self._client.receive_message(
-            QueueUrl=self._url,
+            QueueUrl=self.url,
             MaxNumberOfMessages=BATCH,
             WaitTimeSeconds=wait,
             MessageSystemAttributeNames=["All"],
@@ -76,7 +76,7 @@ class EventSource:
         entries: Any = [
             {"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(messages)
         ]
-        self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+        self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
     def _record(self, message: dict[str, Any]) -> dict[str, Any]:
         return {

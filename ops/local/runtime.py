@@ -108,6 +108,7 @@ class Function:
 def _handler(function: Function) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and content in one packet
 
         def do_GET(self) -> None:
             invocation = function.next()
