@@ -20,7 +20,7 @@ from chalicelib.reactions import Handler, Handlers, Task
 from chalicelib.telemetry import Telemetry
 
 TRIES = 4  # to strike off while others write the same payment
-WARNING = 1.0  # seconds before its time is up that a handler is reported
+WARNING = 1.0  # seconds before its time is up that a handler is reported; of a short time, a tenth
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ def _reported_when_late(handler: Handler, task: Task, outbox: Outbox, to: Runner
         to.telemetry.count("handler_late", handler=handler.name)
         to.telemetry.log("handler is out of time", "ERROR", handler=handler.name, task=task.id)
 
-    left = (outbox.leased_until - to.clock()) / 1000 - WARNING
-    timer = threading.Timer(max(0.0, left), report)
+    left = max(0.0, (outbox.leased_until - to.clock()) / 1000)
+    timer = threading.Timer(left - min(WARNING, left / 10), report)
     timer.daemon = True
     timer.start()
     try:

@@ -14,12 +14,13 @@ from chalicelib.aws import Aws, Keys
 from chalicelib.errors import AwsError
 from ops.stage import Stage
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n" + b'{"done": "1"}'
+OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 13\r\n\r\n" + b'{"done": "1"}'
 
 
 def failure(status: int, code: str, **fields: Any) -> bytes:
     body = json.dumps({"__type": f"com.amazonaws#{code}", **fields}).encode()
-    return b"HTTP/1.1 %d Failed\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+    head = b"HTTP/1.1 %d Failed\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
 
 
 class Server:
@@ -108,7 +109,7 @@ def test_a_request_is_signed_json_that_names_its_operation(calls: Calls) -> None
         [b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\n<htm>", OK],
         [None, OK],
         [b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", OK],
-        [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{", OK],
+        [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{", OK],
         [b"garbage\r\n\r\n", OK],
         [None, failure(500, "InternalServerError"), OK],
     ],
