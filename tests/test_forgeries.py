@@ -9,9 +9,9 @@ from typing import Any
 
 from chalicelib.certificates import SigningCertificates
 from chalicelib.errors import Distrusted, InvalidSignature, Refused
-from chalicelib.events import Delivery
+from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
-from chalicelib.providers import PROVIDERS
+from chalicelib.providers import PROVIDERS, stripe
 from chalicelib.providers.protocol import Trust
 from chalicelib.webhooks import process, receive
 from ops.stories import tell
@@ -293,6 +293,24 @@ def test_another_event_under_a_known_id_is_parked() -> None:
     process([record(7)], to, NOW)
     assert [each.reason for each in ledger.parked()] == ["tampered"]
     assert ledger.payment("stripe:pi_1").facts["payment"]["captured"] == 5
+
+
+def test_a_thin_event_whose_object_has_changed_since_is_no_tampering() -> None:
+    """Its data is fetched anew for each delivery; what it is about is not."""
+    amounts = iter([5, 7])
+
+    def complete(event: Event) -> Event:
+        about = {"object": "charge", "id": "ch_1", "currency": "eur", "amount": next(amounts)}
+        return stripe.complete(event, about)
+
+    ledger: Any = MemoryLedger()
+    to = replace(consumer(ledger, MemoryInbox()), complete=complete)
+    thin = {"id": "evt_1", "object": "v2.core.event", "type": "v1.charge.updated"}
+    body = as_bytes({**thin, "related_object": {"id": "ch_1", "type": "charge", "url": "/v1/charges/ch_1"}})
+    record = sqs_record(Message("stripe", "evt_1", "stripe:ch_1", NOW, body).encode())
+    process([record], to, NOW)
+    process([record], to, NOW)
+    assert list(ledger.parked()) == []
 
 
 def test_what_is_contradicted_is_parked_and_does_not_hold_up_its_payment() -> None:

@@ -163,7 +163,13 @@ def test_an_outage_contradicts_nothing(api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize(
-    "type_", ["CHECKOUT.ORDER.APPROVED", "CUSTOMER.DISPUTE.CREATED", "BILLING.PLAN.CREATED"]
+    "type_",
+    [
+        "PAYMENT.CAPTURE.REVERSED",
+        "CHECKOUT.ORDER.APPROVED",
+        "CUSTOMER.DISPUTE.CREATED",
+        "BILLING.PLAN.CREATED",
+    ],
 )
 def test_what_moves_no_money_is_not_asked_about(api: FakeApi, type_: str) -> None:
     """One question less."""

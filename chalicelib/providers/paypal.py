@@ -173,9 +173,12 @@ TOOK_MONEY = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "REVERSED")
 
 
 def path_to_confirm(event: Event) -> str | None:
-    """Where the resource of an event that moves money is in PayPal's API; ``None`` for all other events."""
+    """Where the resource of an event that moves money is in PayPal's API; ``None`` for all other events.
+
+    What a reversal's id leads to PayPal does not document, so that a missing one would prove nothing.
+    """
     words = event.type.split(".")
-    if len(words) != 3 or words[0] != "PAYMENT":
+    if len(words) != 3 or words[0] != "PAYMENT" or REFUNDS.get(event.type) == "reversed":
         return None
     resource_id = safe_id(mapping(event.payload.get("resource")).get("id")) or ""
     is_refund = event.type in REFUNDS

@@ -87,7 +87,7 @@ def event(body: bytes, received_at: int) -> Event:
         account=account,
         api_version=safe_id(payload.get("api_version")),
         payload=payload,
-        about=payload.get("data") or payload.get("related_object"),
+        about=payload.get("related_object") or payload.get("data"),  # a thin event's data is fetched anew
     )
 
 
