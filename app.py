@@ -263,8 +263,9 @@ def warm_up() -> None:
     What fails here is tried again by the webhook, which has an answer for it.
     """
     try:
-        _credentials().current()
-        _inbox().url()
+        with _aws().in_haste():
+            _credentials().current()
+            _inbox().url()
     except Exception as error:
         _telemetry().log("not warmed up", "WARNING", error=type(error).__name__)
 

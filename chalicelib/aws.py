@@ -8,7 +8,8 @@ https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -102,8 +103,18 @@ class Aws:
         self._endpoint = endpoint
         self._pause = pause
         self._uniform = uniform
+        self._attempts = ATTEMPTS
         self.listeners: list[Callable[[str, str, bytes], None]] = []
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
+
+    @contextmanager
+    def in_haste(self) -> Iterator[None]:
+        """One attempt a call inside: for what has another chance later, and little time now."""
+        self._attempts = 1
+        try:
+            yield
+        finally:
+            self._attempts = ATTEMPTS
 
     def __call__(self, service: str, operation: str, /, **request: Any) -> dict[str, Any]:
         """The answer to an operation, tried three times where the failure may pass. Raises ``AwsError``.
@@ -111,11 +122,11 @@ class Aws:
         A request that failed may have been carried out: what is asked must bear to be asked twice.
         """
         body = json.dumps(request, default=_base64).encode()
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, self._attempts + 1):
             try:
                 return self._attempt(service, operation, body)
             except AwsError as error:
-                if not error.passing or attempt == ATTEMPTS:
+                if not error.passing or attempt == self._attempts:
                     raise
             self._pause(self._uniform(0, PAUSE * 2**attempt))
         raise AssertionError("unreachable")

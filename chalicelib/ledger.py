@@ -18,7 +18,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any
@@ -44,6 +44,7 @@ DIED = "the consumer stopped or ran out of time"
 OUTBOX = ("version", "outbox", "leased_until")
 NOT_THERE_YET = "attribute_not_exists(entry)"
 VERSION_NOT_MOVED = "version = :version"
+NOT_PARKED_ANEW = "parked_at = :parked_at"
 SAME_BODY = "attribute_not_exists(entry) OR digest = :digest"
 # Seconds: longer than a transmission's time is accepted and a message can wait on the queues.
 TRANSMISSION_KEPT = 40 * 24 * 3600
@@ -359,6 +360,16 @@ class Ledger:
         """The event is recorded after all."""
         self._call("DeleteItem", Key=_key(subject, f"{PARKED}:{event_id}"))
 
+    def unpark(self, parked: ParkedEvent) -> None:
+        """It was sent again; unless it was parked anew meanwhile."""
+        with suppress(VersionMoved), _unless_it_holds(VersionMoved(parked.subject)):
+            self._call(
+                "DeleteItem",
+                Key=_key(parked.subject, f"{PARKED}:{parked.event_id}"),
+                ConditionExpression=NOT_PARKED_ANEW,
+                ExpressionAttributeValues={":parked_at": {"N": str(parked.parked_at)}},
+            )
+
     def park(self, subject: str, event_id: str, message: str, attempts: int, now: int) -> None:
         """Set a message aside, with the reason that was noted; it stays until it is redriven."""
         self._update(
@@ -370,7 +381,7 @@ class Ledger:
                 ":died": _s(DIED),
                 ":attempts": {"N": str(attempts)},
                 ":now": {"N": str(now)},
-                ":message": _s(message),
+                ":message": {"B": zlib.compress(message.encode(), 6)},  # as text it may be too large
                 ":parked": _s(PARKED),
                 ":listed": _s(f"{sortable(now)}#{subject}#{event_id}"),
             },
@@ -402,7 +413,7 @@ class Ledger:
             reason=item["reason"]["S"],
             attempts=int(item["attempts"]["N"]),
             parked_at=int(parked_at["N"]) if parked_at else None,
-            message=item["message"]["S"] if "message" in item else "",
+            message=_unpacked(item["message"]).decode() if "message" in item else "",
         )
 
     # ── certificates ────────────────────────────────────────────────────────────────────────────
@@ -568,8 +579,11 @@ def _unless_it_holds(otherwise: Exception) -> Iterator[None]:
 
 def _token(writes: Sequence[Write]) -> str:
     """The same for each attempt at one transaction: one whose answer was lost is not carried out again."""
-    once = " ".join(f"{w.event.key} {w.outbox.version} {w.outbox.leased_until}" for w in writes)
-    return hashlib.sha256(once.encode()).hexdigest()[:36]
+    digest = hashlib.sha256()
+    for w in writes:
+        digest.update(f"{w.event.key} {w.event.subject} {w.outbox.version} {w.outbox.leased_until} ".encode())
+        digest.update(hashlib.sha256(w.body).digest())
+    return digest.hexdigest()[:36]
 
 
 def _held_to_one_body(write: Write) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class PayPalApi:
         if path is None:
             return
         shown = self._ask("GET", path, None, {"Authorization": f"Bearer {self._access_token()}"})
+        if not shown:  # it may not be readable yet; what stays so is parked after its last try
+            raise Unavailable("PayPal does not show it", reason="paypal_api")
         if paypal.contradicts(event, shown):
             raise Distrusted("contradicted")
 
@@ -91,6 +93,8 @@ class PayPalApi:
             answer = response.json()
         except (urllib3.exceptions.HTTPError, ValueError):
             raise Unavailable("PayPal cannot be asked", reason="paypal_api") from None
+        if response.status == 401:
+            self._token_ends = 0  # revoked before its time: the next try has a new one
         if response.status == 404 and method == "GET":
             return {}
         if response.status != 200 or not isinstance(answer, dict):

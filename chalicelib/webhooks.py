@@ -6,6 +6,7 @@ process: record each queued event with the payment that it makes, once, and run 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, NamedTuple
 
 from chalicelib.credentials import Credentials, Secrets
@@ -115,6 +116,14 @@ class Consumer:
         return Runner(self.ledger, self.handlers, self.telemetry, self.clock, self.stored_event)
 
 
+class Outcome(Enum):
+    """What became of a record."""
+
+    DONE = "done"
+    NOT_HEARD = "recorded, but its handlers have not heard of it"
+    NOT_RECORDED = "not recorded"
+
+
 class Record(NamedTuple):
     """An SQS record with the message that it holds; ``None`` where it cannot be read."""
 
@@ -150,24 +159,34 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
     ``deadline`` is when this process may be ended, in milliseconds.
 
     Raises ``BatchFailed`` when any failed, after taking those that succeeded off the queue: a raise makes
-    Lambda deliver the whole batch again. After a failure the rest of that subject waits for it.
+    Lambda deliver the whole batch again. After one that could not be recorded the rest of that subject waits
+    for it once; where only its handlers failed, the rest is recorded: the outbox keeps the handlers' order.
     """
     batch = [_read(each) for each in records]
     together = _record_together(batch, to, deadline)
     done: list[str] = []
     failed: set[str] = set()
+    stopped: set[str] = set()
     for record in batch:
-        if record.group not in failed and _process_record(record, together, to, deadline):
+        if record.group in stopped and record.attempts == 1:
+            failed.add(
+                record.group
+            )  # waits for the one before it, but not until both have used up their tries
+            continue
+        outcome = _process_record(record, together, to, deadline)
+        if outcome is Outcome.DONE:
             done.append(record.sqs["receiptHandle"])
-        else:
-            failed.add(record.group)
+            continue
+        failed.add(record.group)
+        if outcome is Outcome.NOT_RECORDED:
+            stopped.add(record.group)
     if failed:
         to.inbox.delete(done)
         raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
 
 
-def _process_record(record: Record, together: Together, to: Consumer, deadline: int) -> bool:
-    """Whether the record is done with. Whatever goes wrong with one must not stop the others."""
+def _process_record(record: Record, together: Together, to: Consumer, deadline: int) -> Outcome:
+    """What became of the record. Whatever goes wrong with one must not stop the others."""
     try:
         if record.message is None:
             raise ValueError("not a message of this queue")
@@ -181,14 +200,16 @@ def _process_record(record: Record, together: Together, to: Consumer, deadline: 
             to.ledger.forget_failure(*record.address)
     except Distrusted as error:
         return _set_aside(record, error, to)
+    except (HandlerFailed, HandlersBusy) as error:
+        _note_failure(record, str(error) if isinstance(error, HandlerFailed) else "HandlersBusy", to)
+        return Outcome.NOT_HEARD
     except Exception as error:
-        reason = str(error) if isinstance(error, HandlerFailed) else type(error).__name__
-        _note_failure(record, reason, to)
-        return False
-    return True
+        _note_failure(record, type(error).__name__, to)
+        return Outcome.NOT_RECORDED
+    return Outcome.DONE
 
 
-def _set_aside(record: Record, why: Distrusted, to: Consumer) -> bool:
+def _set_aside(record: Record, why: Distrusted, to: Consumer) -> Outcome:
     """Park at once what must not count: the genuine events of its payment are not to wait for it."""
     subject, event_id = record.address
     event_id = f"{event_id}:{why.reason}"
@@ -197,10 +218,10 @@ def _set_aside(record: Record, why: Distrusted, to: Consumer) -> bool:
         to.ledger.park(subject, event_id, record.sqs["body"], record.attempts, to.clock())
     except AwsError as error:
         _note_failure(record, type(error).__name__, to)
-        return False
+        return Outcome.NOT_RECORDED
     to.telemetry.count("parked")
     to.telemetry.log("parked", "ERROR", event_id=event_id, subject=subject, reason=why.reason)
-    return True
+    return Outcome.DONE
 
 
 def record_event(message: Message, to: Consumer, deadline: int) -> None:
@@ -215,7 +236,9 @@ def record_event(message: Message, to: Consumer, deadline: int) -> None:
     except DuplicateEvent:
         _check_duplicate(event, to)
         _tell("duplicate", event, to.telemetry)
-        run_left(*place(event, facts), deadline, to.runner)
+        run_left(event.subject, f"event:{event.id}", deadline, to.runner)  # from when it was not understood
+        if facts:
+            run_left(event.subject, PAYMENT, deadline, to.runner)
         return
     _recorded(write, to)
 
@@ -249,12 +272,14 @@ def _save(event: Event, message: Message, facts: Facts, to: Consumer, deadline: 
         return write
     for _ in range(TRIES):
         payment = to.ledger.payment(event.subject)
-        write = _joined(event, message, facts, payment, to, deadline)
+        busy = _is_busy(payment, to)
+        until = payment.outbox.leased_until if busy else deadline
+        write = _joined(event, message, facts, payment, to, until)
         try:
             to.ledger.save(write)
         except VersionMoved:
             continue
-        if _is_busy(payment, to):
+        if busy:
             raise HandlersBusy(event.subject)
         return write
     raise VersionMoved(event.subject)
@@ -267,7 +292,7 @@ def _alone(event: Event, message: Message, to: Consumer, deadline: int) -> Write
 
 
 def _joined(
-    event: Event, message: Message, facts: Facts, payment: StoredPayment, to: Consumer, deadline: int
+    event: Event, message: Message, facts: Facts, payment: StoredPayment, to: Consumer, leased_until: int
 ) -> Write:
     """An event with the payment as it will be: facts joined, and what is new for handlers to hear."""
     after = join(payment.facts, facts)
@@ -276,7 +301,7 @@ def _joined(
         payment.outbox,
         version=payment.version + 1,
         tasks=payment.outbox.tasks + to.handlers.tasks(event, milestones),
-        leased_until=payment.outbox.leased_until if _is_busy(payment, to) else deadline,
+        leased_until=leased_until,
     )
     since = payment.inconsistent_since or to.clock()
     return Write(event, message.body, outbox, after, since, message.transmission)
@@ -305,8 +330,8 @@ def _record_together(batch: list[Record], to: Consumer, deadline: int) -> Togeth
         payments = to.ledger.payments({message.subject for message in messages})
         writes = [write for each in messages if (write := _prepared(each, payments, to, deadline))]
         written = to.ledger.save_all(writes)
-    except AwsError:
-        return {}
+    except Exception:
+        return {}  # whatever it is, it is told where it happens again
     return {(write.event.subject, write.event.id): write for write in written}
 
 
@@ -316,6 +341,8 @@ def _prepared(message: Message, payments: Known, to: Consumer, deadline: int) ->
         event, facts = _understood(message, to)
     except Exception:
         return None  # one by one it fails again, and is told
+    if event.subject != message.subject:
+        return None  # a thin event: what it is about was just learnt
     payment = payments.get(event.subject)
     if not facts:
         return _alone(event, message, to, deadline)
@@ -359,9 +386,20 @@ def _note_failure(record: Record, reason: str, to: Consumer) -> None:
 
 
 def park(records: Iterable[Mapping[str, Any]], to: Consumer, now: int) -> None:
-    """Write dead-lettered records into the ledger, where they stay visible and can be replayed."""
+    """Write dead-lettered records into the ledger, where they stay visible and can be redriven.
+
+    Raises ``BatchFailed`` when any could not be written, after trying them all.
+    """
+    failed = 0
     for record in map(_read, records):
         subject, event_id = record.address
-        to.ledger.park(subject, event_id, record.sqs["body"], record.attempts, now)
+        try:
+            to.ledger.park(subject, event_id, record.sqs["body"], record.attempts, now)
+        except AwsError as error:
+            to.telemetry.log("not parked", "ERROR", event_id=event_id, subject=subject, error=error.code)
+            failed += 1
+            continue
         to.telemetry.count("parked")
         to.telemetry.log("parked", "ERROR", event_id=event_id, subject=subject)
+    if failed:  # those that are parked are parked again, as what they are
+        raise BatchFailed(f"{failed} to be parked again")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
+from chalice.package import YAMLTemplateSerializer
 
 from ops import deployed
 from ops.package import Failed, Say, build, chalice
@@ -115,7 +116,10 @@ class Stack:
         request: Any = {
             "StackName": self.name,
             "TemplateBody": template,
-            "Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+            "Parameters": [
+                *({"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()),
+                *({"ParameterKey": k, "UsePreviousValue": True} for k in self._kept(template, parameters)),
+            ],
             "Tags": [{"Key": k, "Value": v} for k, v in tags.items()],
         }
         try:
@@ -129,6 +133,14 @@ class Stack:
                 return
             raise
         self._expect(self._settled(), "CREATE_COMPLETE", "UPDATE_COMPLETE")
+
+    def _kept(self, template: str, given: Mapping[str, str]) -> Iterator[str]:
+        """The parameters that stay as they are: unnamed, they would fall back to their defaults."""
+        declared = YAMLTemplateSerializer().load_template(template).get("Parameters", {})
+        for stack in self._described():
+            for parameter in stack.get("Parameters", ()):
+                if parameter["ParameterKey"] in set(declared) - set(given):
+                    yield parameter["ParameterKey"]
 
     def delete(self) -> None:
         """Delete it, and wait until it is gone. Raises ``Failed``."""
@@ -160,10 +172,14 @@ class Stack:
         return state
 
     def _state(self) -> str:
+        return next((str(stack["StackStatus"]) for stack in self._described()), GONE)
+
+    def _described(self) -> list[dict[str, Any]]:
+        """The stack, or nothing where there is none."""
         try:
-            [stack] = self.client.describe_stacks(StackName=self.name)["Stacks"]
+            found: list[dict[str, Any]] = self.client.describe_stacks(StackName=self.name)["Stacks"]
         except ClientError as error:
             if "does not exist" in str(error):
-                return GONE
+                return []
             raise
-        return str(stack["StackStatus"])
+        return found

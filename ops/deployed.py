@@ -88,6 +88,8 @@ def _function(stage: Stage, app: str, function: str) -> Iterator[Resource]:
 def _event_sources(stage: Stage, function: str, arn: str) -> Iterator[Resource]:
     pages = stage.client("lambda").get_paginator("list_event_source_mappings").paginate(FunctionName=arn)
     for mapping in (each for page in pages for each in page["EventSourceMappings"]):
+        if mapping.get("State") == "Deleting":
+            continue
         yield {
             "name": f"{function}-sqs-event-source",
             "resource_type": "sqs_event",

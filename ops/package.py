@@ -10,6 +10,7 @@ which needs them: then a handler uses it.
 
 import json
 import marshal
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +26,7 @@ from chalice.package import TemplateDeepMerger, YAMLTemplateSerializer
 REGION = "us-east-1"  # where none is set: the template is the same for every region
 TEMPLATES = ("infra/resources.yaml", "infra/packaged.yaml")
 DATA = "botocore/data/"
+DONE = b"daybook"  # the comment of a zip that is slim already
 SELDOM = ("stripe/", "aws_xray_sdk/", "requests/", "charset_normalizer/", "idna/")
 
 UNCHECKED = (1).to_bytes(4, "little")  # the flags of a module that is known by its source's hash
@@ -47,8 +49,11 @@ def chalice(project: Path, environ: Mapping[str, str], *arguments: str) -> None:
     """Run a Chalice command on the project, its output shown as it comes. Raises ``Failed``."""
     command = str(Path(sys.executable).with_name("chalice"))
     region = {} if "AWS_DEFAULT_REGION" in environ else {"AWS_DEFAULT_REGION": REGION}
+    for cache in (project / "chalicelib").rglob("__pycache__"):
+        shutil.rmtree(cache)  # Chalice would package it, and know the package by it
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(  # noqa: S603 - our own command
-        [command, "--project-dir", str(project), *arguments], env={**environ, **region}, check=False
+        [command, "--project-dir", str(project), *arguments], env={**environ, **region, **quiet}, check=False
     )
     if done.returncode:
         raise Failed(f"chalice {arguments[0]} failed; its lines above say why. Run the same command again.")
@@ -89,15 +94,22 @@ def slim(path: Path, project: Path) -> None:
     required = (project / "requirements.txt").read_text().splitlines()
     has_boto3 = any(line.startswith("boto3") for line in required)
     with ZipFile(path) as before:
-        entries = [entry for entry in before.infolist() if has_boto3 or not entry.filename.startswith(DATA)]
-        if any(entry.filename.endswith(".pyc") for entry in entries):
-            return  # done before
+        if before.comment == DONE:
+            return
+        left_out = (DATA,) if not has_boto3 else ()
+        entries = [
+            entry
+            for entry in before.infolist()
+            if not entry.filename.startswith(left_out) and not entry.filename.endswith(".pyc")
+        ]
         with ZipFile(path.with_suffix(".new"), "w") as after:
+            after.comment = DONE
             for entry in entries:
                 content = before.read(entry)
                 after.writestr(entry, content, ZIP_DEFLATED, compresslevel=9)
                 if entry.filename.endswith(".py") and not entry.filename.startswith(SELDOM):
                     compiled = ZipInfo(cache_from_source(entry.filename), entry.date_time)
+                    compiled.external_attr = entry.external_attr  # Lambda's user must be able to read it
                     after.writestr(
                         compiled, _compiled(entry.filename, content), ZIP_DEFLATED, compresslevel=9
                     )

@@ -48,4 +48,4 @@ class Redrive:
         """
         once = f"redrive {parked.subject} {parked.event_id} {self.clock()}"
         self.inbox.put(parked.message, parked.subject, once)
-        self.ledger.forget_failure(parked.subject, parked.event_id)
+        self.ledger.unpark(parked)

@@ -125,6 +125,10 @@ class MemoryLedger:
     def forget_failure(self, subject: str, event_id: str) -> None:
         self.notes.pop((subject, event_id), None)
 
+    def unpark(self, parked: ParkedEvent) -> None:
+        if self.notes.get((parked.subject, parked.event_id)) == parked:
+            del self.notes[parked.subject, parked.event_id]
+
     def park(self, subject: str, event_id: str, message: str, attempts: int, now: int) -> None:
         noted = self.notes.get((subject, event_id))
         reason = noted.reason if noted else DIED

@@ -207,7 +207,11 @@ def test_plain_chalice_commands_do_the_same(emulator: str, checkout: Path) -> No
     """`chalice deploy` twice and `chalice delete`, on a stack of resources made by itself."""
     life = deployment(checkout, emulator, [])
     template = (checkout / "infra" / "resources.yaml").read_text()
+    life.stack.apply(template, {"Stage": "dev", "SilentHours": "7"}, {})
     life.stack.apply(template, {"Stage": "dev"}, {})
+    [stack] = life.stack.client.describe_stacks(StackName=life.stack.name)["Stacks"]
+    values = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+    assert values["SilentHours"] == "7", "what is not given again stays as it was"
     for command in ("deploy", "deploy", "delete"):
         done = subprocess.run(
             [str(Path(sys.executable).with_name("chalice")), command, "--stage", "dev"],

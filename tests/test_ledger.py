@@ -1,5 +1,6 @@
 """The ledger: one transaction for an event and its payment. The table and the fake pass the same tests."""
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from chalicelib.errors import DuplicateEvent, VersionMoved
 from chalicelib.events import Event
+from chalicelib.inbox import Message
 from chalicelib.ledger import PAYMENT, Ledger, Outbox, Write
 from chalicelib.payments import Facts, fact, join
 from chalicelib.reactions import Task
@@ -151,6 +153,26 @@ def test_an_inconsistent_payment_is_found_by_when_it_became_so(ledger: Ledger) -
     ledger.save(Write(replace(EVENT, id="evt_2"), BODY, outbox(2), join(refund, captured), NOW))
     assert ledger.payment("stripe:pi_1").inconsistent_since is None
     assert list(ledger.inconsistent(NOW)) == []
+
+
+def test_the_largest_message_can_be_parked(ledger: Ledger) -> None:
+    """What is accepted can be set aside: a queue's text of half a megabyte fits into an item."""
+    text = Message("stripe", "evt_1", "s", 1, random.Random(1).randbytes(370_000)).encode()
+    assert len(text) > 409_600
+    ledger.park("stripe:pi_1", "evt_1", text, 5, NOW)
+    [parked] = ledger.parked()
+    assert parked.message == text
+
+
+def test_what_was_parked_anew_meanwhile_stays_parked(ledger: Ledger) -> None:
+    """Taking one off that was sent again must not take off the one that failed again."""
+    ledger.park("stripe:pi_1", "evt_1", "text", 5, NOW)
+    [before] = ledger.parked()
+    ledger.park("stripe:pi_1", "evt_1", "text", 1, NOW + 1)
+    ledger.unpark(before)
+    [again] = ledger.parked()
+    ledger.unpark(again)
+    assert list(ledger.parked()) == []
 
 
 def test_several_payments_are_read_at_once(ledger: Ledger) -> None:

@@ -179,11 +179,14 @@ def test_what_is_left_out_of_the_package_is_in_it_when_boto3_is(work: Path) -> N
         with ZipFile(folder / "made.zip", "w") as made:
             made.writestr("app.py", "x = 1")
             made.writestr("botocore/data/sqs.json", "{}")
+            made.writestr("chalicelib/__pycache__/stray.cpython-310.pyc", "")
         slim(folder / "made.zip", folder)
         compiled = cache_from_source("app.py")
         names = ZipFile(folder / "made.zip").namelist()
         assert [name for name in names if name != compiled] == left
         assert compiled in names
+        with ZipFile(folder / "made.zip") as made:
+            assert made.getinfo(compiled).external_attr == made.getinfo("app.py").external_attr
         slim(folder / "made.zip", folder)  # again: nothing to do
         assert ZipFile(folder / "made.zip").namelist() == names
 

@@ -140,14 +140,12 @@ def test_money_is_confirmed_at_paypals_own_address(api: FakeApi, type_: str) -> 
         {"id": "ANOTHER"},
         {"status": "PENDING"},
         {"status": "DECLINED"},
-        None,
     ],
 )
-def test_what_paypal_shows_otherwise_contradicts(api: FakeApi, change: dict[str, Any] | None) -> None:
-    """Another amount, currency, resource or state; or nothing there at all."""
+def test_what_paypal_shows_otherwise_contradicts(api: FakeApi, change: dict[str, Any]) -> None:
+    """Another amount, currency, resource or state."""
     event, resource = made("PAYMENT.CAPTURE.COMPLETED")
-    if change is not None:
-        api.resources[PATHS[event.type] + resource["id"]] = {**resource, **change}
+    api.resources[PATHS[event.type] + resource["id"]] = {**resource, **change}
     with pytest.raises(Distrusted) as refused:
         PayPalApi(api.url, ("id", "secret"), Clock()).confirm(event)
     assert refused.value.reason == "contradicted"
@@ -157,9 +155,28 @@ def test_an_outage_contradicts_nothing(api: FakeApi) -> None:
     """The event waits until PayPal can be asked."""
     event, resource = made("PAYMENT.CAPTURE.COMPLETED")
     api.resources[PATHS[event.type] + resource["id"]] = resource
+    paypals = PayPalApi(api.url, ("id", "secret"), Clock())
     api.status = 503
     with pytest.raises(Unavailable):
-        PayPalApi(api.url, ("id", "secret"), Clock()).confirm(event)
+        paypals.confirm(event)
+    api.status = 200
+    paypals.confirm(event)
+
+
+def test_a_token_that_is_revoked_is_replaced(api: FakeApi) -> None:
+    """By the next try, not when its time is up."""
+    event, resource = made("PAYMENT.CAPTURE.COMPLETED")
+    path = PATHS[event.type] + resource["id"]
+    paypals = PayPalApi(api.url, ("id", "secret"), Clock())
+    with pytest.raises(Unavailable):
+        paypals.confirm(event)  # not shown yet
+    api.resources[path] = resource
+    api.status = 401
+    with pytest.raises(Unavailable):
+        paypals.confirm(event)
+    api.status = 200
+    paypals.confirm(event)
+    assert [asked for asked, _ in api.asked].count("/v1/oauth2/token") == 2
 
 
 @pytest.mark.parametrize(

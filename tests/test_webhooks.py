@@ -1,5 +1,6 @@
 """Receiving and processing with fakes: what is retried, what is left, and what one failure may stop."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -126,6 +127,47 @@ def test_a_failure_stops_its_subject_and_no_other() -> None:
     assert inbox.deleted == ["evt_1", "evt_4"]
     [noted] = ledger.notes.values()
     assert (noted.event_id, noted.reason, noted.attempts) == ("evt_2", "RuntimeError", 1)
+
+
+def test_what_waits_behind_a_failure_is_tried_at_its_next_delivery() -> None:
+    """Otherwise both would use up their tries together, and the second be parked untried."""
+    ledger, inbox = MemoryLedger({"evt_1": RuntimeError}), MemoryInbox()
+    with pytest.raises(BatchFailed):
+        process([record("evt_1", "a", 2), record("evt_2", "a", 2)], consumer(ledger, inbox), NOW)
+    assert saved(ledger) == ["evt_2"]
+    assert inbox.deleted == ["evt_2"]
+
+
+def test_a_failing_handler_does_not_hold_up_what_comes_behind_it() -> None:
+    """The rest of the payment is recorded; the outbox keeps the order in which handlers hear."""
+    ledger, inbox, handlers = MemoryLedger(), MemoryInbox(), Handlers()
+
+    @handlers.on("stripe.x.y")
+    def fail(event: Any) -> None:
+        if event.id == "evt_1":
+            raise RuntimeError
+
+    with pytest.raises(BatchFailed):
+        process([record("evt_1", "a"), record("evt_2", "a")], consumer(ledger, inbox, handlers=handlers), NOW)
+    assert saved(ledger) == ["evt_1", "evt_2"]
+    assert inbox.deleted == ["evt_2"]
+
+
+def test_a_batch_survives_an_event_that_nobody_expected() -> None:
+    """A time that cannot be shown: the others are recorded, and this one's failure is noted."""
+    ledger, inbox = MemoryLedger(), MemoryInbox()
+    resource = {"id": "2GG", "amount": {"value": "1.00", "currency_code": "EUR"}}
+    odd = {
+        "id": "WH-1",
+        "event_type": "PAYMENT.CAPTURE.COMPLETED",
+        "create_time": "9999-12-31T23:59:59-12:00",
+        "resource": resource,
+    }
+    message = Message("paypal", "WH-1", "paypal:2GG", NOW, as_bytes(odd))
+    batch = [record("evt_1", "a"), sqs_record(message.encode(), "b"), record("evt_2", "c")]
+    with contextlib.suppress(BatchFailed):
+        process(batch, consumer(ledger, inbox), NOW)
+    assert {"evt_1", "evt_2"} <= set(saved(ledger))
 
 
 def test_a_message_that_cannot_be_read_does_not_hold_up_others() -> None:
