@@ -106,7 +106,7 @@ def test_a_request_is_signed_json_that_names_its_operation(calls: Calls) -> None
         [failure(400, "ThrottlingException"), OK],
         [failure(400, "ProvisionedThroughputExceededException"), OK],
         [failure(400, "ExpiredTokenException"), OK],
-        [b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\n<htm>", OK],
+        [b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 5\r\n\r\n<htm>", OK],
         [None, OK],
         [b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", OK],
         [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{", OK],
