@@ -316,8 +316,9 @@ def test_a_stack_that_failed_says_why(emulator: str, checkout: Path) -> None:
             reason = {"LogicalResourceId": "Ledger", "ResourceStatusReason": "limit exceeded"}
             return {"StackEvents": [{**reason, "ResourceStatus": "CREATE_FAILED"}, {"ResourceStatus": "X"}]}
 
+    template = "Parameters: {Stage: {Type: String}}"
     with pytest.raises(Failed, match="is ROLLBACK_FAILED: Ledger: limit exceeded"):
-        Stack(Cloud(), "s", print, lambda seconds: None).apply("", {}, {})
+        Stack(Cloud(), "s", print, lambda seconds: None).apply(template, {"Stage": "dev"}, {})
 
 
 # ── the command ─────────────────────────────────────────────────────────────────────────────────────
