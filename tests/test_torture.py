@@ -261,5 +261,5 @@ def test_nothing_is_lost_wrong_or_missing(
         figures[name] = figures.get(name, 0) + count
     assert counted["payments"] == ROUNDS * sum(PAYMENTS.values())
     assert (counted["lost"], counted["wrong"], counted["milestones missing"]) == (0, 0, 0)
-    assert counted["faults"] > 10
+    assert counted["faults"] > 3
     assert counted["milestones heard twice"] <= 10 * counted["kills"] + counted["parked and redriven"]
