@@ -32,6 +32,8 @@ from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
 
 Known = Mapping[str, StoredPayment]  # by subject
+Told = tuple[Event, Facts]
+Understood = dict[tuple[str, str], Told]  # by subject and event id
 Together = dict[tuple[str, str], Write]  # by subject and event id
 
 LARGEST = 1024 * 1024  # bytes of a body, before it is compressed
@@ -163,17 +165,17 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
     for it once; where only its handlers failed, the rest is recorded: the outbox keeps the handlers' order.
     """
     batch = [_read(each) for each in records]
-    together = _record_together(batch, to, deadline)
+    understood: Understood = {}
+    together = _record_together(batch, understood, to, deadline)
     done: list[str] = []
     failed: set[str] = set()
     stopped: set[str] = set()
     for record in batch:
         if record.group in stopped and record.attempts == 1:
-            failed.add(
-                record.group
-            )  # waits for the one before it, but not until both have used up their tries
+            failed.add(record.group)  # waits, but not until both have used up their tries
             continue
-        outcome = _process_record(record, together, to, deadline)
+        known = understood.pop(record.address, None)
+        outcome = _process_record(record, together.pop(record.address, None), known, to, deadline)
         if outcome is Outcome.DONE:
             done.append(record.sqs["receiptHandle"])
             continue
@@ -185,27 +187,29 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
         raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
 
 
-def _process_record(record: Record, together: Together, to: Consumer, deadline: int) -> Outcome:
-    """What became of the record. Whatever goes wrong with one must not stop the others."""
+def _process_record(
+    record: Record, written: Write | None, known: Told | None, to: Consumer, deadline: int
+) -> Outcome:
+    """What became of the record. Whatever goes wrong with one must not stop the others.
+
+    ``written`` is what was recorded of it together with others; ``known`` what is understood of it already.
+    """
     try:
         if record.message is None:
             raise ValueError("not a message of this queue")
-        written = together.pop(record.address, None)
         with to.telemetry.span("record", provider=record.message.provider, subject=record.message.subject):
             if written:
                 _recorded(written, to)
             else:
-                record_event(record.message, to, deadline)
+                record_event(record.message, to, deadline, known)
         if record.attempts > 1:
             to.ledger.forget_failure(*record.address)
     except Distrusted as error:
         return _set_aside(record, error, to)
-    except (HandlerFailed, HandlersBusy) as error:
-        _note_failure(record, str(error) if isinstance(error, HandlerFailed) else "HandlersBusy", to)
-        return Outcome.NOT_HEARD
     except Exception as error:
-        _note_failure(record, type(error).__name__, to)
-        return Outcome.NOT_RECORDED
+        _note_failure(record, error, to)
+        recorded = isinstance(error, HandlerFailed | HandlersBusy)
+        return Outcome.NOT_HEARD if recorded else Outcome.NOT_RECORDED
     return Outcome.DONE
 
 
@@ -217,28 +221,30 @@ def _set_aside(record: Record, why: Distrusted, to: Consumer) -> Outcome:
         to.ledger.note_failure(subject, event_id, why.reason, record.attempts)
         to.ledger.park(subject, event_id, record.sqs["body"], record.attempts, to.clock())
     except AwsError as error:
-        _note_failure(record, type(error).__name__, to)
+        _note_failure(record, error, to)
         return Outcome.NOT_RECORDED
     to.telemetry.count("parked")
     to.telemetry.log("parked", "ERROR", event_id=event_id, subject=subject, reason=why.reason)
     return Outcome.DONE
 
 
-def record_event(message: Message, to: Consumer, deadline: int) -> None:
+def record_event(message: Message, to: Consumer, deadline: int, known: Told | None = None) -> None:
     """Write one event down, and the payment that it makes; then run what handlers are left.
+
+    ``known`` is the event with its facts, where the message has been understood already.
 
     A duplicate changes nothing, but handlers that an earlier delivery left are run for it.
     Raises ``Distrusted``, ``HandlerFailed``, ``HandlersBusy``, ``VersionMoved``.
     """
-    event, facts = _understood(message, to)
+    event, facts = known or _understood(message, to)
     try:
         write = _save(event, message, facts, to, deadline)
     except DuplicateEvent:
         _check_duplicate(event, to)
         _tell("duplicate", event, to.telemetry)
-        run_left(event.subject, f"event:{event.id}", deadline, to.runner)  # from when it was not understood
+        run_left(*place(event, {}), deadline, to.runner)  # from when it was not understood
         if facts:
-            run_left(event.subject, PAYMENT, deadline, to.runner)
+            run_left(*place(event, facts), deadline, to.runner)
         return
     _recorded(write, to)
 
@@ -254,7 +260,7 @@ def _recorded(write: Write, to: Consumer) -> None:
     run(write.outbox, to.runner)
 
 
-def _understood(message: Message, to: Consumer) -> tuple[Event, Facts]:
+def _understood(message: Message, to: Consumer) -> Told:
     event = to.event(message)
     return event, _facts(to.providers[message.provider], event, to.telemetry)
 
@@ -314,11 +320,12 @@ def _is_busy(payment: StoredPayment, to: Consumer) -> bool:
 # ── a batch at once ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _record_together(batch: list[Record], to: Consumer, deadline: int) -> Together:
+def _record_together(batch: list[Record], understood: Understood, to: Consumer, deadline: int) -> Together:
     """What of a batch could be recorded in one read and one transaction, by its address.
 
     Only a subject's first record of a first delivery, whose payment nobody else works on; all else, and
-    all that fails here, is recorded one by one, which says why where it cannot be.
+    all that fails here, is recorded one by one, which says why where it cannot be. ``understood`` is filled
+    with what was understood on the way: a provider is not to be asked twice.
     """
     first: dict[str, Record] = {}
     for record in batch:
@@ -328,19 +335,23 @@ def _record_together(batch: list[Record], to: Consumer, deadline: int) -> Togeth
         return {}
     try:
         payments = to.ledger.payments({message.subject for message in messages})
-        writes = [write for each in messages if (write := _prepared(each, payments, to, deadline))]
+        prepared = [_prepared(each, payments, understood, to, deadline) for each in messages]
+        writes = [write for write in prepared if write]
         written = to.ledger.save_all(writes)
     except Exception:
         return {}  # whatever it is, it is told where it happens again
     return {(write.event.subject, write.event.id): write for write in written}
 
 
-def _prepared(message: Message, payments: Known, to: Consumer, deadline: int) -> Write | None:
+def _prepared(
+    message: Message, payments: Known, understood: Understood, to: Consumer, deadline: int
+) -> Write | None:
     """The write of one message, if it can be made from what was read."""
     try:
         event, facts = _understood(message, to)
     except Exception:
         return None  # one by one it fails again, and is told
+    understood[message.subject, message.event_id] = event, facts
     if event.subject != message.subject:
         return None  # a thin event: what it is about was just learnt
     payment = payments.get(event.subject)
@@ -372,7 +383,8 @@ def _facts(provider: Provider, event: Event, telemetry: Telemetry) -> Facts:
         return {}
 
 
-def _note_failure(record: Record, reason: str, to: Consumer) -> None:
+def _note_failure(record: Record, error: Exception, to: Consumer) -> None:
+    reason = str(error) if isinstance(error, HandlerFailed) else type(error).__name__
     attempts = record.attempts
     to.telemetry.count("failed", reason=reason)
     to.telemetry.log("failed", "ERROR", message_id=record.sqs["messageId"], error=reason, attempts=attempts)

@@ -1,12 +1,14 @@
 """Receiving and processing with fakes: what is retried, what is left, and what one failure may stop."""
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from chalicelib import webhooks
 from chalicelib.errors import BatchFailed, InvalidSignature, NotFound, PayloadTooLarge, VersionMoved
+from chalicelib.events import Event
 from chalicelib.inbox import Message
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
@@ -168,6 +170,22 @@ def test_a_batch_survives_an_event_that_nobody_expected() -> None:
     with contextlib.suppress(BatchFailed):
         process(batch, consumer(ledger, inbox), NOW)
     assert {"evt_1", "evt_2"} <= set(saved(ledger))
+
+
+def test_a_provider_is_asked_once_for_each_event_of_a_batch() -> None:
+    """Also where the batch could not be recorded together, and each is recorded by itself."""
+    asked: list[str] = []
+
+    def complete(event: Event) -> Event:
+        asked.append(event.id)
+        return event
+
+    ledger = MemoryLedger()
+    process([record("evt_1", "a"), record("evt_2", "b")], consumer(ledger, MemoryInbox()), NOW)
+    to = replace(consumer(ledger, MemoryInbox()), complete=complete)
+    process([record("evt_1", "a"), record("evt_2", "b"), record("evt_3", "c")], to, NOW)
+    assert asked == ["evt_1", "evt_2", "evt_3"]
+    assert saved(ledger) == ["evt_1", "evt_2", "evt_3"]
 
 
 def test_a_message_that_cannot_be_read_does_not_hold_up_others() -> None:
