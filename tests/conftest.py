@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -71,9 +72,9 @@ def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="session")
-def aws() -> Iterator[dict[str, str]]:
-    """An AWS emulator in a process of its own; yields the environment that points there."""
+@contextmanager
+def emulator() -> Iterator[int]:
+    """An AWS emulator in a process of its own, and its port."""
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "ops.local.emulator", str(port)],
@@ -83,18 +84,25 @@ def aws() -> Iterator[dict[str, str]]:
     )
     try:
         wait_for(f"http://127.0.0.1:{port}/moto-api/", server)
-        yield local_aws({"AWS_PORT": str(port)})
+        yield port
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[dict[str, str]]:
+    """The environment that points to an emulator, which a process's tests share."""
+    with emulator() as port:
+        yield local_aws({"AWS_PORT": str(port)})
 
 
 @pytest.fixture
 def stage_environ(aws: dict[str, str]) -> dict[str, str]:
     """The environment of a fresh stage ``local`` with table and queues of its own."""
     name = f"t{uuid4().hex[:12]}"
-    emulator = connect("local", aws)
-    create_stack(Stage(name, emulator.session, emulator.endpoint), visibility="2")
+    local = connect("local", aws)
+    create_stack(Stage(name, local.session, local.endpoint), visibility="2")
     return {
         **aws,
         "DAYBOOK_STAGE": "local",
@@ -108,9 +116,9 @@ def stage_environ(aws: dict[str, str]) -> dict[str, str]:
 @pytest.fixture
 def stage(stage_environ: dict[str, str]) -> Stage:
     """The fresh stage, as a person's machine reaches it."""
-    emulator = connect("local", stage_environ)
+    local = connect("local", stage_environ)
     name = stage_environ["DAYBOOK_TABLE"].removeprefix("payment-transactions-")
-    return Stage(name, emulator.session, emulator.endpoint)
+    return Stage(name, local.session, local.endpoint)
 
 
 @pytest.fixture

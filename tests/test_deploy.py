@@ -21,7 +21,7 @@ from ops.local.runtime import Function, runtime_client
 from ops.package import Failed
 from ops.stage import Stage
 from ops.stories import tell
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import emulator
 from tests.fakes import as_bytes
 from tests.packaged import now, project, stripe_request
 from tests.proxy import Call, Proxy
@@ -29,20 +29,11 @@ from tests.proxy import Call, Proxy
 FUNCTIONS = ["api_handler", "process", "park", "watch"]
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[str]:
+@pytest.fixture(scope="module", name="emulator")
+def own_emulator() -> Iterator[str]:
     """An emulator of its own: what is left on it is what the stage left."""
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "ops.local.emulator", str(port)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for(f"http://127.0.0.1:{port}/moto-api/", server)
-    yield f"http://127.0.0.1:{port}"
-    server.kill()
-    server.wait()
+    with emulator() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
