@@ -3,6 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 STAGE ?= dev
+TORTURED := torture crashes faults forgeries fuzz lambda_shapes openapi payloads
 
 .PHONY: run test lint format package bench torture clean
 
@@ -29,8 +30,9 @@ bench: $(INSTALLED)  ## measure beside what others would install; writes build/b
 	$(BIN)/python -m bench.run
 
 torture: $(INSTALLED)  ## the long form of what is tried at random; figures in build/torture.json
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,torture]'
 	rm -f build/torture.json
-	TORTURE=1 $(BIN)/pytest --dist load tests/test_forgeries.py tests/test_faults.py tests/test_crashes.py tests/test_torture.py
+	TORTURE=1 $(BIN)/pytest --numprocesses 4 --dist load $(TORTURED:%=tests/test_%.py)
 	@cat build/torture.json
 
 clean:

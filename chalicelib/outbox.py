@@ -5,8 +5,10 @@
                            a crash at × is the one place where a handler hears something twice
 
 While a lease is live nobody else runs handlers of that payment; it ends by itself with the process's time.
+A handler has four fifths of the time that is left: what hangs fails by itself, and the others have theirs.
 """
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +22,11 @@ from chalicelib.reactions import Handler, Handlers, Task
 from chalicelib.telemetry import Telemetry
 
 TRIES = 4  # to strike off while others write the same payment
-WARNING = 1.0  # seconds before its time is up that a handler is reported; of a short time, a tenth
+SHARE = 0.8  # of the time that is left that one handler may take, so that the batch's others have theirs
+
+
+class OutOfTime(BaseException):
+    """Ends a handler that takes too long; no ``except Exception`` of its own can hold it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +69,57 @@ def run(outbox: Outbox, to: Runner) -> int:
 def _call(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> None:
     try:
         span = to.telemetry.span("handler", handler=handler.name, type=task.type)
-        with span, _reported_when_late(handler, task, outbox, to):
+        with span, _in_time(handler, task, outbox, to):
             if task.event_id is not None:
                 handler.function(to.event(outbox.subject, task.event_id))
                 return
             payment = project(outbox.subject, to.ledger.payment(outbox.subject).facts)
             handler.function(payment, task.milestone)
-    except Exception as error:
+    except (Exception, OutOfTime) as error:
         to.telemetry.count("handler_failed", handler=handler.name)
         _give_back(outbox, to)
         raise HandlerFailed(f"{handler.name}: {type(error).__name__}") from error
 
 
 @contextmanager
-def _reported_when_late(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> Iterator[None]:
-    """A handler that hangs is ended with its process: say which one it was while there is time."""
+def _in_time(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> Iterator[None]:
+    """Report a handler that takes more than its share of the time, and end it where that can be done.
+
+    A process that Lambda ends takes its whole batch with it. Python can interrupt its main thread only,
+    which is where Lambda runs a function; in another thread the handler is reported and goes on.
+    """
 
     def report() -> None:
         to.telemetry.count("handler_late", handler=handler.name)
         to.telemetry.log("handler is out of time", "ERROR", handler=handler.name, task=task.id)
 
-    left = max(0.0, (outbox.leased_until - to.clock()) / 1000)
-    timer = threading.Timer(left - min(WARNING, left / 10), report)
+    seconds = max(0.001, SHARE * (outbox.leased_until - to.clock()) / 1000)
+    with _alarm(seconds, report) if _is_main() else _timer(seconds, report):
+        yield
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _alarm(seconds: float, report: Callable[[], None]) -> Iterator[None]:
+    def ring(*_: object) -> None:
+        report()
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _timer(seconds: float, report: Callable[[], None]) -> Iterator[None]:
+    timer = threading.Timer(seconds, report)
     timer.daemon = True
     timer.start()
     try:

@@ -3,15 +3,22 @@
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
 LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
 
 
 def from_iso(text: str) -> int:
-    """Milliseconds of an ISO 8601 instant; without a zone it is UTC. Raises ``ValueError``."""
+    """Milliseconds of an ISO 8601 instant; without a zone it is UTC.
+
+    Raises ``ValueError``, also for one that only its zone puts outside of the years 1 to 9999.
+    """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // timedelta(milliseconds=1)
+    milliseconds = (moment - EPOCH) // timedelta(milliseconds=1)
+    if not FIRST <= milliseconds <= LAST:
+        raise ValueError("an instant outside of the years 1 to 9999")
+    return milliseconds
 
 
 def to_iso(milliseconds: int) -> str:

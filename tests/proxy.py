@@ -54,7 +54,10 @@ def _call(method: str, path: str, headers: Any, body: bytes) -> Call:
 
 
 class Proxy:
-    """Hands every request on to ``upstream``; ``fault`` says how a call is to fail, ``None`` for not."""
+    """Hands every request on to ``upstream``; ``fault`` says how a call is to fail, ``None`` for not.
+
+    What is none of ``FAULTS`` is an error of AWS's with that code.
+    """
 
     def __init__(self, upstream: str, fault: Callable[[Call], str | None] = lambda call: None) -> None:
         self.upstream = urlsplit(upstream)
@@ -108,8 +111,8 @@ class Handler(BaseHTTPRequestHandler):
             upstream.close()
 
     def fail(self, fault: str, body: bytes) -> None:
-        if fault in REFUSALS:
-            self.refuse(*REFUSALS[fault])
+        if fault in REFUSALS or fault not in FAULTS:
+            self.refuse(*REFUSALS.get(fault, (400, fault)))
             return
         if fault == "reset before":
             self.reset()

@@ -1,5 +1,6 @@
 """A process killed at each gap between two side effects, and started again: nothing lost or doubled."""
 
+import json
 import os
 import random
 import re
@@ -18,21 +19,28 @@ from chalicelib.providers import PROVIDERS
 from ops.stage import Stage
 from ops.stories import tell
 from tests.conftest import ROOT
+from tests.fakes import as_bytes
+from tests.packaged import batch, paypal_request, stripe_request
 from tests.test_pipeline import START, backlog, deliver
 
+QUEUE = "payment-events-dev.fifo"
 HANDLER = ["dynamodb GetItem", "handler begins", "handler ended", "dynamodb UpdateItem"]
 
 
-def consume(stage_environ: dict[str, str], n: int, heard: Path) -> "subprocess.CompletedProcess[str]":
+def run(role: str, environ: dict[str, str], n: int, file: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "tests.crash", str(n), str(heard)],
+        [sys.executable, "-m", "tests.crash", role, str(n), str(file)],
         cwd=ROOT,
-        env={**os.environ, **stage_environ},
+        env={**os.environ, **environ},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def consume(stage_environ: dict[str, str], n: int, heard: Path) -> "subprocess.CompletedProcess[str]":
+    return run("consume", stage_environ, n, heard)
 
 
 def send(daybook: Any, seed: int) -> list[str]:
@@ -83,6 +91,48 @@ def test_a_consumer_killed_at_any_gap_loses_and_doubles_nothing(
         twice |= {n} if sum(times.values()) > 2 else set()
     ends = {n for n, gap in enumerate(gaps, 1) if gap == "handler ended"}
     assert twice == ends | {n + 1 for n in ends}
+
+
+RECEIVER = {
+    "stripe": ["secretsmanager GetSecretValue", "sqs GetQueueUrl", "sqs SendMessage", "request answered"],
+    "paypal": [
+        "secretsmanager GetSecretValue",
+        "dynamodb GetItem",
+        "sqs GetQueueUrl",
+        "sqs SendMessage",
+        "request answered",
+    ],
+}
+
+
+def waiting(dev: Stage) -> int:
+    sqs = dev.client("sqs")
+    names: Any = ["ApproximateNumberOfMessages"]
+    url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+    return int(answer["Attributes"][names[0]])
+
+
+PAYPAL_EVENT = {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.COMPLETED", "resource": {"id": "2GG"}}
+
+
+@pytest.mark.parametrize("provider", RECEIVER)
+def test_a_receiver_killed_at_any_gap_loses_nothing_once_it_is_sent_again(
+    provider: str, dev: Stage, aws: dict[str, str], tmp_path: Path
+) -> None:
+    """As the provider does that heard no 200; what was queued before the kill is not queued twice."""
+    environ = {**aws, "DAYBOOK_STAGE": "dev"}
+    for n, gap in enumerate(RECEIVER[provider], 1):
+        body = as_bytes({**PAYPAL_EVENT, "id": f"{provider}-{n}"})
+        sent = stripe_request(body) if provider == "stripe" else paypal_request(body, dev)
+        (tmp_path / "request").write_text(json.dumps(sent))
+        assert run("receive", environ, n, tmp_path / "request").returncode == -signal.SIGKILL, gap
+        assert waiting(dev) == (gap == "request answered")
+        again = run("receive", environ, 0, tmp_path / "request")
+        assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "status: 200")
+        assert re.search(r"gaps: (.+)", again.stderr)[1].split(", ") == RECEIVER[provider]  # type: ignore[index]
+        on_queue = [json.loads(each["body"])["event_id"] for each in batch(dev, QUEUE)["Records"]]
+        assert on_queue == [f"{provider}-{n}"]
 
 
 def check(stage: Stage, subjects: list[str]) -> None:

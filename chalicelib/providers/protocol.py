@@ -55,4 +55,7 @@ class Provider(Protocol):
         """The event in a genuine body, and its subject. Raises ``InvalidPayload``."""
 
     def facts(self, event: Event) -> Facts:
-        """What the event proves of a payment; nothing if it is about none. Raises ``ValueError``."""
+        """What the event proves of a payment; nothing if it is about none.
+
+        Raises ``ValueError``, ``InvalidPayload`` where it cannot be understood; it is recorded all the same.
+        """
