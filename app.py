@@ -10,7 +10,7 @@ from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
-from chalicelib import listing, settings, webhooks
+from chalicelib import listing, retention, settings, webhooks
 from chalicelib import watch as watching
 from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.bus import EventBus
@@ -32,6 +32,7 @@ from chalicelib.telemetry import Telemetry, stdout
 
 SETTINGS = settings.read(os.environ)
 RETRY_AFTER = "30"  # seconds
+WATCH_ENDS = 5_000  # milliseconds before its time is up that the hourly work stops
 
 app = Chalice(app_name="daybook")
 iam = IAMAuthorizer()
@@ -123,7 +124,11 @@ def park(event: SQSEvent) -> None:
 
 @app.schedule(Rate(1, unit=Rate.HOURS))
 def watch(event: CloudWatchEvent) -> None:
+    context: Any = event.context
+    deadline = _now() + context.get_remaining_time_in_millis() - WATCH_ENDS
     watching.watch(_ledger(), _telemetry(), _now())
+    if SETTINGS.keep_bodies is not None:
+        retention.expire(_ledger(), SETTINGS.keep_bodies, _now(), lambda: _now() < deadline)
 
 
 # ── wiring: each thing is made when it is first needed, and once ────────────────────────────────────
@@ -161,7 +166,7 @@ def _trace() -> str:
 
 @cache
 def _ledger() -> Ledger:
-    return Ledger(_aws(), SETTINGS.table)
+    return Ledger(_aws(), SETTINGS.table, bodies_expire=SETTINGS.keep_bodies is not None)
 
 
 @cache

@@ -59,9 +59,9 @@ class Sizes:
 
     @property
     def write_units(self) -> int:
-        """Both items twice, as a transaction costs; the payment's entries in the listing and the event's by id."""
-        transaction = 2 * (ceil(self.event / 1024) + ceil(self.payment / 1024))
-        return transaction + 1 + ceil(self.payment / 2 / 1024)
+        """Event, its id and payment twice, as a transaction costs; and the payment's entry in the listing."""
+        transaction = 2 * (ceil(self.event / 1024) + ceil(self.payment / 1024) + 1)
+        return transaction + ceil(self.payment / 2 / 1024)
 
 
 def recorded() -> Iterator[Sizes]:
@@ -80,7 +80,8 @@ def recorded() -> Iterator[Sizes]:
 
 def _sizes(ledger: Ledger, event: Event, body: bytes, facts: Facts) -> Sizes:
     write = Write(event, body, Outbox(event.subject, "payment", 2), facts, START)
-    entry, payment = (item_size(put["Item"]) for put in ledger._puts(write))
+    puts = ledger._puts(write)
+    entry, payment = item_size(puts["event"]["Item"]), item_size(puts["payment"]["Item"])
     message = Message(event.provider, event.id, event.subject, START, body).encode()
     return Sizes(entry, payment, len(message))
 

@@ -25,7 +25,8 @@ class Delivery:
 class Event:
     """What a provider says happened. Instants in milliseconds.
 
-    ``subject`` is ``provider:id`` of the object that it is about; ``payload`` is the parsed body, and
+    ``subject`` is ``provider:id`` of the object that it is about; ``customer`` is the provider's id of the
+    person that the object belongs to; ``payload`` is the parsed body, and
     ``completed`` the same as JSON with what a thin event left to be fetched, if that was. ``about`` is
     what is the same in every delivery of the event under one ``api_version``, ``None`` if that is not known.
     """
@@ -42,6 +43,7 @@ class Event:
     payload: Mapping[str, Any]
     completed: bytes | None = None
     about: Any = None
+    customer: str | None = None
 
     def is_same_as(self, other: "Event") -> bool:
         """Whether both tell of one thing. Two API versions may show it differently: that proves nothing."""

@@ -3,14 +3,16 @@
     subject (partition)   entry (sort)        holds
     stripe:pi_…           payment             facts, the payment computed from them, version, outbox
     stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
+    id:stripe:evt_…       id                  the one subject that an event id is recorded under
     stripe:pi_…           parked:evt_…        why an event is not recorded, and its body
     calendar              2026-11-24          a day on which a payment was created
     certificate           https://…           a signing certificate
     transmission:…        transmission        the digest of the one body that it stands for; expires
 
-Three sparse indexes: ``by-reference`` (provider event ids), ``by-day`` (payments by day and time; and all
-that is parked, under the day ``parked``), ``by-inconsistency`` (payments that are not consistent, by when
-they became so).
+Four sparse indexes: ``by-reference`` (connected accounts' payments by their bare id), ``by-day`` (payments by
+day and time; all that is parked, under the day ``parked``; bodies that expire, under the day they came on),
+``by-inconsistency`` (payments that are not consistent, by when they became so), ``by-customer`` (payments and
+other objects of a customer, by time).
 """
 
 import base64
@@ -20,7 +22,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 from chalicelib.aws import Caller
@@ -33,10 +35,13 @@ from chalicelib.times import from_iso, sortable, to_iso
 BY_REFERENCE = "by-reference"
 BY_DAY = "by-day"
 BY_INCONSISTENCY = "by-inconsistency"
+BY_CUSTOMER = "by-customer"
 PAYMENT = "payment"
 CALENDAR = "calendar"
 CERTIFICATE = "certificate"
 PARKED = "parked"
+BODIES = "bodies"  # with a day: the events whose bodies came on it, and expire
+CHECKPOINT = "checkpoint"
 
 # why an event is parked for which no failure was noted
 DIED = "the consumer stopped or ran out of time"
@@ -46,6 +51,7 @@ NOT_THERE_YET = "attribute_not_exists(entry)"
 VERSION_NOT_MOVED = "version = :version"
 NOT_PARKED_ANEW = "parked_at = :parked_at"
 SAME_BODY = "attribute_not_exists(entry) OR digest = :digest"
+STILL_THERE = "attribute_exists(entry)"
 # Seconds: longer than a transmission's time is accepted and a message can wait on the queues.
 TRANSMISSION_KEPT = 40 * 24 * 3600
 
@@ -76,19 +82,19 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event entry. Instants in milliseconds; ``body`` as the provider sent it."""
+    """An event entry. Instants in milliseconds; ``body`` as the provider sent it, ``None`` once removed."""
 
     subject: str
     id: str
     type: str
     created_at: int
     received_at: int
-    body: bytes
+    body: bytes | None
     completed: bytes | None = None
 
     @property
-    def content(self) -> bytes:
-        """What the event's facts are read from."""
+    def content(self) -> bytes | None:
+        """What the event's facts are read from, as long as it is kept."""
         return self.completed or self.body
 
     def to_dict(self) -> dict[str, str]:
@@ -129,11 +135,12 @@ class Write:
 
 
 class Ledger:
-    """One stage's table."""
+    """One stage's table. ``bodies_expire``: events' bodies are marked with the day they came on."""
 
-    def __init__(self, aws: Caller, table: str) -> None:
+    def __init__(self, aws: Caller, table: str, bodies_expire: bool = False) -> None:
         self._aws = aws
         self._table = table
+        self._bodies_expire = bodies_expire
         self._days: set[str] = set()
 
     # ── record ──────────────────────────────────────────────────────────────────────────────────
@@ -157,20 +164,15 @@ class Ledger:
     def save(self, write: Write) -> None:
         """Record an event and the payment that it makes with its outbox, or nothing.
 
-        Raises ``Distrusted`` if its transmission stands for another body, ``DuplicateEvent`` if the event is
-        recorded already, ``VersionMoved`` if the payment was written since it was read.
+        Raises ``Distrusted`` if its transmission stands for another body, ``DuplicateEvent`` if an event of
+        its id is recorded already, ``VersionMoved`` if the payment was written since it was read.
         """
-        puts = self._puts(write)
-        if len(puts) == 1:
-            with _unless_it_holds(DuplicateEvent(write.event.key)):
-                self._aws("dynamodb", "PutItem", **puts[0])
-            return
         [refused] = self._transact([write]) or [None]
         if refused:
             raise refused
 
     def save_all(self, writes: Sequence[Write]) -> list[Write]:
-        """Record the events of several subjects together; those that were. At most 33, in 4 MB.
+        """Record the events of several subjects together; those that were. At most 25, in 4 MB.
 
         Where one cannot be recorded, the others are tried once more without it.
         """
@@ -183,38 +185,37 @@ class Ledger:
     def _transact(self, writes: Sequence[Write]) -> list[DaybookError | None]:
         """Write all or nothing: an empty list, or for each write why it must not be written."""
         puts = [self._puts(write) for write in writes]
-        items = [{"Put": put} for group in puts for put in group]
+        items = [{"Put": put} for group in puts for put in group.values()]
         try:
             self._aws(
                 "dynamodb", "TransactWriteItems", TransactItems=items, ClientRequestToken=_token(writes)
             )
         except AwsError as error:
             codes = iter([reason.get("Code", "") for reason in error.reasons])
-            of_each = [list(islice(codes, len(group))) for group in puts]
+            of_each = [dict(zip(group, codes, strict=False)) for group in puts]
             refused = [_refusal(write, of) for write, of in zip(writes, of_each, strict=True)]
             if not any(refused):
                 raise
             return refused
         return []
 
-    def _puts(self, write: Write) -> list[dict[str, Any]]:
-        """The writes of one event: its entry, its transmission and its payment where there are such."""
-        event = _event_item(write.event, write.body)
-        if write.facts is None:
-            event |= _outbox_attributes(write.outbox)
-        puts: list[dict[str, Any]] = [
-            {"TableName": self._table, "Item": event, "ConditionExpression": NOT_THERE_YET}
-        ]
+    def _puts(self, write: Write) -> dict[str, dict[str, Any]]:
+        """The writes of one event: its entry and its id; its transmission and its payment, if there are."""
+        event = _event_item(write)
+        if self._bodies_expire:
+            event |= {"day": _s(_day_of_bodies(write.event.received_at)), "listed": _listed(write.event)}
+        puts: dict[str, dict[str, Any]] = {
+            "event": {"Item": event, "ConditionExpression": NOT_THERE_YET},
+            "id": {"Item": _id_item(write.event), "ConditionExpression": NOT_THERE_YET},
+        }
         if write.transmission:
-            puts.append({"TableName": self._table, **_held_to_one_body(write)})
+            puts["transmission"] = _held_to_one_body(write)
         if write.facts is not None:
             item = _payment_item(write.event.subject, write.facts, write.since)
             self._mark_day(item["day"]["S"])
             item |= _outbox_attributes(write.outbox)
-            puts.append(
-                {"TableName": self._table, "Item": item, **_version_not_moved(write.outbox.version - 1)}
-            )
-        return puts
+            puts["payment"] = {"Item": item, **_version_not_moved(write.outbox.version - 1)}
+        return {name: {"TableName": self._table, **put} for name, put in puts.items()}
 
     def save_payment(
         self, subject: str, facts: Facts, stored: StoredPayment, tasks: tuple[Task, ...], now: int
@@ -281,15 +282,34 @@ class Ledger:
         item = self._get(subject, f"event:{event_id}")
         return _stored_event(item) if item else None
 
-    def referred(self, reference: str) -> list[tuple[str, str]]:
-        """The keys (subject, entry) that ``provider:id`` is known by: an event's, a connected payment's."""
+    def subject_of(self, event_key: str) -> str | None:
+        """The subject that the event ``provider:id`` is recorded under, if it is."""
+        item = self._get(f"id:{event_key}", "id")
+        return str(item["of"]["S"]) if item else None
+
+    def referred(self, reference: str) -> list[str]:
+        """The subjects of connected accounts' payments whose bare id is in ``provider:id``."""
         found = self._query(
             IndexName=BY_REFERENCE,
             KeyConditionExpression="#reference = :reference",
             ExpressionAttributeNames={"#reference": "reference"},
             ExpressionAttributeValues={":reference": _s(reference)},
         )
-        return [(item["subject"]["S"], item["entry"]["S"]) for item in found]
+        return [item["subject"]["S"] for item in found]
+
+    def of_customer(self, customer: str) -> Iterator[tuple[str, str]]:
+        """The keys (subject, entry) of a customer's payments and other events, the newest first.
+
+        ``customer`` is ``provider:id``. An event of a payment is not among them: its payment is.
+        """
+        found = self._query(
+            IndexName=BY_CUSTOMER,
+            KeyConditionExpression="customer = :customer",
+            ExpressionAttributeValues={":customer": _s(customer)},
+            ScanIndexForward=False,
+        )
+        for item in found:
+            yield item["subject"]["S"], item["entry"]["S"]
 
     def days(self, since: str, until: str) -> list[str]:
         """The days with payments from ``since`` to ``until`` (``YYYY-MM-DD``), newest first."""
@@ -344,6 +364,41 @@ class Ledger:
         )
         for item in found:
             yield item["subject"]["S"]
+
+    # ── bodies ──────────────────────────────────────────────────────────────────────────────────
+
+    def remove_body(self, subject: str, event_id: str) -> None:
+        """Remove an event's body, and nothing else of it: it stays recorded. Can be done again."""
+        with suppress(VersionMoved), _unless_it_holds(VersionMoved(subject)):
+            self._call(
+                "UpdateItem",
+                Key=_key(subject, f"event:{event_id}"),
+                UpdateExpression="REMOVE body, completed, #day",
+                ConditionExpression=STILL_THERE,
+                ExpressionAttributeNames={"#day": "day"},
+            )
+
+    def bodies_of_day(self, day: str) -> Iterator[tuple[str, str]]:
+        """The events (subject, id) whose bodies came on that day and are to expire."""
+        found = self._query(
+            IndexName=BY_DAY,
+            KeyConditionExpression="#day = :day",
+            ExpressionAttributeNames={"#day": "day"},
+            ExpressionAttributeValues={":day": _s(f"{BODIES} {day}")},
+        )
+        for item in found:
+            yield item["subject"]["S"], item["entry"]["S"].partition(":")[2]
+
+    # ── checkpoints ─────────────────────────────────────────────────────────────────────────────
+
+    def checkpoint(self, name: str) -> dict[str, Any]:
+        """What was noted last under that name; empty if nothing was."""
+        item = self._get(CHECKPOINT, name)
+        noted: dict[str, Any] = json.loads(item["noted"]["S"]) if item else {}
+        return noted
+
+    def note_checkpoint(self, name: str, noted: dict[str, Any]) -> None:
+        self._put({"subject": _s(CHECKPOINT), "entry": _s(name), "noted": _s(json.dumps(noted))})
 
     # ── parked ──────────────────────────────────────────────────────────────────────────────────
 
@@ -474,16 +529,33 @@ def _key(subject: str, entry: str) -> Any:
     return {"subject": _s(subject), "entry": _s(entry)}
 
 
-def _event_item(event: Event, body: bytes) -> dict[str, Any]:
+def _listed(event: Event) -> Any:
+    return _s(f"{sortable(event.created_at)}#{event.subject}#{event.id}")
+
+
+def _day_of_bodies(received_at: int) -> str:
+    return f"{BODIES} {sortable(received_at)[:10]}"
+
+
+def _id_item(event: Event) -> dict[str, Any]:
+    return {"subject": _s(f"id:{event.key}"), "entry": _s("id"), "of": _s(event.subject)}
+
+
+def _event_item(write: Write) -> dict[str, Any]:
+    event = write.event
     item = {
         "subject": _s(event.subject),
         "entry": _s(f"event:{event.id}"),
-        "reference": _s(event.key),
         "type": _s(event.type),
         "created_at": {"N": str(event.created_at)},
         "received_at": {"N": str(event.received_at)},
-        "body": {"B": zlib.compress(body, 6)},
+        "body": {"B": zlib.compress(write.body, 6)},
     }
+    if write.facts is None:
+        item |= _outbox_attributes(write.outbox)
+        item |= _of_customer(event.provider, event.customer)
+    if write.facts is None and event.customer:
+        item["listed"] = _listed(event)
     if event.livemode is not None:
         item["livemode"] = {"BOOL": event.livemode}
     if event.account:
@@ -493,6 +565,10 @@ def _event_item(event: Event, body: bytes) -> dict[str, Any]:
     if event.api_version:
         item["api_version"] = _s(event.api_version)
     return item
+
+
+def _of_customer(provider: str, customer: str | None) -> dict[str, Any]:
+    return {"customer": _s(f"{provider}:{customer}")} if customer else {}
 
 
 def _version_not_moved(version: int) -> Any:
@@ -519,6 +595,7 @@ def _payment_item(subject: str, facts: Facts, since: int) -> dict[str, Any]:
     }
     if payment.account:  # so that it is found without naming the account
         item["reference"] = _s(f"{payment.provider}:{subject.rpartition(':')[2]}")
+    item |= _of_customer(payment.provider, payment.customer)
     if not payment.consistent:
         item |= {"inconsistent": _s("yes"), "inconsistent_since": {"N": str(since)}}
     return item
@@ -557,7 +634,7 @@ def _stored_event(item: dict[str, Any]) -> StoredEvent:
         type=item["type"]["S"],
         created_at=int(item["created_at"]["N"]),
         received_at=int(item["received_at"]["N"]),
-        body=_unpacked(item["body"]),
+        body=_unpacked(item["body"]) if "body" in item else None,
         completed=_unpacked(item["completed"]) if "completed" in item else None,
     )
 
@@ -602,12 +679,13 @@ def _held_to_one_body(write: Write) -> dict[str, Any]:
     }
 
 
-def _refusal(write: Write, codes: list[str]) -> DaybookError | None:
-    """What a canceled transaction says of one write: of its event, its transmission, its payment, in turn."""
-    if write.transmission and codes[1:2] == ["ConditionalCheckFailed"]:
+def _refusal(write: Write, codes: dict[str, str]) -> DaybookError | None:
+    """What a canceled transaction says of one write, by what was to be put."""
+    refused = {name for name, code in codes.items() if code == "ConditionalCheckFailed"}
+    if "transmission" in refused:
         return Distrusted("tampered")
-    if codes[:1] == ["ConditionalCheckFailed"]:
+    if refused & {"event", "id"}:
         return DuplicateEvent(write.event.key)
-    if {"ConditionalCheckFailed", "TransactionConflict"} & set(codes):
+    if refused or "TransactionConflict" in codes.values():
         return VersionMoved(write.event.subject)
     return None

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from chalicelib.errors import InvalidParameter, NotFound
-from chalicelib.ledger import PAYMENT, Ledger
+from chalicelib.ledger import Ledger
 from chalicelib.payments import project
 from chalicelib.times import LAST, from_iso, sortable
 
@@ -111,7 +111,7 @@ def payment(ledger: Ledger, provider: str, object_id: str) -> dict[str, Any]:
 
 def _connected(ledger: Ledger, name: str) -> str:
     """The one connected account's payment of that name. Raises ``NotFound``."""
-    subjects = {subject for subject, entry in ledger.referred(name) if entry == PAYMENT}
+    subjects = ledger.referred(name)
     if len(subjects) != 1:
         raise NotFound("no such payment")
-    return subjects.pop()
+    return subjects[0]

@@ -19,7 +19,8 @@ CERT_HOSTS = ("api.paypal.com", "api.sandbox.paypal.com")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``livemode`` is ``None`` where the stage does not declare a mode. ``ca_bundle`` is a file of PEM.
+    """``livemode`` is ``None`` where the stage does not declare a mode. ``keep_bodies`` is a number of days.
+    ``ca_bundle`` is a file of PEM.
 
     ``access_key`` is the process's own, with its secret and its session's token. ``receives``: this is the
     function behind the routes, in Lambda.
@@ -35,6 +36,7 @@ class Settings:
     dead_queue: str
     secret: str
     livemode: bool | None
+    keep_bodies: int | None
     event_bus: str | None
     event_bus_raw: bool
     paypal_api: str
@@ -64,6 +66,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         dead_queue=environ.get("DAYBOOK_DEAD_QUEUE", f"payment-events-dead-{stage}.fifo"),
         secret=environ.get("DAYBOOK_SECRET", f"daybook/{stage}"),
         livemode=_choice(environ, "DAYBOOK_LIVEMODE", {"": None, "true": True, "false": False}),
+        keep_bodies=_days(environ, "DAYBOOK_KEEP_BODIES"),
         event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
         event_bus_raw=environ.get("DAYBOOK_EVENT_BUS_RAW", "").lower() == "true",
         stripe_api=environ.get("STRIPE_API", "https://api.stripe.com"),
@@ -88,6 +91,13 @@ def _choice(environ: Mapping[str, str], name: str, meaning: Mapping[str, bool | 
     if value not in meaning:
         raise ValueError(f"{name} must be one of: {', '.join(filter(None, meaning))}, or unset")
     return meaning[value]
+
+
+def _days(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "")
+    if text and not (text.isascii() and text.isdigit() and 1 <= int(text) <= 3650):
+        raise ValueError(f"{name} must be a number of days from 1 to 3650, or unset")
+    return int(text) if text else None
 
 
 def _one_of(environ: Mapping[str, str], name: str, default: str, *others: str) -> str:

@@ -24,7 +24,7 @@ from chalicelib.errors import (
 )
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox, Message
-from chalicelib.ledger import PAYMENT, Ledger, Outbox, StoredPayment, Write
+from chalicelib.ledger import PAYMENT, Ledger, Outbox, StoredEvent, StoredPayment, Write
 from chalicelib.outbox import Runner, run, run_left
 from chalicelib.payments import Facts, join, news
 from chalicelib.providers.protocol import Provider, Trust
@@ -110,7 +110,22 @@ class Consumer:
         stored = self.ledger.event(subject, event_id)
         if stored is None:
             raise NotFound("no such event")
-        provider = self.providers[subject.partition(":")[0]]
+        return self._parsed(stored)
+
+    def recorded(self, event: Event) -> tuple[str, Event | None]:
+        """The subject that an event of this id is recorded under, and the event, if its body is kept.
+
+        It may be another subject: what an event is about may be understood otherwise than it was.
+        """
+        stored = self.ledger.event(event.subject, event.id)
+        subject = event.subject if stored else self.ledger.subject_of(event.key) or event.subject
+        stored = stored or self.ledger.event(subject, event.id)
+        return subject, self._parsed(stored) if stored and stored.content else None
+
+    def _parsed(self, stored: StoredEvent) -> Event:
+        if stored.content is None:
+            raise NotFound("the event's body was removed")
+        provider = self.providers[stored.subject.partition(":")[0]]
         return provider.event(stored.content, stored.received_at)
 
     @property
@@ -240,19 +255,21 @@ def record_event(message: Message, to: Consumer, deadline: int, known: Told | No
     try:
         write = _save(event, message, facts, to, deadline)
     except DuplicateEvent:
-        _check_duplicate(event, to)
+        subject = _duplicated(event, to)
         _tell("duplicate", event, to.telemetry)
-        run_left(*place(event, {}), deadline, to.runner)  # from when it was not understood
+        run_left(subject, f"event:{event.id}", deadline, to.runner)  # from when it was not understood
         if facts:
-            run_left(*place(event, facts), deadline, to.runner)
+            run_left(subject, PAYMENT, deadline, to.runner)
         return
     _recorded(write, to)
 
 
-def _check_duplicate(event: Event, to: Consumer) -> None:
-    """Raise ``Distrusted`` where the event that is recorded under this id is another one."""
-    if not event.is_same_as(to.stored_event(event.subject, event.id)):
+def _duplicated(event: Event, to: Consumer) -> str:
+    """The subject it is recorded under. Raises ``Distrusted`` where what has this id is another event."""
+    subject, recorded = to.recorded(event)
+    if recorded and not event.is_same_as(recorded):
         raise Distrusted("tampered")
+    return subject
 
 
 def _recorded(write: Write, to: Consumer) -> None:

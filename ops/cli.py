@@ -26,6 +26,7 @@ from chalicelib.settings import LOCAL_CREDENTIALS
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import to_iso
 from chalicelib.webhooks import Consumer
+from ops import forget as forgetting
 from ops import package as packages
 from ops import sender, stories
 from ops import verify as verifier
@@ -197,8 +198,9 @@ def _find(stage: Stage, id_: str) -> dict[str, Any]:
     raise NotFound(f"no payment and no event {id_} in stage {stage.name}")
 
 
-def _subjects(ledger: Any, reference: str) -> list[str]:
-    return [subject for subject, _ in ledger.referred(reference)]
+def _subjects(ledger: Ledger, reference: str) -> list[str]:
+    of_event = ledger.subject_of(reference)
+    return [of_event] if of_event else ledger.referred(reference)
 
 
 def _payment(ledger: Any, subject: str) -> dict[str, Any] | None:
@@ -474,6 +476,37 @@ def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str) -> Non
         for line in again.preview(each):
             click.echo(f"  {line}")
     click.echo(f"{len(chosen)} would be sent" if dry_run else f"{len(chosen)} sent again")
+
+
+@main.command()
+@click.option("--customer", required=True, metavar="ID", help="cus_…, or a PayPal payer id; or provider:id.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@stage_option
+def forget(customer: str, yes: bool, stage: str) -> None:
+    """Remove the raw bodies of a customer's events. Payments, totals and event ids stay.
+
+    \b
+    Exits with 3 where parked events of the customer hold bodies too: redrive them, then forget again.
+    """
+    ledger = connect(stage, os.environ).ledger()
+    named = customer.partition(":")[0] in PROVIDERS
+    names = [customer] if named else [f"{provider}:{customer}" for provider in PROVIDERS]
+    found = [forgetting.traces(ledger, name) for name in names]
+    events = [event for each in found for event in each.events]
+    parked = [event for each in found for event in each.parked]
+    payments = sum(each.payments for each in found)
+    click.echo(f"{customer}: {payments} payments, {len(events)} bodies, in stage {stage}")
+    if events and not yes:
+        click.confirm("remove these bodies? nothing brings them back", abort=True)
+    for subject, event_id in track(events, description="removing", console=Console(stderr=True)):
+        ledger.remove_body(subject, event_id)
+    click.echo(f"removed {len(events)}; payments and totals stay")
+    for subject, event_id in parked:
+        click.echo(
+            f"parked, and kept: {event_id} of {subject}; `daybook redrive {event_id}`, then forget again"
+        )
+    if parked:
+        sys.exit(FOUND)
 
 
 def _registered() -> Handlers:

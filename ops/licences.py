@@ -10,7 +10,7 @@ REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 CLASSIFIER = "License :: "
 HEAD = """# Licences of what is packaged
 
-Made by `python -m ops.licences` from what the installed distributions say of themselves; a test holds it to that.
+Made by `python -m ops.licences` from the installed distributions; a test holds it to that.
 
 | distribution | version | licence |
 | --- | --- | --- |

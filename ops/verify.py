@@ -12,7 +12,10 @@ from chalicelib.reactions import Handlers
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A payment that is not the fold of its events."""
+    """A payment that is not the fold of its events.
+
+    Where bodies were removed, ``folded`` is what the others say, joined to what is stored.
+    """
 
     subject: str
     stored: StoredPayment
@@ -28,8 +31,12 @@ class Drift:
             yield "facts", self.stored.facts, self.folded
 
 
-def folded(ledger: Ledger, subject: str) -> Facts:
-    """The facts of all of a subject's events; an event that cannot be understood proves none."""
+def folded(ledger: Ledger, subject: str, stored: Facts) -> Facts:
+    """The facts of all of a subject's events; an event that cannot be understood proves none.
+
+    Where an event's body was removed nobody can say any more what it proved. The facts of the others must
+    be among those that are stored: they are joined to them.
+    """
     provider = PROVIDERS[subject.partition(":")[0]]
 
     def facts(body: bytes, received_at: int) -> Facts:
@@ -38,7 +45,9 @@ def folded(ledger: Ledger, subject: str) -> Facts:
         except Exception:
             return {}
 
-    return fold(facts(each.content, each.received_at) for each in ledger.events(subject))
+    events = [(each.content, each.received_at) for each in ledger.events(subject)]
+    known = [facts(content, received_at) for content, received_at in events if content is not None]
+    return fold(known if len(known) == len(events) else [stored, *known])
 
 
 def drift(ledger: Ledger, subject: str) -> Drift | None:
@@ -48,7 +57,7 @@ def drift(ledger: Ledger, subject: str) -> Drift | None:
     """
     for _ in range(2):
         stored = ledger.payment(subject)
-        facts = folded(ledger, subject)
+        facts = folded(ledger, subject, stored.facts)
         if stored.facts == facts:
             return None
     return Drift(subject, stored, facts)

@@ -45,6 +45,7 @@ class MemoryLedger:
         self.kept: dict[str, tuple[Facts, Outbox]] = {}
         self.since: dict[str, int] = {}
         self.bodies: dict[str, bytes] = {}
+        self.ids: dict[str, str] = {}
         self.stored: dict[tuple[str, str], tuple[StoredEvent, Outbox]] = {}
         self.notes: dict[tuple[str, str], ParkedEvent] = {}
         self.fails = dict(fails or {})
@@ -62,7 +63,7 @@ class MemoryLedger:
             raise self.fails[event.id]()
         if write.transmission and self.bodies.setdefault(write.transmission, write.body) != write.body:
             raise Distrusted("tampered")
-        if (event.subject, event.id) in self.stored:
+        if event.key in self.ids:
             raise DuplicateEvent(event.key)
         own = Outbox(event.subject, f"event:{event.id}", 1)
         if write.facts is None:
@@ -72,6 +73,7 @@ class MemoryLedger:
         times = event.created_at, event.received_at
         stored = StoredEvent(event.subject, event.id, event.type, *times, write.body, event.completed)
         self.stored[event.subject, event.id] = stored, _kept(own)
+        self.ids[event.key] = event.subject
         if write.facts is not None:
             self._keep_payment(event.subject, write.facts, write)
 
@@ -113,6 +115,9 @@ class MemoryLedger:
     def event(self, subject: str, event_id: str) -> StoredEvent | None:
         found = self.stored.get((subject, event_id))
         return found[0] if found else None
+
+    def subject_of(self, event_key: str) -> str | None:
+        return self.ids.get(event_key)
 
     def events(self, subject: str) -> Iterator[StoredEvent]:
         for key in sorted(self.stored):

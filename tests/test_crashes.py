@@ -141,7 +141,7 @@ def check(stage: Stage, subjects: list[str]) -> None:
     for subject in subjects:
         stored = ledger.payment(subject)
         [event] = ledger.events(subject)
-        facts = PROVIDERS["stripe"].facts(PROVIDERS["stripe"].event(event.body, event.received_at))
+        facts = PROVIDERS["stripe"].facts(PROVIDERS["stripe"].event(event.body or b"", event.received_at))
         assert stored.facts == fold([facts])
         assert project(subject, stored.facts).captured == 5000
         assert not stored.outbox.tasks

@@ -11,6 +11,7 @@ from chalicelib.certificates import SigningCertificates
 from chalicelib.errors import Distrusted, InvalidSignature, Refused
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
+from chalicelib.ledger import Outbox
 from chalicelib.providers import PROVIDERS, stripe
 from chalicelib.providers.protocol import Trust
 from chalicelib.webhooks import process, receive
@@ -293,6 +294,32 @@ def test_another_event_under_a_known_id_is_parked() -> None:
     process([record(7)], to, NOW)
     assert [each.reason for each in ledger.parked()] == ["tampered"]
     assert ledger.payment("stripe:pi_1").facts["payment"]["captured"] == 5
+
+
+def test_a_known_event_id_about_another_object_is_parked() -> None:
+    """It is of another payment, and must not count there either; where only our reading differs it may."""
+
+    def record(object_id: str, group: str) -> dict[str, Any]:
+        about = {"object": "payment_intent", "id": object_id, "currency": "eur", "amount_received": 5}
+        event = {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": about}}
+        return sqs_record(Message("stripe", "evt_1", group, NOW, as_bytes(event)).encode(), group)
+
+    ledger: Any = MemoryLedger()
+    to = consumer(ledger, MemoryInbox())
+    process([record("pi_1", "stripe:pi_1")], to, NOW)
+    process([record("pi_2", "stripe:pi_2")], to, NOW)
+    [parked] = ledger.parked()
+    assert (parked.reason, parked.subject) == ("tampered", "stripe:pi_2")
+    assert ledger.payment("stripe:pi_2").version == 0
+    kept, _ = ledger.stored.pop(("stripe:pi_1", "evt_1"))
+    ledger.stored["stripe:ch_1", "evt_1"] = (
+        replace(kept, subject="stripe:ch_1"),
+        Outbox("stripe:ch_1", "x", 1),
+    )
+    ledger.ids["stripe:evt_1"] = "stripe:ch_1"  # as an older mapping had it
+    process([record("pi_1", "stripe:pi_1")], to, NOW)
+    assert len(list(ledger.parked())) == 1
+    assert ("stripe:pi_1", "evt_1") not in ledger.stored
 
 
 def test_a_thin_event_whose_object_has_changed_since_is_no_tampering() -> None:

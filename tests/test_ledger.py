@@ -121,7 +121,7 @@ def test_the_table_holds_what_the_design_says(table: Ledger, stage: Stage) -> No
     """The event, the payment, and the day in the calendar."""
     table.save(Write(EVENT, BODY, outbox(1), FACTS, NOW))
     items = stage.client("dynamodb").scan(TableName=stage.table)["Items"]
-    assert sorted(item["entry"]["S"] for item in items) == ["2026-11-24", "event:evt_1", "payment"]
+    assert sorted(item["entry"]["S"] for item in items) == ["2026-11-24", "event:evt_1", "id", "payment"]
 
 
 def test_an_event_is_found_by_its_id_alone(table: Ledger) -> None:
@@ -130,9 +130,19 @@ def test_an_event_is_found_by_its_id_alone(table: Ledger) -> None:
     table.save(Write(EVENT, BODY, outbox(1), FACTS, NOW))
     facts = join(FACTS, fact("payment", account=["acct_1"]))
     table.save(Write(connected, BODY, Outbox("stripe:acct_1:pi_1", PAYMENT, 1), facts, NOW))
-    assert table.referred("stripe:evt_1") == [("stripe:pi_1", "event:evt_1")]
-    assert table.referred("stripe:pi_1") == [("stripe:acct_1:pi_1", "payment")]
-    assert table.referred("stripe:evt_9") == []
+    assert table.subject_of("stripe:evt_1") == "stripe:pi_1"
+    assert table.referred("stripe:pi_1") == ["stripe:acct_1:pi_1"]
+    assert (table.subject_of("stripe:evt_9"), table.referred("stripe:evt_9")) == (None, [])
+
+
+def test_an_event_id_is_recorded_under_one_subject(ledger: Ledger) -> None:
+    """Whatever it is taken to be about the next time."""
+    ledger.save(Write(EVENT, BODY, outbox(1), FACTS, NOW))
+    other = replace(EVENT, subject="stripe:pi_2")
+    with pytest.raises(DuplicateEvent):
+        ledger.save(Write(other, BODY, Outbox("stripe:pi_2", PAYMENT, 1), FACTS, NOW))
+    assert ledger.subject_of("stripe:evt_1") == "stripe:pi_1"
+    assert ledger.payment("stripe:pi_2").version == 0
 
 
 def test_certificates_are_kept(table: Ledger) -> None:
@@ -199,23 +209,23 @@ def test_a_payment_that_a_batch_read_skips_is_left_out() -> None:
 def test_events_of_several_subjects_are_recorded_together(ledger: Ledger) -> None:
     """A duplicate and a payment that moved are left out; the others are recorded all the same."""
 
-    def write(subject: str, version: int, event_id: str = "evt_1") -> Write:
-        event = replace(EVENT, subject=subject, id=event_id)
+    def write(subject: str, version: int, event_id: str = "") -> Write:
+        event = replace(EVENT, subject=subject, id=event_id or f"evt_of_{subject}")
         return Write(event, BODY, Outbox(subject, PAYMENT, version), FACTS, NOW)
 
     ledger.save(write("stripe:pi_1", 1))
     ledger.save(write("stripe:pi_2", 1))
-    alone = replace(EVENT, subject="stripe:cus_1")
+    alone = replace(EVENT, subject="stripe:cus_1", id="evt_of_nobody")
     writes = [
         write("stripe:pi_1", 2),  # a duplicate
         write("stripe:pi_2", 1, "evt_2"),  # read before another wrote it
         write("stripe:pi_3", 1),
-        Write(alone, BODY, Outbox("stripe:cus_1", "event:evt_1", 1)),
+        Write(alone, BODY, Outbox("stripe:cus_1", "event:evt_of_nobody", 1)),
     ]
     written = ledger.save_all(writes)
     assert [each.event.subject for each in written] == ["stripe:pi_3", "stripe:cus_1"]
     assert [ledger.payment(f"stripe:pi_{n}").version for n in (1, 2, 3)] == [1, 1, 1]
-    assert ledger.event("stripe:cus_1", "evt_1")
+    assert ledger.event("stripe:cus_1", "evt_of_nobody")
     assert ledger.event("stripe:pi_2", "evt_2") is None
     assert ledger.save_all(writes) == []
     assert ledger.save_all([write("stripe:pi_4", 1), write("stripe:pi_5", 1)])

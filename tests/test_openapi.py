@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from openapi_spec_validator import validate
 

@@ -29,7 +29,7 @@ def stripe_event(about: str, id: str = '"evt_1"', more: str = "") -> bytes:
     )
 
 
-def paypal_event(about: str, id: str = '"WH-1"', more: str = "") -> bytes:
+def paypal_event(about: str, id: str = '"WH_1"', more: str = "") -> bytes:
     type_ = "PAYMENT.CAPTURE.COMPLETED"
     return f'{{"id": {id}, "event_type": "{type_}", "resource": {about}{more}}}'.encode("utf-8", "replace")
 
@@ -178,7 +178,10 @@ def test_what_is_accepted_of_these_is_recorded_by_the_table(stage: Any) -> None:
     recorded = 0
     to = consumer(stage.ledger(), MemoryInbox())
     for n, (provider, _, body) in enumerate(CASES):
-        own = body.replace(b'"evt_1"', b'"evt_%d"' % n).replace(b'"WH-1"', b'"WH-%d"' % n)
+        own = body
+        for encoding in ("utf-8", "utf-16-le", "utf-32-le"):
+            for name in ("evt", "WH"):
+                own = own.replace(f'"{name}_1"'.encode(encoding), f'"{name}_{n}"'.encode(encoding))
         try:
             event = PROVIDERS[provider].event(own, NOW)
             text = Message(provider, event.id, event.subject, NOW, own).encode()

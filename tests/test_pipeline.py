@@ -75,7 +75,7 @@ def check(stage: Stage, sent: Sent) -> None:
     provider = PROVIDERS["stripe"]
     for subject in sent.expected:
         stored = list(ledger.events(subject))
-        events = [provider.event(each.body, each.received_at) for each in stored]
+        events = [provider.event(each.body or b"", each.received_at) for each in stored]
         assert fold(provider.facts(event) for event in events) == ledger.payment(subject).facts
         entries += [event.id for event in events]
     items = stage.client("dynamodb").get_paginator("scan").paginate(TableName=stage.table)

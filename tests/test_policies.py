@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from chalicelib.events import Event
+from chalicelib.ledger import Ledger, Outbox, Write
+from chalicelib.times import DAY
 from ops.local.paypal import FakePayPal
 from ops.local.runtime import FunctionFailed
 from ops.sender import PayPalSigner
@@ -203,7 +206,10 @@ class Work:
         self._note("park")
 
     def watch(self) -> None:
-        self._functions.start("Watch").invoke(SCHEDULE)
+        ledger = Ledger(self._dev.aws(), self._dev.table, bodies_expire=True)
+        old = Event("stripe", "evt_old", "x.y", "stripe:evt_old", 0, now() - 9 * DAY, None, None, None, {})
+        ledger.save(Write(old, b"{}", Outbox(old.subject, "event:evt_old", 1)))
+        self._functions.start("Watch", DAYBOOK_KEEP_BODIES="1").invoke(SCHEDULE)
         self._note("watch")
 
 

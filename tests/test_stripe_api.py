@@ -145,5 +145,5 @@ def test_twins_make_one_milestone(api: Api) -> None:
     assert heard == ["stripe:pi_1/payment.refunded/re_1"]
     stored = ledger.payment("stripe:pi_1").facts
     assert project("stripe:pi_1", stored).refunded == 400
-    assert folded(ledger, "stripe:pi_1") == stored
+    assert folded(ledger, "stripe:pi_1", {}) == stored
     assert ledger.event("stripe:pi_1", "evt_thin").body == as_bytes(thin())

@@ -85,7 +85,7 @@ def test_drift_is_shown_repaired_and_told(stage: Stage, recorded: list[str], run
     assert verify.repair(stage.ledger(), drift, handlers, NOW) == 2
     assert run("verify")[0] == 0
     to = replace(consumer(stage.ledger(), MemoryInbox()), handlers=handlers)
-    assert run_left(recorded[1], "payment", NOW + 1, to.runner) == 2
+    assert run_left(recorded[1], "payment", NOW + 60_000, to.runner) == 2
     assert sorted(heard) == [400, 800]
 
 
@@ -103,7 +103,7 @@ def test_replay_runs_what_is_left(stage: Stage, recorded: list[str], run: Run) -
     """By subject; once there is nothing left it says so, and it knows what does not exist."""
     ledger = stage.ledger()
     stored = ledger.payment(recorded[0])
-    payment = verify.folded(ledger, recorded[0])
+    payment = verify.folded(ledger, recorded[0], {})
     tasks = _registered().milestone_tasks(news(recorded[0], {}, payment))
     assert len(tasks) == 1
     ledger.write_outbox(replace(stored.outbox, tasks=tasks))

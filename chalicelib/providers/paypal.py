@@ -109,7 +109,14 @@ def event(body: bytes, received_at: int) -> Event:
         api_version=safe_id(payload.get("resource_version")),
         payload=payload,
         about=payload.get("resource"),
+        customer=_payer(resource),
     )
+
+
+def _payer(resource: Mapping[str, Any]) -> str | None:
+    """Who pays for an order, a v1 payment or a subscription; captures do not say it."""
+    payer = mapping(resource.get("payer") or resource.get("subscriber"))
+    return safe_id(payer.get("payer_id") or mapping(payer.get("payer_info")).get("payer_id"))
 
 
 def subject(type_: str, resource: Mapping[str, Any]) -> str | None:

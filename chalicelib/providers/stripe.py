@@ -88,7 +88,12 @@ def event(body: bytes, received_at: int) -> Event:
         api_version=safe_id(payload.get("api_version")),
         payload=payload,
         about=payload.get("related_object") or payload.get("data"),  # a thin event's data is fetched anew
+        customer=_customer(_object(payload)),
     )
+
+
+def _customer(about: Mapping[str, Any]) -> str | None:
+    return _id(about.get("id" if about.get("object") == "customer" else "customer"))
 
 
 def subject(payload: Mapping[str, Any]) -> str | None:
