@@ -11,6 +11,7 @@ from typing import Any
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
 from chalicelib import listing, retention, settings, webhooks
+from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
 from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.bus import EventBus
@@ -32,7 +33,8 @@ from chalicelib.telemetry import Telemetry, stdout
 
 SETTINGS = settings.read(os.environ)
 RETRY_AFTER = "30"  # seconds
-WATCH_ENDS = 5_000  # milliseconds before its time is up that the hourly work stops
+# Milliseconds before its time is up that hourly work stops; a page may have to be waited for.
+WATCH_ENDS, RECONCILE_ENDS = 5_000, 90_000
 
 app = Chalice(app_name="daybook")
 iam = IAMAuthorizer()
@@ -43,13 +45,8 @@ iam = IAMAuthorizer()
 
 @app.route("/webhooks/{provider}", methods=["POST"], content_types=[])
 def webhook(provider: str) -> Response:
-    def accept() -> dict[str, str]:
-        answer = webhooks.receive(provider, _delivery(), _receiver())
-        _telemetry().count(answer["status"], provider=provider)
-        return answer
-
     known = provider if provider in PROVIDERS else "unknown"
-    return _answer(accept, provider=known)
+    return _answer(lambda: webhooks.receive(provider, _delivery(), _receiver()), known)
 
 
 @app.route("/payments", methods=["GET"], authorizer=iam)
@@ -68,21 +65,36 @@ def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def _answer(act: Callable[[], Mapping[str, Any]], **dimensions: str) -> Response:
-    """What ``act`` returns as JSON, or the refusal that it raised. Nothing else may reach the caller."""
+def _answer(act: Callable[[], Mapping[str, Any]], provider: str | None = None) -> Response:
+    """What ``act`` returns as JSON, or the refusal that it raised. Nothing else may reach the caller.
+
+    With ``provider`` it is a webhook.
+    """
+    began = _now()
+    _telemetry().begin(_request_id(app.lambda_context))
     try:
         return Response(act())
     except Refused as refused:
-        return _refusal(refused, dimensions)
+        return _refusal(refused, began, provider)
     except Exception as error:
-        _telemetry().log("request failed", "ERROR", error=type(error).__name__, **dimensions)
-        return _refusal(Unavailable("try again later", reason=type(error).__name__), dimensions)
+        _telemetry().log("request failed", "ERROR", error=type(error).__name__, provider=provider)
+        return _refusal(Unavailable("try again later", reason=type(error).__name__), began, provider)
 
 
-def _refusal(refused: Refused, dimensions: Mapping[str, str]) -> Response:
-    level = "ERROR" if refused.status >= 500 else "INFO"
-    _telemetry().count("refused", reason=refused.reason, **dimensions)
-    _telemetry().log("refused", level, code=refused.code, reason=refused.reason, **dimensions)
+def _request_id(context: Any) -> str:
+    return str(getattr(context, "aws_request_id", "") or "-")
+
+
+def _refusal(refused: Refused, began: int, provider: str | None) -> Response:
+    _telemetry().log(
+        "refused",
+        "ERROR" if refused.status >= 500 else "INFO",
+        {"received": 1, "refused": 1} if provider else None,
+        code=refused.code,
+        reason=refused.reason,
+        provider=provider,
+        ms=_now() - began,
+    )
     return Response(
         {"Code": refused.code, "Message": str(refused)},
         status_code=refused.status,
@@ -109,13 +121,19 @@ def _delivery() -> Delivery:
 
 @app.on_sqs_message(queue=SETTINGS.queue, batch_size=10)
 def process(event: SQSEvent) -> None:
+    webhooks.process(event.to_dict()["Records"], _consumer(), _begun(event))
+
+
+def _begun(event: Any) -> int:
+    """When an invocation that has just begun may be ended, in milliseconds."""
     context: Any = event.context
-    deadline = _now() + context.get_remaining_time_in_millis()
-    webhooks.process(event.to_dict()["Records"], _consumer(), deadline)
+    _telemetry().begin(_request_id(context))
+    return int(_now() + context.get_remaining_time_in_millis())
 
 
 @app.on_sqs_message(queue=SETTINGS.dead_queue, batch_size=10)
 def park(event: SQSEvent) -> None:
+    _begun(event)
     webhooks.park(event.to_dict()["Records"], _consumer(), _now())
 
 
@@ -124,11 +142,17 @@ def park(event: SQSEvent) -> None:
 
 @app.schedule(Rate(1, unit=Rate.HOURS))
 def watch(event: CloudWatchEvent) -> None:
-    context: Any = event.context
-    deadline = _now() + context.get_remaining_time_in_millis() - WATCH_ENDS
+    deadline = _begun(event) - WATCH_ENDS
     watching.watch(_ledger(), _telemetry(), _now())
     if SETTINGS.keep_bodies is not None:
         retention.expire(_ledger(), SETTINGS.keep_bodies, _now(), lambda: _now() < deadline)
+
+
+@app.schedule(Rate(1, unit=Rate.HOURS))
+def reconcile(event: CloudWatchEvent) -> None:
+    deadline = _begun(event) - RECONCILE_ENDS
+    secrets = _credentials().current()
+    reconciling.watched(_reconciler(), _listings(secrets), lambda: _now() < deadline)
 
 
 # ── wiring: each thing is made when it is first needed, and once ────────────────────────────────────
@@ -156,7 +180,7 @@ def _keys() -> Callable[[], Keys]:
 
 @cache
 def _telemetry() -> Telemetry:
-    return Telemetry(SETTINGS.stage, _now, stdout, metrics=not SETTINGS.is_local, trace=_trace)
+    return Telemetry(SETTINGS.stage, _now, stdout, SETTINGS.metrics, _trace, SETTINGS.log_level)
 
 
 def _trace() -> str:
@@ -215,6 +239,23 @@ def _stripe_api(key: str) -> Any:
     from chalicelib.stripe_api import StripeApi
 
     return StripeApi(key, SETTINGS.stripe_api)
+
+
+def _reconciler() -> reconciling.Reconciler:
+    return reconciling.Reconciler(
+        PROVIDERS, _ledger(), _inbox(), _telemetry(), _now, time.sleep, SETTINGS.livemode
+    )
+
+
+def _listings(secrets: Secrets) -> dict[str, reconciling.Listing]:
+    """The listings of those providers whose API keys are set."""
+    keys, client = secrets.get("stripe_api_key", ()), _paypal_client(secrets)
+    listings: dict[str, reconciling.Listing] = {}
+    if keys:
+        listings[stripe.NAME] = _stripe_api(keys[0])
+    if len(client) == 2:
+        listings[paypal.NAME] = _paypal_api(client)
+    return listings
 
 
 def _handlers() -> Handlers:

@@ -116,6 +116,11 @@ class Aws:
         finally:
             self._attempts = ATTEMPTS
 
+    def close(self) -> None:
+        """Close all connections; the next call makes new ones."""
+        while self._pools:
+            self._pools.popitem()[1].close()
+
     def __call__(self, service: str, operation: str, /, **request: Any) -> dict[str, Any]:
         """The answer to an operation, tried three times where the failure may pass. Raises ``AwsError``.
 

@@ -8,7 +8,8 @@
     │   ├── NotFound             404
     │   ├── PayloadTooLarge      413
     │   └── Unavailable          503  cannot be decided or kept now: send it again
-    │       └── NotConfigured    503  no secret to verify with
+    │       ├── NotConfigured    503  no secret to verify with
+    │       └── Throttled        503  a provider was asked too often
     ├── DuplicateEvent           the event is in the ledger already
     ├── Distrusted               genuine by its signature, but not by what else is known: parked at once
     ├── VersionMoved             somebody else wrote the payment first
@@ -73,6 +74,19 @@ class Unavailable(Refused):
 
 class NotConfigured(Unavailable):
     """A missing secret is an outage, never a reason to accept. Answered as any other 503."""
+
+
+class Throttled(Unavailable):
+    """``retry_after`` is how long the provider asks to be left alone, in seconds, if it says so."""
+
+    def __init__(self, message: str, reason: str, retry_after: float | None) -> None:
+        super().__init__(message, reason)
+        self.retry_after = retry_after
+
+
+def seconds(text: str | None) -> float | None:
+    """What a ``Retry-After`` header says, where it says a number."""
+    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 6 else None
 
 
 class DuplicateEvent(DaybookError):

@@ -28,7 +28,7 @@ from typing import Any
 from chalicelib.aws import Caller
 from chalicelib.errors import AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
-from chalicelib.payments import Facts, project
+from chalicelib.payments import Change, Facts, project
 from chalicelib.reactions import Task
 from chalicelib.times import from_iso, sortable, to_iso
 
@@ -124,6 +124,7 @@ class Write:
 
     ``outbox.version`` is one above that of the payment that ``facts`` were joined to. ``since`` is when the
     payment became inconsistent, if it is. ``transmission`` is an id that may stand for this body only.
+    ``change`` is what becomes of the payment.
     """
 
     event: Event
@@ -132,6 +133,7 @@ class Write:
     facts: Facts | None = None
     since: int = 0
     transmission: str | None = None
+    change: Change | None = None
 
 
 class Ledger:
@@ -286,6 +288,17 @@ class Ledger:
         """The subject that the event ``provider:id`` is recorded under, if it is."""
         item = self._get(f"id:{event_key}", "id")
         return str(item["of"]["S"]) if item else None
+
+    def recorded(self, event_keys: Iterable[str]) -> set[str]:
+        """Those of up to 100 ``provider:id`` that are recorded."""
+        left: Any = {self._table: {"Keys": [_key(f"id:{key}", "id") for key in event_keys]}}
+        found: set[str] = set()
+        while left:
+            answer = self._aws("dynamodb", "BatchGetItem", RequestItems=left)
+            items = answer["Responses"].get(self._table, ())
+            found |= {item["subject"]["S"].removeprefix("id:") for item in items}
+            left = answer.get("UnprocessedKeys")
+        return found
 
     def referred(self, reference: str) -> list[str]:
         """The subjects of connected accounts' payments whose bare id is in ``provider:id``."""

@@ -23,6 +23,7 @@ from chalicelib.telemetry import Telemetry
 
 TRIES = 4  # to strike off while others write the same payment
 SHARE = 0.8  # of the time that is left that one handler may take, so that the batch's others have theirs
+LEAST = 0.5  # seconds that it has in any case: nothing is won by ending one that would have been quick
 
 
 class OutOfTime(BaseException):
@@ -76,7 +77,9 @@ def _call(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> None:
             payment = project(outbox.subject, to.ledger.payment(outbox.subject).facts)
             handler.function(payment, task.milestone)
     except (Exception, OutOfTime) as error:
-        to.telemetry.count("handler_failed", handler=handler.name)
+        reason = type(error).__name__
+        failed = {"handler_failed": 1}
+        to.telemetry.log("handler failed", "ERROR", failed, handler=handler.name, task=task.id, error=reason)
         _give_back(outbox, to)
         raise HandlerFailed(f"{handler.name}: {type(error).__name__}") from error
 
@@ -90,10 +93,10 @@ def _in_time(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> Iterat
     """
 
     def report() -> None:
-        to.telemetry.count("handler_late", handler=handler.name)
-        to.telemetry.log("handler is out of time", "ERROR", handler=handler.name, task=task.id)
+        late = {"handler_late": 1}
+        to.telemetry.log("handler is out of time", "ERROR", late, handler=handler.name, task=task.id)
 
-    seconds = max(0.001, SHARE * (outbox.leased_until - to.clock()) / 1000)
+    seconds = max(LEAST, SHARE * (outbox.leased_until - to.clock()) / 1000)
     with _alarm(seconds, report) if _is_main() else _timer(seconds, report):
         yield
 

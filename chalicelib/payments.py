@@ -365,13 +365,10 @@ def project(subject: str, facts: Facts) -> Payment:
     """The payment that the facts prove. ``subject`` is ``provider:id``."""
     payment = facts.get("payment", {})
     currency = _currency(facts)
-    found = disputes(facts)
-    captured = _captured(facts, currency)
+    captured, refunded, disputed = _sums(facts)
     authorized = _authorized(facts, captured)
-    disputed = sum(dispute.amount for dispute in found if dispute.counts)
-    refunded = _refunded(refunds(facts), disputed)
     currencies = {code for fields in facts.values() for code in fields.get("currency", ())}
-    outcomes = {(dispute.outcome, dispute.reinstated) for dispute in found}
+    outcomes = {(dispute.outcome, dispute.reinstated) for dispute in disputes(facts)}
     return Payment(
         id=subject,
         provider=subject.partition(":")[0],
@@ -490,6 +487,33 @@ def news(subject: str, before: Facts, after: Facts) -> list[Milestone]:
         if r.type != "payment.refunded" and (r.type, r.object) not in known and not r.overtaken
     ]
     return [r.milestone(subject) for r in sorted([*new, *_new_refunds(before, after)], key=_order)]
+
+
+MONEY = ("captured", "refunded", "disputed")
+
+
+class Change(NamedTuple):
+    """What new facts make of a payment: the milestones to be told, and by how much its sums grew.
+
+    ``moved`` is in minor units, by the sum's name; what did not move is not in it.
+    """
+
+    milestones: tuple[Milestone, ...]
+    currency: str | None
+    moved: dict[str, int]
+
+
+def change(subject: str, before: Facts, after: Facts) -> Change:
+    """From ``before`` to ``after``."""
+    steps = zip(MONEY, _sums(before), _sums(after), strict=True)
+    moved = {name: then - now for name, now, then in steps if then != now}
+    return Change(tuple(news(subject, before, after)), _currency(after), moved)
+
+
+def _sums(facts: Facts) -> tuple[int, int, int]:
+    """Captured, refunded, disputed."""
+    disputed = sum(dispute.amount for dispute in disputes(facts) if dispute.counts)
+    return _captured(facts, _currency(facts)), _refunded(refunds(facts), disputed), disputed
 
 
 def _new_refunds(before: Facts, after: Facts) -> Iterator[_Reached]:

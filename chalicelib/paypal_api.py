@@ -1,4 +1,4 @@
-"""Asking PayPal itself: whether it sent a webhook, and what it shows of the money that an event tells of.
+"""Asking PayPal itself: whether it sent a webhook, what it shows of the money, and what it has sent of late.
 
 https://developer.paypal.com/docs/api/webhooks/v1/#verify-webhook-signature_post
 https://developer.paypal.com/docs/api/payments/v2/
@@ -7,13 +7,16 @@ https://developer.paypal.com/docs/api/payments/v2/
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import certifi
 import urllib3
 
-from chalicelib.errors import Distrusted, NotConfigured, Unavailable
-from chalicelib.events import Event
+from chalicelib.errors import Distrusted, NotConfigured, Throttled, Unavailable, seconds
+from chalicelib.events import Event, items
 from chalicelib.providers import paypal
+from chalicelib.reconcile import Page
+from chalicelib.times import to_iso
 
 FIELD_OF = {
     "paypal-transmission-id": "transmission_id",
@@ -23,6 +26,8 @@ FIELD_OF = {
     "paypal-auth-algo": "auth_algo",
 }
 EXPIRES_EARLY = 60_000  # milliseconds
+EVENTS = "/v1/notifications/webhooks-events"
+PAGE = 100  # events asked for; PayPal may give fewer
 
 
 class PayPalApi:
@@ -67,11 +72,31 @@ class PayPalApi:
         path = paypal.path_to_confirm(event)
         if path is None:
             return
-        shown = self._ask("GET", path, None, {"Authorization": f"Bearer {self._access_token()}"})
+        shown = self.get(path)
         if not shown:  # it may not be readable yet; what stays so is parked after its last try
             raise Unavailable("PayPal does not show it", reason="paypal_api")
         if paypal.contradicts(event, shown):
             raise Distrusted("contradicted")
+
+    def page(self, since: int, until: int, cursor: str | None) -> Page:
+        """A page of the application's events. Raises ``Throttled``, ``Unavailable``.
+
+        ``cursor`` is the path of the page: of the link that PayPal gives only that is followed.
+        """
+        asked = {"page_size": PAGE, "start_time": to_iso(since), "end_time": to_iso(until)}
+        answer = self.get(cursor or f"{EVENTS}?{urlencode(asked)}")
+        if not isinstance(answer.get("events"), list):
+            raise Unavailable("PayPal lists no events", reason="paypal_api")
+        links = [str(link.get("href")) for link in items(answer.get("links")) if link.get("rel") == "next"]
+        following = urlsplit(links[0]) if links else None
+        if following and following.path != EVENTS:
+            raise Unavailable("PayPal's listing leads elsewhere", reason="paypal_api")
+        bodies = [json.dumps(each).encode() for each in items(answer["events"])]
+        return Page(bodies, f"{EVENTS}?{following.query}" if following and bodies else None)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """What is at a path of the API, empty if nothing is. Raises ``Throttled``, ``Unavailable``."""
+        return self._ask("GET", path, None, {"Authorization": f"Bearer {self._access_token()}"})
 
     def _access_token(self) -> str:
         if self._clock() < self._token_ends:
@@ -95,6 +120,9 @@ class PayPalApi:
             raise Unavailable("PayPal cannot be asked", reason="paypal_api") from None
         if response.status == 401:
             self._token_ends = 0  # revoked before its time: the next try has a new one
+        if response.status == 429:
+            wait = seconds(response.headers.get("retry-after"))
+            raise Throttled("PayPal was asked too often", reason="paypal_api", retry_after=wait)
         if response.status == 404 and method == "GET":
             return {}
         if response.status != 200 or not isinstance(answer, dict):

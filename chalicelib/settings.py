@@ -37,6 +37,8 @@ class Settings:
     secret: str
     livemode: bool | None
     keep_bodies: int | None
+    metrics: bool
+    log_level: str
     event_bus: str | None
     event_bus_raw: bool
     paypal_api: str
@@ -67,6 +69,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         secret=environ.get("DAYBOOK_SECRET", f"daybook/{stage}"),
         livemode=_choice(environ, "DAYBOOK_LIVEMODE", {"": None, "true": True, "false": False}),
         keep_bodies=_days(environ, "DAYBOOK_KEEP_BODIES"),
+        metrics=stage != STAGE_LOCAL or environ.get("DAYBOOK_METRICS") == "true",
+        log_level=_one_of(environ, "DAYBOOK_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
         event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
         event_bus_raw=environ.get("DAYBOOK_EVENT_BUS_RAW", "").lower() == "true",
         stripe_api=environ.get("STRIPE_API", "https://api.stripe.com"),

@@ -1,17 +1,22 @@
-"""Stripe's API, for what a webhook does not carry: the object that a thin event is about.
+"""Stripe's API, for what no webhook carries: the object that a thin event is about, events that never came.
 
 https://docs.stripe.com/event-destinations#fetch-related-object
+https://docs.stripe.com/api/events/list
 """
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 import stripe as sdk
 
-from chalicelib.errors import Unavailable
+from chalicelib.errors import NotFound, Throttled, Unavailable, seconds
 from chalicelib.events import Event
 from chalicelib.providers import stripe
+from chalicelib.reconcile import Page
 
 TIMEOUT = 5  # seconds
+PAGE = 100  # events, Stripe's largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +31,42 @@ class StripeApi:
         path = stripe.path_to_fetch(event)
         if path is None:
             return event
+        options = {"stripe_context": event.account} if event.account else {}
+        try:
+            return stripe.complete(event, self.get(path, **options))
+        except NotFound:
+            raise Unavailable("the object cannot be fetched", reason="stripe_api") from None
+
+    def page(self, since: int, until: int, cursor: str | None) -> Page:
+        """A page of the account's own events. Raises ``Throttled``, ``Unavailable``."""
+        after = {"starting_after": cursor} if cursor else {}
+        created = {"gte": since // 1000, "lte": until // 1000}
+        listed = self.get("/v1/events", limit=PAGE, created=created, **after)
+        try:
+            events = [each for each in listed["data"] if isinstance(each, dict)]
+            more = bool(listed["has_more"])
+            return Page([json.dumps(each).encode() for each in events], events[-1]["id"] if more else None)
+        except (KeyError, IndexError, TypeError):
+            raise Unavailable("Stripe lists no events", reason="stripe_api") from None
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """What is at a path of the API. Raises ``NotFound``, ``Throttled``, ``Unavailable``."""
         client = sdk.StripeClient(
             self.key,
             base_addresses={"api": self.base},
             http_client=sdk.RequestsClient(timeout=TIMEOUT),
         )
-        options = {"stripe_context": event.account} if event.account else {}
         try:
-            response = client.raw_request("get", path, **options)
-        except sdk.StripeError:
-            raise Unavailable("the object cannot be fetched", reason="stripe_api") from None
-        return stripe.complete(event, response.data)
+            return client.raw_request("get", path, **parameters).data
+        except sdk.StripeError as error:
+            raise _refusal(error) from None
+
+
+def _refusal(error: sdk.StripeError) -> Unavailable | NotFound:
+    if error.http_status == 404:
+        return NotFound("Stripe does not know it")
+    if error.http_status == 429:
+        asked = {name.lower(): value for name, value in dict(error.headers or {}).items()}
+        wait = seconds(asked.get("retry-after"))
+        return Throttled("Stripe was asked too often", reason="stripe_api", retry_after=wait)
+    return Unavailable("Stripe cannot be asked", reason="stripe_api")

@@ -26,8 +26,8 @@ from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import PAYMENT, Ledger, Outbox, StoredEvent, StoredPayment, Write
 from chalicelib.outbox import Runner, run, run_left
-from chalicelib.payments import Facts, join, news
-from chalicelib.providers.protocol import Provider, Trust
+from chalicelib.payments import Change, Facts, change, join
+from chalicelib.providers.protocol import Proof, Provider, Trust
 from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
 
@@ -63,16 +63,25 @@ def receive(provider_name: str, delivery: Delivery, to: Receiver) -> dict[str, s
     if len(delivery.body) > LARGEST:
         raise PayloadTooLarge("the body is over 1 MiB")
     with to.telemetry.span("verify", provider=provider.NAME):
-        transmission = _verify(provider, delivery, to)
+        proof = _verify(provider, delivery, to)
     event = provider.event(delivery.body, delivery.received_at)
-    if _is_of_other_mode(event, to.livemode):
-        return {"status": "ignored", "event_id": event.id}
-    with to.telemetry.span("enqueue", provider=event.provider, type=event.type, subject=event.subject):
-        to.inbox.send(event, delivery.body, transmission, to.telemetry.trace())
-    return {"status": "accepted", "event_id": event.id}
+    status = "ignored" if _is_of_other_mode(event, to.livemode) else "accepted"
+    if status == "accepted":
+        with to.telemetry.span("enqueue", provider=event.provider, type=event.type, subject=event.subject):
+            to.inbox.send(event, delivery.body, proof.transmission, to.telemetry.trace())
+    to.telemetry.log(
+        status,
+        metrics={"received": 1, status: 1, "verified": 1},
+        provider=event.provider,
+        event_id=event.id,
+        subject=event.subject,
+        secret=proof.secret,
+        ms=to.telemetry.clock() - delivery.received_at,
+    )
+    return {"status": status, "event_id": event.id}
 
 
-def _verify(provider: Provider, delivery: Delivery, to: Receiver) -> str | None:
+def _verify(provider: Provider, delivery: Delivery, to: Receiver) -> Proof:
     """Verify; where that fails, with the credentials read anew: a secret may just have been rolled."""
     try:
         return provider.verify(delivery, to.trust(to.credentials.current()))
@@ -238,8 +247,7 @@ def _set_aside(record: Record, why: Distrusted, to: Consumer) -> Outcome:
     except AwsError as error:
         _note_failure(record, error, to)
         return Outcome.NOT_RECORDED
-    to.telemetry.count("parked")
-    to.telemetry.log("parked", "ERROR", event_id=event_id, subject=subject, reason=why.reason)
+    _tell_parked(event_id, subject, to, why.reason)
     return Outcome.DONE
 
 
@@ -256,7 +264,7 @@ def record_event(message: Message, to: Consumer, deadline: int, known: Told | No
         write = _save(event, message, facts, to, deadline)
     except DuplicateEvent:
         subject = _duplicated(event, to)
-        _tell("duplicate", event, to.telemetry)
+        _tell("duplicate", event, to, {"duplicate": 1})
         run_left(subject, f"event:{event.id}", deadline, to.runner)  # from when it was not understood
         if facts:
             run_left(subject, PAYMENT, deadline, to.runner)
@@ -273,7 +281,12 @@ def _duplicated(event: Event, to: Consumer) -> str:
 
 
 def _recorded(write: Write, to: Consumer) -> None:
-    _tell("recorded", write.event, to.telemetry)
+    event = write.event
+    now = to.clock()
+    lags = {"lag": now - event.created_at, "queued": now - event.received_at}
+    _tell("recorded", event, to, {"recorded": 1, **lags})
+    if write.change:
+        _tell_change(write.change, to.telemetry)
     run(write.outbox, to.runner)
 
 
@@ -282,9 +295,23 @@ def _understood(message: Message, to: Consumer) -> Told:
     return event, _facts(to.providers[message.provider], event, to.telemetry)
 
 
-def _tell(outcome: str, event: Event, telemetry: Telemetry) -> None:
-    telemetry.count(outcome, provider=event.provider)
-    telemetry.log(outcome, event_id=event.id, subject=event.subject, type=event.type)
+def _tell(outcome: str, event: Event, to: Consumer, metrics: Mapping[str, float]) -> None:
+    to.telemetry.log(
+        outcome,
+        metrics=metrics,
+        provider=event.provider,
+        event_id=event.id,
+        subject=event.subject,
+        type=event.type,
+        queued_ms=to.clock() - event.received_at,
+    )
+
+
+def _tell_change(change: Change, telemetry: Telemetry) -> None:
+    for milestone in change.milestones:
+        telemetry.count("milestones", type=milestone.type)
+    if change.moved:
+        telemetry.log("moved", "DEBUG", change.moved, currency=change.currency)
 
 
 def _save(event: Event, message: Message, facts: Facts, to: Consumer, deadline: int) -> Write:
@@ -319,15 +346,15 @@ def _joined(
 ) -> Write:
     """An event with the payment as it will be: facts joined, and what is new for handlers to hear."""
     after = join(payment.facts, facts)
-    milestones = news(event.subject, payment.facts, after)
+    told = change(event.subject, payment.facts, after)
     outbox = replace(
         payment.outbox,
         version=payment.version + 1,
-        tasks=payment.outbox.tasks + to.handlers.tasks(event, milestones),
+        tasks=payment.outbox.tasks + to.handlers.tasks(event, told.milestones),
         leased_until=leased_until,
     )
     since = payment.inconsistent_since or to.clock()
-    return Write(event, message.body, outbox, after, since, message.transmission)
+    return Write(event, message.body, outbox, after, since, message.transmission, told)
 
 
 def _is_busy(payment: StoredPayment, to: Consumer) -> bool:
@@ -389,10 +416,11 @@ def _facts(provider: Provider, event: Event, telemetry: Telemetry) -> Facts:
     try:
         return provider.facts(event)
     except Exception as error:
-        telemetry.count("not_understood", provider=event.provider)
         telemetry.log(
             "not understood",
             "ERROR",
+            {"not_understood": 1},
+            provider=event.provider,
             event_id=event.id,
             type=event.type,
             error=type(error).__name__,
@@ -403,12 +431,17 @@ def _facts(provider: Provider, event: Event, telemetry: Telemetry) -> Facts:
 def _note_failure(record: Record, error: Exception, to: Consumer) -> None:
     reason = str(error) if isinstance(error, HandlerFailed) else type(error).__name__
     attempts = record.attempts
-    to.telemetry.count("failed", reason=reason)
-    to.telemetry.log("failed", "ERROR", message_id=record.sqs["messageId"], error=reason, attempts=attempts)
+    fields = {"message_id": record.sqs["messageId"], "error": reason, "attempts": attempts}
+    to.telemetry.log("failed", "ERROR", {"failed": 1}, **fields)
     try:
         to.ledger.note_failure(*record.address, reason, attempts)
     except Exception as error:  # the note is a courtesy: the queue keeps the message either way
         to.telemetry.log("failure not noted", "ERROR", error=type(error).__name__)
+
+
+def _tell_parked(event_id: str, subject: str, to: Consumer, reason: str | None = None) -> None:
+    fields = {"event_id": event_id, "subject": subject, "reason": reason}
+    to.telemetry.log("parked", "ERROR", {"parked": 1}, **fields)
 
 
 # ── park ────────────────────────────────────────────────────────────────────────────────────────────
@@ -428,7 +461,6 @@ def park(records: Iterable[Mapping[str, Any]], to: Consumer, now: int) -> None:
             to.telemetry.log("not parked", "ERROR", event_id=event_id, subject=subject, error=error.code)
             failed += 1
             continue
-        to.telemetry.count("parked")
-        to.telemetry.log("parked", "ERROR", event_id=event_id, subject=subject)
+        _tell_parked(event_id, subject, to)
     if failed:  # those that are parked are parked again, as what they are
         raise BatchFailed(f"{failed} to be parked again")

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,10 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
+from chalicelib import settings
 from chalicelib.aws import Aws, keys_of
+from chalicelib.credentials import Credentials, FixedCredentials, SecretsManagerCredentials
+from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.settings import STAGE_LOCAL
 
@@ -53,6 +56,15 @@ class Stage:
 
     def ledger(self) -> Ledger:
         return Ledger(self.aws(), self.table)
+
+    def inbox(self) -> Inbox:
+        return Inbox(self.aws(), f"payment-events-{self.name}.fifo")
+
+    def credentials(self, environ: Mapping[str, str], clock: Callable[[], int]) -> Credentials:
+        """The stage's secrets, as its functions read them."""
+        if self.name == STAGE_LOCAL:
+            return FixedCredentials(settings.read({**environ, "DAYBOOK_STAGE": self.name}).local_credentials)
+        return SecretsManagerCredentials(self.aws(), f"daybook/{self.name}", clock)
 
 
 def port(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -128,7 +128,9 @@ def daybook(stage_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> A
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(ROOT)
     sys.modules.pop("app", None)
-    yield importlib.import_module("app")
+    app = importlib.import_module("app")
+    yield app
+    app._aws().close()
     sys.modules.pop("app", None)
 
 

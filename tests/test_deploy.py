@@ -26,7 +26,7 @@ from tests.fakes import as_bytes
 from tests.packaged import now, project, stripe_request
 from tests.proxy import Call, Proxy
 
-FUNCTIONS = ["api_handler", "process", "park", "watch"]
+FUNCTIONS = ["api_handler", "process", "park", "watch", "reconcile"]
 
 
 @pytest.fixture(scope="module", name="emulator")
@@ -94,19 +94,26 @@ def left(stage: Stage) -> dict[str, list[str]]:
 
 WHOLE = {
     "tables": ["payment-transactions-dev"],
-    "functions": ["daybook-dev", "daybook-dev-park", "daybook-dev-process", "daybook-dev-watch"],
+    "functions": [
+        "daybook-dev",
+        "daybook-dev-park",
+        "daybook-dev-process",
+        "daybook-dev-reconcile",
+        "daybook-dev-watch",
+    ],
     "event sources": [
         "arn:aws:sqs:us-east-1:123456789012:payment-events-dead-dev.fifo",
         "arn:aws:sqs:us-east-1:123456789012:payment-events-dev.fifo",
     ],
     "APIs": ["daybook"],
     "roles": [f"daybook-dev-{name}" for name in sorted(FUNCTIONS)],
-    "rules": ["daybook-dev-watch-event"],
+    "rules": ["daybook-dev-reconcile-event", "daybook-dev-watch-event"],
     "buses": ["daybook-dev"],
     "log groups": [
         "/aws/lambda/daybook-dev",
         "/aws/lambda/daybook-dev-park",
         "/aws/lambda/daybook-dev-process",
+        "/aws/lambda/daybook-dev-reconcile",
         "/aws/lambda/daybook-dev-watch",
     ],
     "stacks": ["daybook-resources-dev"],

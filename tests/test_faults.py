@@ -22,6 +22,9 @@ from tests.test_pipeline import Sent, backlog, check
 
 RATE = 0.1
 
+# connections are broken on purpose, and end when they are collected
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 
 class Faults:
     """Fails a part of all calls, each kind in turn, by a seed; none once told so."""
@@ -43,7 +46,9 @@ def faulty(
         for name, value in {**stage_environ, "AWS_ENDPOINT_URL": proxy.address}.items():
             monkeypatch.setenv(name, value)
         sys.modules.pop("app", None)
-        yield importlib.import_module("app"), proxy
+        app = importlib.import_module("app")
+        yield app, proxy
+        app._aws().close()
         sys.modules.pop("app", None)
 
 

@@ -256,7 +256,7 @@ def test_a_body_with_the_same_crc_is_refused() -> None:
     assert json.loads(forged)["resource"]["amount"]["value"] == "30000.00"
     real = signed("paypal", body)
     fake = Delivery(real.headers, forged, NOW)
-    transmission = PROVIDERS["paypal"].verify(fake, trust(paypal_webhook_ids=(WEBHOOK_ID,)))
+    transmission = PROVIDERS["paypal"].verify(fake, trust(paypal_webhook_ids=(WEBHOOK_ID,))).transmission
     assert transmission, "the signature alone passes: PayPal signs a CRC32"
     ledger: Any = MemoryLedger()
     to = consumer(ledger, MemoryInbox())

@@ -98,4 +98,4 @@ def test_a_traced_failure_has_no_text() -> None:
     shown = json.dumps(segment.to_dict(), default=str)
     assert "MARKED" not in shown
     assert segment.subsegments[0].fault
-    assert segment.subsegments[0].annotations == {"handler": "ship"}
+    assert segment.subsegments[0].annotations == {"handler": "ship", "outcome": "failed"}

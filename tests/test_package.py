@@ -142,7 +142,7 @@ def test_every_function_of_the_template_is_run_above(template: dict[str, Any]) -
     functions = [
         name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"
     ]
-    assert sorted(functions) == ["APIHandler", "Park", "Process", "Watch"]
+    assert sorted(functions) == ["APIHandler", "Park", "Process", "Reconcile", "Watch"]
 
 
 def test_a_dependency_that_is_not_packaged_is_found_out(work: Path, functions: Functions, dev: Stage) -> None:

@@ -19,6 +19,7 @@ from ops.sender import PayPalSigner
 from ops.stage import Stage
 from ops.stories import tell
 from tests.conftest import ROOT, free_port
+from tests.fake_apis import HOUR, FakeStripe, event_listed
 from tests.fakes import as_bytes, sqs_record
 from tests.packaged import (
     SCHEDULE,
@@ -212,6 +213,18 @@ class Work:
         self._functions.start("Watch", DAYBOOK_KEEP_BODIES="1").invoke(SCHEDULE)
         self._note("watch")
 
+    def reconcile(self) -> None:
+        """With an event that Stripe lists and that never came."""
+        secrets = self._dev.client("secretsmanager")
+        before = secrets.get_secret_value(SecretId="daybook/dev")["SecretString"]
+        keyed = {**json.loads(before), "stripe_api_key": ["rk_test"]}
+        secrets.put_secret_value(SecretId="daybook/dev", SecretString=json.dumps(keyed))
+        with FakeStripe([event_listed("evt_lost", now() - HOUR)]) as api:
+            self._functions.start("Reconcile", STRIPE_API=api.address).invoke(SCHEDULE)
+        self._note("reconcile")
+        secrets.put_secret_value(SecretId="daybook/dev", SecretString=before)
+        batch(self._dev, "payment-events-dev.fifo")
+
 
 @pytest.fixture(scope="module")
 def asked(
@@ -225,6 +238,7 @@ def asked(
         work.read()
         work.park()
         work.watch()
+        work.reconcile()
     queues = {"process": QUEUE, "park": DEAD}
     return {
         name: found
@@ -233,7 +247,7 @@ def asked(
     }
 
 
-FUNCTIONS = ["api_handler", "process", "park", "watch"]
+FUNCTIONS = ["api_handler", "process", "park", "watch", "reconcile"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -282,6 +296,14 @@ NO_BUSINESS: dict[str, list[Access]] = {
         ("dynamodb:GetItem", TABLE, "stripe:pi_1"),
         ("sqs:ReceiveMessage", QUEUE, ""),
         ("secretsmanager:GetSecretValue", SECRET, ""),
+        ("events:PutEvents", BUS, ""),
+    ],
+    "reconcile": [
+        ("dynamodb:PutItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:DeleteItem", TABLE, "checkpoint"),
+        ("dynamodb:Scan", TABLE, ""),
+        ("sqs:ReceiveMessage", QUEUE, ""),
+        ("sqs:SendMessage", DEAD, ""),
         ("events:PutEvents", BUS, ""),
     ],
     "watch": [

@@ -26,7 +26,7 @@ DAYBOOK = str(Path(sys.executable).with_name("daybook"))
 class Running:
     """A ``make run`` on ports of its own, with its temporary files in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environ: str) -> None:
         self.ports = {name: free_port() for name in PORTS}
         self.folder = folder
         self.environ = {
@@ -37,6 +37,7 @@ class Running:
             "HTTP_PROXY": "http://127.0.0.1:9",
             "http_proxy": "http://127.0.0.1:9",
             "AWS_PROFILE": "nonexistent",
+            **environ,
         }
         self.log = folder.parent / "run.log"
         with self.log.open("wb") as log:

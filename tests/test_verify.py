@@ -14,7 +14,8 @@ from chalicelib.payments import news
 from chalicelib.reactions import Handlers
 from chalicelib.webhooks import record_event
 from ops import verify
-from ops.cli import _registered, main
+from ops.cli import main
+from ops.commands import handlers as registered_handlers
 from ops.stage import Stage
 from ops.stories import tell
 from tests.fakes import NOW, MemoryInbox, as_bytes
@@ -104,7 +105,7 @@ def test_replay_runs_what_is_left(stage: Stage, recorded: list[str], run: Run) -
     ledger = stage.ledger()
     stored = ledger.payment(recorded[0])
     payment = verify.folded(ledger, recorded[0], {})
-    tasks = _registered().milestone_tasks(news(recorded[0], {}, payment))
+    tasks = registered_handlers().milestone_tasks(news(recorded[0], {}, payment))
     assert len(tasks) == 1
     ledger.write_outbox(replace(stored.outbox, tasks=tasks))
     [event, *_] = ledger.events(recorded[0])

@@ -14,7 +14,7 @@ from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, Event, items, mapping, parse, required_id, safe_id
 from chalicelib.money import minor_units
 from chalicelib.payments import OUTCOMES, STATES, Facts, fact, fold
-from chalicelib.providers.protocol import Trust
+from chalicelib.providers.protocol import Proof, Trust, fingerprint
 from chalicelib.times import from_iso
 
 NAME = "paypal"
@@ -33,8 +33,8 @@ HEADERS = (
 # ── verify ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def verify(delivery: Delivery, trust: Trust) -> str:
-    """The transmission's id, if PayPal signed this body for one of our webhook ids.
+def verify(delivery: Delivery, trust: Trust) -> Proof:
+    """The webhook id and the transmission's id, if PayPal signed this body for one of our webhook ids.
 
     What is signed is the body's CRC32, which another body can be given too: so a transmission's id must be
     held to one body. Offline with the certificate that the delivery names, or by asking PayPal where
@@ -44,13 +44,15 @@ def verify(delivery: Delivery, trust: Trust) -> str:
     sent = {name: delivery.headers.get(name, "") for name in HEADERS}
     _check_headers(sent, delivery.received_at)
     if trust.postback is not None:
-        if any(trust.postback.confirms(sent, delivery.body, each) for each in webhook_ids):
-            return sent["paypal-transmission-id"]
+        for each in webhook_ids:
+            if trust.postback.confirms(sent, delivery.body, each):
+                return Proof(fingerprint(each), sent["paypal-transmission-id"])
         raise InvalidSignature("PayPal does not know this transmission", reason="postback")
     signature = _signature(sent["paypal-transmission-sig"])
     key = trust.certificates.key(sent["paypal-cert-url"])
-    if any(key.signed(signature, _signed_text(sent, each, delivery.body)) for each in webhook_ids):
-        return sent["paypal-transmission-id"]
+    for each in webhook_ids:
+        if key.signed(signature, _signed_text(sent, each, delivery.body)):
+            return Proof(fingerprint(each), sent["paypal-transmission-id"])
     raise InvalidSignature("no signature matches", reason="signature")
 
 

@@ -15,7 +15,7 @@ from chalicelib import money
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, Event, items, mapping, parse, required_id, safe_id
 from chalicelib.payments import OUTCOMES, STATES, Facts, fact, fold
-from chalicelib.providers.protocol import Trust
+from chalicelib.providers.protocol import Proof, Trust, fingerprint
 from chalicelib.times import from_iso, from_seconds
 
 NAME = "stripe"
@@ -25,7 +25,7 @@ TOLERANCE = 300_000  # milliseconds, into the past and into the future
 # ── verify ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def verify(delivery: Delivery, trust: Trust) -> None:
+def verify(delivery: Delivery, trust: Trust) -> Proof:
     """Return if any ``v1`` signature is that of any current secret, at most 300 s from now."""
     secrets = trust.required("stripe_webhook_secrets")
     timestamp, signatures = _parse_header(delivery.headers.get("stripe-signature", ""))
@@ -36,7 +36,7 @@ def verify(delivery: Delivery, trust: Trust) -> None:
         expected = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest().encode()
         for signature in signatures:
             if hmac.compare_digest(expected, signature):
-                return
+                return Proof(fingerprint(secret))
     raise InvalidSignature("no signature matches", reason="signature")
 
 

@@ -1,10 +1,12 @@
-"""The AWS emulator: moto's server, adapted in two places.
+"""The AWS emulator: moto's server, adapted in a few places.
 
     python -m ops.local.emulator PORT
 
-Chalice's Swagger 2 is put into the words of OpenAPI 3 that moto reads. And for each write of a transaction
+Chalice's Swagger 2 is put into the words of OpenAPI 3 that moto reads. For each write of a transaction
 moto copies the whole table, to put it back if the transaction is canceled: here the copy shares the items,
-which a transaction of puts, as Daybook's are, replaces and does not change.
+which a transaction of puts, as Daybook's are, replaces and does not change. CloudWatch's percentiles, which
+moto does not know, are worked out; DynamoDB's operations are carried out one after the other. And it is made
+quicker: connections are kept, which service a host stands for is looked up once, keys are compared plainly.
 """
 
 import copy
@@ -18,10 +20,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from moto.cloudwatch.models import Statistics
 from moto.core.config import default_user_config
+from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -43,6 +47,21 @@ class ApiImports:
         return self._app(environ, start_response)
 
 
+class OneAtATime:
+    """DynamoDB's writes are atomic; moto's threads would write between another's check and its write."""
+
+    def __init__(self, app: Wsgi) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB"):
+            return self._app(environ, start_response)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        with self._lock:  # its body is there: nobody waits for a client inside
+            return self._app({**environ, "wsgi.input": io.BytesIO(body)}, start_response)
+
+
 def _as_openapi(body: bytes) -> bytes:
     document = json.loads(body or b"{}")
     if "swagger" not in document:
@@ -53,20 +72,70 @@ def _as_openapi(body: bytes) -> bytes:
 
 
 def _sharing_items(table: Table, memo: dict[int, Any]) -> Table:
-    """A copy of a table that a transaction of puts can be undone with."""
+    """A copy of a table that a transaction of puts can be undone with: a put replaces what it changes."""
     made = copy.copy(table)
-    made.items = defaultdict(dict, {key: dict(entries) for key, entries in table.items.items()})
+    made.items = defaultdict(dict, table.items)
     return made
+
+
+PUT, CAST = Table.put_item, vars(DynamoType)["cast_value"].fget
+
+
+def _put_aside(table: Table, item_attrs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+    partition = DynamoType(item_attrs[table.hash_key_attr])
+    table.items[partition] = dict(table.items[partition])
+    return PUT(table, item_attrs, *arguments, **named)
+
+
+def _cast(value: DynamoType) -> Any:
+    """What keys are compared by, many times a call: a string is what it is."""
+    return value.value if value.type == "S" else CAST(value)
+
+
+class Dispatcher(DomainDispatcherApplication):
+    """Remembers which service a host stands for."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self._hosts: dict[str | None, Any] = {}
+
+    def get_backend_for_host(self, host: str | None) -> Any:
+        if host not in self._hosts:
+            self._hosts[host] = super().get_backend_for_host(host)
+        return self._hosts[host]
+
+
+class KeepingConnections(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+
+def _with_percentiles(statistics: Statistics, stat: str) -> Any:
+    """``p99`` of single values; all else as moto has it."""
+    if not stat.startswith("p"):
+        return STATISTIC(statistics, stat)
+    values = sorted(statistics.metric_single_values_list)
+    return values[min(len(values) - 1, int(len(values) * float(stat[1:]) / 100))] if values else None
+
+
+STATISTIC = Statistics.get_statistics_for_type
 
 
 def main(port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
+    setattr(Statistics, "get_statistics_for_type", _with_percentiles)  # noqa: B010 - moto has none
+    setattr(Table, "put_item", _put_aside)  # noqa: B010 - as above
+    setattr(DynamoType, "cast_value", property(_cast))  # noqa: B010 - as above
     setattr(Table, "__deepcopy__", _sharing_items)  # noqa: B010 - moto does not know of it
     os.environ["MOTO_PORT"] = str(port)  # moto makes the addresses of its queues from it
     default_user_config["lambda"]["use_docker"] = False
-    server = make_server(
-        "127.0.0.1", port, ApiImports(DomainDispatcherApplication(create_backend_app)), threaded=True
+    server: Any = make_server(
+        "127.0.0.1",
+        port,
+        OneAtATime(ApiImports(Dispatcher())),
+        threaded=True,
+        request_handler=KeepingConnections,
     )
+    server.daemon_threads = True  # a connection that is kept must not keep the process
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: threading.Thread(target=server.shutdown).start())
     server.serve_forever()

@@ -1,4 +1,4 @@
-"""Lambda's SQS event source, for one machine: long polling, batches, redelivery after a raise.
+"""Lambda's SQS event source and schedule, for one machine: long polling, batches, redelivery after a raise.
 
 A batch for which the function returns is deleted; one for which it raises stays hidden until the queue's
 visibility timeout has passed, and after five receives the queue moves it to its dead-letter queue.
@@ -24,6 +24,20 @@ BATCH = 10
 WAIT = 2  # seconds of long polling; short enough to stop soon
 PAUSE = 1.0  # seconds after the queue could not be reached
 TIMES = 6  # by which a message stays hidden for longer than the function may run
+
+SOON = 2.0  # seconds until hourly work is done for the first time
+HOURLY = 300_000  # milliseconds that it may take
+SCHEDULED = {
+    "version": "0",
+    "id": "local",
+    "account": "123456789012",
+    "region": REGION,
+    "detail": {},
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "time": "2026-11-25T00:00:00Z",
+    "resources": [],
+}
 
 Function = Callable[[dict[str, Any], Any], Any]
 
@@ -101,8 +115,26 @@ class EventSource:
                     sys.stderr.write(f"the queue cannot be reached: {type(error).__name__}\n")
 
 
+class Schedule:
+    """Calls a function soon, and then every so many seconds, whatever it raises."""
+
+    def __init__(self, function: Function, every: float) -> None:
+        self._function = function
+        self._every = every
+
+    def run(self, stop: threading.Event) -> None:
+        """Until told to stop."""
+        due = False
+        while not stop.wait(self._every if due else SOON):
+            due = True
+            try:
+                self._function(SCHEDULED, Context(HOURLY))
+            except Exception as error:
+                sys.stderr.write(f"hourly work failed: {type(error).__name__}: {error}\n")
+
+
 def main() -> None:
-    """Run both of the app's consumers until SIGTERM or SIGINT."""
+    """Run both of the app's consumers and its hourly work until SIGTERM or SIGINT."""
     import app
 
     stage = connect(app.SETTINGS.stage, os.environ)
@@ -114,6 +146,9 @@ def main() -> None:
         threading.Thread(target=EventSource(stage.client("sqs"), queue, function).run, args=[stop])
         for queue, function in feeds
     ]
+    every = float(os.environ.get("DAYBOOK_HOURLY_SECONDS", "3600"))
+    hourly = (Schedule(function, every) for function in (app.watch, app.reconcile))
+    threads += [threading.Thread(target=each.run, args=[stop]) for each in hourly]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -10,15 +10,17 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import certifi
 import watchfiles
 
 from chalicelib.settings import LOCAL_CREDENTIALS
 from ops import stage
+from ops.local.cloudwatch import Agent
 from ops.local.paypal import FakePayPal, utc_now
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,24 +54,30 @@ class Stopped(Exception):
 class Part:
     """One child process, in a process group of its own so that its children end with it."""
 
-    def __init__(self, name: str, command: list[str], environ: Mapping[str, str], quiet: bool) -> None:
+    def __init__(
+        self, name: str, command: list[str], environ: Mapping[str, str], take: Callable[[str], object] | None
+    ) -> None:
         self.name = name
         self._command = command
         self._environ = environ
-        self._quiet = quiet
+        self._take = take
         self._start()
 
     def _start(self) -> None:
-        out = subprocess.DEVNULL if self._quiet else None
+        out = subprocess.PIPE if self._take else subprocess.DEVNULL
         self._process = subprocess.Popen(
             self._command,
             cwd=ROOT,
             env=self._environ,
             stdin=subprocess.DEVNULL,
             stdout=out,
-            stderr=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
             start_new_session=True,
         )
+        if self._process.stdout and self._take:
+            threading.Thread(target=_read, args=[self._process.stdout, self._take], daemon=True).start()
 
     def ended(self) -> bool:
         return self._process.poll() is not None
@@ -89,6 +97,12 @@ class Part:
     def restart(self) -> None:
         self.stop()
         self._start()
+
+
+def _read(lines: IO[str], take: Callable[[str], object]) -> None:
+    with lines:
+        for line in lines:
+            take(line)
 
 
 def main() -> int:
@@ -133,17 +147,23 @@ def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.Exit
     python = sys.executable
 
     aws = [python, "-m", "ops.local.emulator", str(ports["AWS_PORT"])]
-    parts = [_started(stack, "the AWS emulator", aws, environ, quiet=True)]
+    parts = [_started(stack, "the AWS emulator", aws, environ)]
     _wait(f"http://127.0.0.1:{ports['AWS_PORT']}/moto-api/", parts, stop)
     if stop.is_set():
         return
     _create_resources(environ, paypal)
 
+    agent = Agent(stage.connect("local", environ), _say)
+    agent.start()
+    stack.callback(agent.stop)
     command = str(Path(python).with_name("chalice"))
     chalice = [command, "local", "--stage", "local", "--port", str(ports["PORT"])]
-    parts.append(_started(stack, "the app", chalice, environ))
+    parts.append(
+        _started(stack, "the app", chalice, environ, partial(agent.take, "/aws/lambda/daybook-local"))
+    )
     consumer = [python, "-m", "ops.local.event_source"]
-    parts.append(_started(stack, "the consumer", consumer, environ))
+    of_consumer = partial(agent.take, "/aws/lambda/daybook-local-process")
+    parts.append(_started(stack, "the consumer", consumer, environ, of_consumer))
     _wait(f"http://127.0.0.1:{ports['PORT']}/health", parts, stop)
     if not stop.is_set():
         _say_ready(ports["PORT"], environ)
@@ -165,6 +185,7 @@ def _environ(ports: Mapping[str, int], paypal: FakePayPal, folder: Path) -> dict
         **stage.local_aws(named),
         **named,
         "DAYBOOK_STAGE": "local",
+        "DAYBOOK_METRICS": "true",
         "PAYPAL_CERT_HOSTS": hosts,
         "PAYPAL_CA_BUNDLE": str(bundle),
         "NO_PROXY": NO_PROXY,
@@ -179,9 +200,10 @@ def _started(
     name: str,
     command: list[str],
     environ: Mapping[str, str],
-    quiet: bool = False,
+    take: Callable[[str], object] | None = None,
 ) -> Part:
-    part = Part(name, command, environ, quiet)
+    """A part whose lines go to ``take``, or nowhere."""
+    part = Part(name, command, environ, take)
     stack.callback(part.stop)
     return part
 
@@ -232,6 +254,11 @@ def create_stack(to: stage.Stage, visibility: str) -> None:
 
 def _first(environ: Mapping[str, str], credential: str) -> str:
     return environ.get(credential.upper(), LOCAL_CREDENTIALS[credential]).split(",")[0].strip()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line)
+    sys.stdout.flush()
 
 
 def _say_ready(port: int, environ: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ import hmac
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, Event, mapping, parse, required_id, safe_id
 from chalicelib.payments import Facts, fact
-from chalicelib.providers.protocol import Trust
+from chalicelib.providers.protocol import Proof, Trust, fingerprint
 
 NAME = "acme"
 
@@ -15,7 +15,7 @@ def sign(secret: str, body: bytes, at: int) -> str:
     return f"{at}:{hmac.new(secret.encode(), b'%d.' % at + body, hashlib.sha256).hexdigest()}"
 
 
-def verify(delivery: Delivery, trust: Trust) -> None:
+def verify(delivery: Delivery, trust: Trust) -> Proof:
     secrets = trust.required("acme_secrets")
     header = delivery.headers.get("acme-signature", "")
     at = header.partition(":")[0]
@@ -24,8 +24,10 @@ def verify(delivery: Delivery, trust: Trust) -> None:
     if abs(int(at) - delivery.received_at) > 300_000:
         raise InvalidSignature("the timestamp is too far from now", reason="timestamp")
     given = header.encode("utf-8", "replace")
-    if not any(hmac.compare_digest(sign(s, delivery.body, int(at)).encode(), given) for s in secrets):
-        raise InvalidSignature("no signature matches", reason="signature")
+    for secret in secrets:
+        if hmac.compare_digest(sign(secret, delivery.body, int(at)).encode(), given):
+            return Proof(fingerprint(secret))
+    raise InvalidSignature("no signature matches", reason="signature")
 
 
 def event(body: bytes, received_at: int) -> Event:

@@ -1,0 +1,214 @@
+"""Finding the events that never came: what a provider lists and the ledger does not have is put on the queue.
+
+Providers give up after three days and list their events for thirty. A listing is read page by page, newest
+first; after each page the place is noted in the ledger, so that a run that is killed goes on there.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from chalicelib.errors import InvalidPayload, PayloadTooLarge, Throttled, Unavailable
+from chalicelib.events import Event
+from chalicelib.inbox import Inbox, Message
+from chalicelib.ledger import Ledger
+from chalicelib.providers.protocol import Provider
+from chalicelib.telemetry import Telemetry
+from chalicelib.times import DAY
+
+HOUR = 3_600_000  # milliseconds
+LISTED = 30 * DAY - HOUR  # for how long a provider lists an event
+OVERDUE = 25 * DAY  # without success: what is forgotten by the provider cannot be found any more
+ON_ITS_WAY = 900_000  # milliseconds: a younger event may still come by itself
+OVERLAP = HOUR  # that the next window looks back into the one before
+PACE = 0.2  # seconds between two pages
+TRIES = 6  # of a page that cannot be had, or not now
+LONGEST_PAUSE = 60.0  # seconds
+
+
+class Page(NamedTuple):
+    """Events as JSON, and where to go on; ``None`` on the last page."""
+
+    bodies: list[bytes]
+    next: str | None
+
+
+class Listing(Protocol):
+    def page(self, since: int, until: int, cursor: str | None) -> Page:
+        """Events created in that time (milliseconds), newest first. Raises ``Throttled``, ``Unavailable``."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What one run saw. ``finished`` is false where time was up: the next run goes on."""
+
+    listed: int = 0
+    known: int = 0
+    ignored: int = 0
+    missing: list[str] = field(default_factory=list)
+    recovered: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The time that is looked at, and how far that is."""
+
+    since: int
+    until: int
+    asked: int | None
+    cursor: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """All that reconciling needs. ``pause`` waits some seconds; ``livemode`` as the stage declares it."""
+
+    providers: Mapping[str, Provider]
+    ledger: Ledger
+    inbox: Inbox
+    telemetry: Telemetry
+    clock: Callable[[], int]
+    pause: Callable[[float], object]
+    livemode: bool | None = None
+
+    def run(
+        self,
+        provider: str,
+        listing: Listing,
+        since: int | None = None,
+        dry_run: bool = False,
+        is_time_left: Callable[[], bool] = lambda: True,
+        step: Callable[[Summary], object] = lambda summary: None,
+    ) -> Summary:
+        """List what the provider has, and put on the queue what is missing; ``step`` hears of each page.
+
+        Without ``since`` it goes on where the last run ended. Raises ``Unavailable``.
+        """
+        noted = self.ledger.checkpoint(_name(provider))
+        window = self._window(noted, since, dry_run)
+        summary = Summary()
+        while True:
+            page = self._page(listing, window)
+            self._compare(provider, page.bodies, summary, dry_run)
+            step(summary)
+            if page.next is None:
+                break
+            if page.next == window.cursor or not page.bodies:
+                raise Unavailable("the listing does not end", reason=f"{provider}_listing")
+            window = Window(window.since, window.until, window.asked, page.next)
+            self._note(provider, {**noted, "window": window.to_dict()}, dry_run)
+            if not is_time_left():
+                return summary
+            self.pause(PACE)
+        done = {"until": max(window.until, noted.get("until", 0)), "done_at": self.clock()}
+        self._note(provider, done, dry_run)
+        summary.finished = True
+        return summary
+
+    def _window(self, noted: Mapping[str, Any], since: int | None, dry_run: bool) -> Window:
+        begun = noted.get("window")
+        if begun and begun["asked"] == since and not dry_run:
+            return Window(**begun)
+        until = self.clock() - ON_ITS_WAY
+        oldest = self.clock() - LISTED
+        last = noted["until"] - OVERLAP if "until" in noted else oldest
+        return Window(max(oldest, last if since is None else since), until, since)
+
+    def _note(self, provider: str, noted: dict[str, Any], dry_run: bool) -> None:
+        if not dry_run:
+            begun = {"begun_at": noted.get("begun_at", self.clock())}
+            self.ledger.note_checkpoint(_name(provider), {**begun, **noted})
+
+    def _page(self, listing: Listing, window: Window) -> Page:
+        """A page, waited for as long as the provider asks."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                return listing.page(window.since, window.until, window.cursor)
+            except Unavailable as error:
+                if attempt == TRIES:
+                    raise
+                asked = error.retry_after if isinstance(error, Throttled) else None
+            self.pause(min(LONGEST_PAUSE, asked or 2.0**attempt))
+        raise AssertionError("unreachable")
+
+    def _compare(self, provider: str, bodies: list[bytes], summary: Summary, dry_run: bool) -> None:
+        events: dict[str, tuple[Event, bytes]] = {}
+        for body in bodies:
+            summary.listed += 1
+            try:
+                event = self.providers[provider].event(body, self.clock())
+            except InvalidPayload:
+                summary.ignored += 1
+                continue
+            if None not in (self.livemode, event.livemode) and event.livemode != self.livemode:
+                summary.ignored += 1
+                continue
+            events[event.key] = event, body
+        known = self.ledger.recorded(events) if events else set()
+        summary.known += len(known)
+        for key in events.keys() - known:
+            summary.missing.append(key.partition(":")[2])
+            if not dry_run:
+                summary.recovered += self._recover(*events[key])
+
+    def _recover(self, event: Event, body: bytes) -> bool:
+        """Whether it is on the queue now. Once an hour, should an earlier run have put it there."""
+        message = Message(event.provider, event.id, event.subject, event.received_at, body)
+        fields = {"provider": event.provider, "event_id": event.id, "subject": event.subject}
+        try:
+            once = f"reconcile {event.key} {event.received_at // HOUR}"
+            self.inbox.put(message.encode(), event.subject, once)
+        except PayloadTooLarge:
+            self.telemetry.log("missing, and too large to keep", "ERROR", {"missing": 1}, **fields)
+            return False
+        self.telemetry.log("recovered", "WARNING", {"missing": 1, "recovered": 1}, **fields)
+        return True
+
+
+def _name(provider: str) -> str:
+    return f"reconcile {provider}"
+
+
+def overdue(ledger: Ledger, provider: str, now: int) -> bool:
+    """Whether no run has succeeded for so long that events may soon be lost for good."""
+    noted = ledger.checkpoint(_name(provider))
+    last = noted.get("done_at", noted.get("begun_at"))
+    return last is not None and now - last > OVERDUE
+
+
+def last_success(ledger: Ledger, provider: str) -> int | None:
+    """When a run last came to its end, in milliseconds."""
+    done_at: int | None = ledger.checkpoint(_name(provider)).get("done_at")
+    return done_at
+
+
+def watched(
+    reconciler: Reconciler, listings: Mapping[str, Listing], is_time_left: Callable[[], bool]
+) -> None:
+    """Reconcile each provider; one that fails does not hold up the others. Tells whether one is overdue."""
+    late = False
+    for provider, listing in listings.items():
+        try:
+            found = reconciler.run(provider, listing, is_time_left=is_time_left)
+        except Unavailable as error:
+            reconciler.telemetry.log("not reconciled", "ERROR", provider=provider, reason=error.reason)
+            noted = reconciler.ledger.checkpoint(_name(provider))
+            if not noted:  # from now on it counts as late
+                begun = {"begun_at": reconciler.clock()}
+                reconciler.ledger.note_checkpoint(_name(provider), begun)
+        else:
+            reconciler.telemetry.log(
+                "reconciled",
+                provider=provider,
+                listed=found.listed,
+                known=found.known,
+                recovered=found.recovered,
+                finished=found.finished,
+            )
+        late = late or overdue(reconciler.ledger, provider, reconciler.clock())
+    if listings:
+        reconciler.telemetry.count("reconcile_overdue", int(late))

@@ -1,0 +1,52 @@
+"""The commands of ``daybook``, by what a person does; and what they share."""
+
+import time
+
+import click
+from rich.console import Console
+
+from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Handlers, registered
+from chalicelib.telemetry import Telemetry
+from chalicelib.webhooks import Consumer
+from ops.stage import Stage
+
+FAILED = 1
+FOUND = 3
+
+stage_option = click.option("--stage", default="local", show_default=True, help="Which Daybook.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Failed(click.ClickException):
+    """Ends the command with one line on what went wrong and what to do next."""
+
+    exit_code = FAILED
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def wide() -> Console:
+    """Wide enough for the longest ids: a terminal wraps a line, but nothing is cut off."""
+    return Console(width=250, highlight=False)
+
+
+def beside() -> Console:
+    """For progress: beside what a script reads."""
+    return Console(stderr=True)
+
+
+def handlers() -> Handlers:
+    """The user's handlers, as the consumer runs them."""
+    from chalicelib import handlers  # noqa: F401 - importing it registers them
+
+    return registered
+
+
+def consumer(stage: Stage) -> Consumer:
+    """The consumer on a person's machine; its log goes to the terminal."""
+    telemetry = Telemetry(stage.name, now, lambda line: click.echo(line, err=True), metrics=False)
+    return Consumer(PROVIDERS, stage.ledger(), stage.inbox(), telemetry, handlers(), now)

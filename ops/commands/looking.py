@@ -1,0 +1,256 @@
+"""``daybook show``, ``list``, ``parked``, ``verify``: what is recorded."""
+
+import json
+import os
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress, track
+from rich.table import Table
+
+from chalicelib import listing, money
+from chalicelib.errors import NotFound
+from chalicelib.ledger import Ledger
+from chalicelib.providers import PROVIDERS
+from chalicelib.times import to_iso
+from ops import against, providers_api
+from ops import verify as verifier
+from ops.commands import FOUND, Failed, beside, handlers, json_option, now, stage_option, wide
+from ops.stage import Stage, connect
+
+
+@click.command()
+@click.argument("id_", metavar="ID")
+@stage_option
+@json_option
+def show(id_: str, stage: str, as_json: bool) -> None:
+    """Print one payment and its events. ID is a payment's, an object's or a provider event's."""
+    found = _find(connect(stage, os.environ), id_)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    _print_payment(wide(), found)
+
+
+def _find(stage: Stage, id_: str) -> dict[str, Any]:
+    """The payment by its id, with or without its provider, or by the id of one of its events."""
+    ledger = stage.ledger()
+    provider, _, rest = id_.partition(":")
+    names = [(provider, rest)] if provider in PROVIDERS else [(each, id_) for each in PROVIDERS]
+    for name, object_id in names:
+        for subject in (f"{name}:{object_id}", *_subjects(ledger, f"{name}:{object_id}")):
+            payment = _payment(ledger, subject)
+            if payment:
+                return payment
+    raise NotFound(f"no payment and no event {id_} in stage {stage.name}")
+
+
+def _subjects(ledger: Ledger, reference: str) -> list[str]:
+    of_event = ledger.subject_of(reference)
+    return [of_event] if of_event else ledger.referred(reference)
+
+
+def _payment(ledger: Any, subject: str) -> dict[str, Any] | None:
+    """The payment, or for a subject that moves no money its events alone; ``None`` if there are none."""
+    provider, _, object_id = subject.partition(":")
+    try:
+        return listing.payment(ledger, provider, object_id)
+    except NotFound:
+        events = [event.to_dict() for event in ledger.events(subject)]
+        return {"id": subject, "provider": provider, "events": events} if events else None
+
+
+def _print_payment(console: Console, found: Mapping[str, Any]) -> None:
+    console.print(f"[bold]{found['id']}[/]  {found.get('status', 'no payment, events only')}")
+    if "status" in found:
+        currency = found["currency"] or ""
+        for name in ("amount", "authorized", "captured", "refunded", "disputed", "net"):
+            console.print(f"  {name:<11}{money.display(found[name], currency):>16}", highlight=False)
+        if not found["consistent"]:
+            console.print("  [red]not consistent[/]: more given back than captured, or two currencies")
+        for kind, ids in found["related"].items():
+            console.print(f"  {kind:<11}{', '.join(ids)}", highlight=False)
+    for title, rows in (("milestone", _milestones(found)), ("event", found["events"])):
+        if rows:
+            console.print(_rows(title, rows))
+
+
+def _milestones(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Without the payment's own id, which every milestone's id starts with."""
+    own = found["id"] + "/"
+    return [{**each, "id": each["id"].removeprefix(own)} for each in found.get("milestones", [])]
+
+
+def _rows(title: str, rows: list[dict[str, str]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+    for name in ("at", title, "id"):
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(row.get("at") or row["created_at"], row["type"], row["id"])
+    return table
+
+
+@click.command("list")
+@click.option("--status", help="Only those of this status.")
+@click.option("--provider", type=click.Choice(list(PROVIDERS)))
+@click.option("--since", help="ISO 8601 date or time.")
+@click.option("--until", help="ISO 8601 date or time.")
+@click.option("--limit", default=20, show_default=True, help="How many, 100 at most.")
+@click.option("--cursor", help="Where the page before ended.")
+@stage_option
+@json_option
+def list_(stage: str, as_json: bool, **given: Any) -> None:
+    """Print the latest payments, newest first."""
+    parameters = {name: str(value) for name, value in given.items() if value is not None}
+    page = listing.payments(connect(stage, os.environ).ledger(), listing.parse(parameters))
+    if as_json:
+        click.echo(json.dumps(page, indent=2))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("created", "status", "captured", "net", "payment"):
+        table.add_column(title, no_wrap=True, justify="right" if title in ("captured", "net") else "left")
+    for payment in page["payments"]:
+        show_amount = _amounts(payment["currency"] or "")
+        table.add_row(
+            payment["created_at"],
+            payment["status"],
+            show_amount(payment["captured"]),
+            show_amount(payment["net"]),
+            payment["id"],
+        )
+    wide().print(table)
+    if page["cursor"]:
+        click.echo(f"more: --cursor {page['cursor']}", err=True)
+
+
+def _amounts(currency: str) -> Callable[[int], str]:
+    return lambda amount: money.display(amount, currency)
+
+
+@click.command()
+@stage_option
+@json_option
+def parked(stage: str, as_json: bool) -> None:
+    """Print what is set aside, with its reason. Exits with 3 where anything is."""
+    found = list(connect(stage, os.environ).ledger().parked())
+    if as_json:
+        rows = [
+            {
+                "subject": p.subject,
+                "id": p.event_id,
+                "reason": p.reason,
+                "attempts": p.attempts,
+                "parked_at": to_iso(p.parked_at or 0),
+            }
+            for p in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for title in ("parked", "age", "reason", "attempts", "event", "subject"):
+            table.add_column(title, no_wrap=True)
+        for p in found:
+            since = to_iso(p.parked_at or 0)
+            table.add_row(
+                since, age(now() - (p.parked_at or 0)), p.reason, str(p.attempts), p.event_id, p.subject
+            )
+        wide().print(table if found else "nothing is parked")
+    if found:
+        sys.exit(FOUND)
+
+
+def age(milliseconds: int) -> str:
+    """``3 d``, ``5 h``, ``7 min``, ``12 s``."""
+    seconds = max(0, milliseconds // 1000)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+@click.command()
+@click.option("--subject", help="Only that payment, as provider:id. [default: the whole table]")
+@click.option("--repair", "mend", is_flag=True, help="Write each drifted payment anew from its events.")
+@click.option("--against-provider", is_flag=True, help="Compare amounts with the provider's own instead.")
+@click.option("--sample", default=20, show_default=True, help="How many payments to ask the provider for.")
+@stage_option
+@json_option
+def verify(
+    subject: str | None, mend: bool, against_provider: bool, sample: int, stage: str, as_json: bool
+) -> None:
+    """Check that each stored payment is what its events say. Exits with 3 where one is not.
+
+    With --against-provider: that the provider's API shows the same amounts of some recent payments.
+    """
+    reached = connect(stage, os.environ)
+    ledger = reached.ledger()
+    chosen = _known(ledger, subject) if subject else None
+    if against_provider:
+        _against_provider(reached, chosen, sample, as_json)
+        return
+    found = list(_drifts(ledger, [chosen] if chosen else ledger.subjects()))
+    if as_json:
+        rows = [{"subject": d.subject, "differences": list(d.differences())} for d in found]
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        _print_drifts(found)
+    if mend:
+        told = sum(verifier.repair(ledger, each, handlers(), now()) for each in found)
+        click.echo(f"repaired {len(found)}; {told} milestones wait for `daybook replay`", err=True)
+        return
+    if found:
+        sys.exit(FOUND)
+
+
+def _against_provider(stage: Stage, subject: str | None, sample: int, as_json: bool) -> None:
+    found = providers_api.apis(stage.credentials(os.environ, now).current(), os.environ)
+    if not (found.stripe or found.paypal):
+        raise Failed(providers_api.NO_KEYS.format(stage=stage.name))
+    ledger = stage.ledger()
+    subjects = [subject] if subject else against.sample(ledger, sample, random.Random())  # noqa: S311
+    asking = (against.compare(ledger, each, found) for each in subjects)
+    compared = list(track(asking, description="asking", total=len(subjects), console=beside()))
+    differing = [each for each in compared if each.differences]
+    asked = [each for each in compared if each.asked]
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in compared], indent=2))
+    else:
+        for each in differing:
+            click.echo(each.subject)
+            for name, ours, theirs in each.differences:
+                click.echo(f"  {name}: ours {ours}, the provider's {theirs}")
+        click.echo(f"{len(asked)} compared, {len(differing)} differ, {len(compared) - len(asked)} not asked")
+    if differing:
+        sys.exit(FOUND)
+
+
+def _known(ledger: Ledger, subject: str) -> str:
+    """``subject`` if anything is recorded of it."""
+    if subject.partition(":")[0] not in PROVIDERS:
+        raise click.BadParameter("is not provider:id, as `daybook list` shows it", param_hint="--subject")
+    if next(ledger.events(subject), None) is None:
+        raise NotFound(f"no events of {subject}")
+    return subject
+
+
+def _drifts(ledger: Ledger, subjects: Iterable[str]) -> Iterator[verifier.Drift]:
+    with Progress(console=beside(), transient=True) as progress:
+        task = progress.add_task("verifying", total=None)
+        for subject in subjects:
+            found = verifier.drift(ledger, subject)
+            if found:
+                yield found
+            progress.advance(task)
+
+
+def _print_drifts(found: list[verifier.Drift]) -> None:
+    for each in found:
+        click.echo(each.subject)
+        for name, stored, right in each.differences():
+            click.echo(f"  {name}: stored {json.dumps(stored)}, its events say {json.dumps(right)}")
+    click.echo(f"{len(found)} drifted" if found else "no drift")

@@ -1,0 +1,179 @@
+"""``daybook replay``, ``redrive``, ``reconcile``, ``forget``: what changes something."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+
+import click
+from rich.progress import Progress, TaskID, track
+
+from chalicelib.errors import HandlerFailed, HandlersBusy
+from chalicelib.providers import PROVIDERS
+from chalicelib.reconcile import Summary
+from chalicelib.times import from_iso
+from ops import forget as forgetting
+from ops import providers_api
+from ops import replay as replaying
+from ops.commands import FOUND, Failed, beside, consumer, json_option, now, stage_option
+from ops.redrive import Redrive
+from ops.stage import connect
+
+REPLAY = 300_000  # milliseconds that replayed handlers may take
+
+
+@click.command()
+@click.argument("id_", metavar="SUBJECT|EVENT")
+@click.option("--again", is_flag=True, help="Run all of its handlers, also those that have heard it.")
+@click.option("--yes", is_flag=True, help="Do not ask before --again.")
+@stage_option
+@json_option
+def replay(id_: str, again: bool, yes: bool, stage: str, as_json: bool) -> None:
+    """Run the handlers that are left of SUBJECT (provider:id) or of one EVENT, in order.
+
+    \b
+    daybook replay stripe:pi_3P…                  what is left of a payment
+    daybook replay evt_1Q… --again                all that this event tells, once more
+    """
+    reached = connect(stage, os.environ)
+    running = consumer(reached)
+    chosen = replaying.choose(running, id_)
+    if again:
+        heard = list(replaying.names(running, chosen))
+        click.echo(f"{chosen.subject}: {', '.join(heard) or 'no handler hears anything of it'}", err=True)
+        if heard and not yes:
+            click.confirm("run these again? each may already have had its effect", abort=True, err=True)
+    try:
+        ran = replaying.replay(running, chosen, again, now() + REPLAY)
+    except HandlersBusy:
+        raise Failed("its handlers are running now; try again when their time is up") from None
+    except HandlerFailed as error:
+        raise Failed(f"{error}; the rest is left, `daybook replay {id_}` runs it") from None
+    if as_json:
+        click.echo(json.dumps({"subject": chosen.subject, "ran": ran}))
+        return
+    click.echo(f"{ran} handlers ran for {chosen.subject}")
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All that is parked.")
+@click.option("--dry-run", is_flag=True, help="Say what each would change, and send nothing.")
+@stage_option
+@json_option
+def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_json: bool) -> None:
+    """Send parked events, by their ids or --all, through the queue and the consumer again."""
+    if bool(ids) == every:
+        raise click.UsageError("give the IDs that `daybook parked` shows, or --all")
+    reached = connect(stage, os.environ)
+    again = Redrive(reached.ledger(), reached.inbox(), now)
+    chosen = [each for each in again.ledger.parked() if every or each.event_id in ids]
+    missing = set(ids) - {each.event_id for each in chosen}
+    if missing:
+        raise Failed(f"not parked: {', '.join(sorted(missing))}; `daybook parked` shows what is")
+    changes: dict[str, list[str]] = {}
+    for each in track(chosen, description="redriving", console=beside(), disable=dry_run or as_json):
+        changes[each.event_id] = list(again.preview(each)) if dry_run else []
+        if not dry_run:
+            again.send(each)
+    if as_json:
+        rows = [{"id": p.event_id, "subject": p.subject, "would": changes[p.event_id]} for p in chosen]
+        click.echo(json.dumps({"sent": 0 if dry_run else len(chosen), "events": rows}, indent=2))
+        return
+    for each in chosen if dry_run else ():
+        click.echo(f"{each.event_id}  {each.subject}")
+        for line in changes[each.event_id]:
+            click.echo(f"  {line}")
+    click.echo(f"{len(chosen)} would be sent" if dry_run else f"{len(chosen)} sent again")
+
+
+@click.command()
+@click.option("--customer", required=True, metavar="ID", help="cus_…, or a PayPal payer id; or provider:id.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@stage_option
+@json_option
+def forget(customer: str, yes: bool, stage: str, as_json: bool) -> None:
+    """Remove the raw bodies of a customer's events. Payments, totals and event ids stay.
+
+    \b
+    Exits with 3 where parked events of the customer hold bodies too: redrive them, then forget again.
+    """
+    ledger = connect(stage, os.environ).ledger()
+    named = customer.partition(":")[0] in PROVIDERS
+    names = [customer] if named else [f"{provider}:{customer}" for provider in PROVIDERS]
+    found = [forgetting.traces(ledger, name) for name in names]
+    events = [event for each in found for event in each.events]
+    parked = [event for each in found for event in each.parked]
+    payments = sum(each.payments for each in found)
+    click.echo(f"{customer}: {payments} payments, {len(events)} bodies, in stage {stage}", err=as_json)
+    if events and not yes:
+        click.confirm("remove these bodies? nothing brings them back", abort=True, err=as_json)
+    for subject, event_id in track(events, description="removing", console=beside()):
+        ledger.remove_body(subject, event_id)
+    if as_json:
+        left = [{"id": event_id, "subject": subject} for subject, event_id in parked]
+        click.echo(json.dumps({"payments": payments, "removed": len(events), "parked": left}, indent=2))
+        sys.exit(FOUND if parked else 0)
+    click.echo(f"removed {len(events)}; payments and totals stay")
+    for subject, event_id in parked:
+        click.echo(
+            f"parked, and kept: {event_id} of {subject}; `daybook redrive {event_id}`, then forget again"
+        )
+    if parked:
+        sys.exit(FOUND)
+
+
+@click.command()
+@click.option(
+    "--provider", type=click.Choice(list(PROVIDERS)), help="Only this one. [default: all with keys]"
+)
+@click.option("--since", help="ISO 8601 date or time. [default: where the last run ended, or 30 days]")
+@click.option("--dry-run", is_flag=True, help="Only say what is missing; exits with 3 where anything is.")
+@stage_option
+@json_option
+def reconcile(provider: str | None, since: str | None, dry_run: bool, stage: str, as_json: bool) -> None:
+    """Find events that the provider has and that never came, and put them on the queue.
+
+    Needs API keys in the stage's secret: a restricted stripe_api_key that may read events;
+    paypal_client_id and paypal_client_secret. A run that is stopped goes on where it was.
+    """
+    reached = connect(stage, os.environ)
+    listings = providers_api.listings(reached.credentials(os.environ, now).current(), os.environ)
+    if provider:
+        listings = {name: listing for name, listing in listings.items() if name == provider}
+    if not listings:
+        raise Failed(providers_api.NO_KEYS.format(stage=stage))
+    running = providers_api.reconciler(reached, consumer(reached))
+    began = _instant(since) if since else None
+    found: dict[str, Summary] = {}
+    with Progress(console=beside(), transient=True) as progress:
+        for name, listing in listings.items():
+            task = progress.add_task(f"{name}'s events", total=None)
+
+            def step(summary: Summary, task: TaskID = task) -> None:
+                progress.update(task, completed=summary.listed)
+
+            found[name] = running.run(name, listing, began, dry_run, step=step)
+    _say_reconciled(found, as_json)
+    if dry_run and any(each.missing for each in found.values()):
+        sys.exit(FOUND)
+
+
+def _instant(text: str) -> int:
+    try:
+        return from_iso(text)
+    except ValueError:
+        raise click.BadParameter("is not an ISO 8601 date or time", param_hint="--since") from None
+
+
+def _say_reconciled(found: dict[str, Summary], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({name: asdict(each) for name, each in found.items()}, indent=2))
+        return
+    for name, each in found.items():
+        for event_id in each.missing:
+            click.echo(f"missing: {event_id}")
+        click.echo(
+            f"{name}: {each.listed} listed, {each.known} known, {len(each.missing)} missing,"
+            f" {each.recovered} recovered"
+        )

@@ -1,0 +1,80 @@
+"""``daybook tail``, ``doctor``, ``completion``: how a stage is doing."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+
+import click
+from click.shell_completion import get_completion_class
+from rich.table import Table
+
+from chalicelib.times import to_iso
+from ops.commands import FOUND, json_option, now, stage_option, wide
+from ops.doctor import OK, Doctor, Finding
+from ops.stage import connect
+from ops.tail import tail as tailed
+
+MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "wrong": "[red]wrong[/]"}
+
+
+@click.command()
+@click.option("--count", type=int, help="Stop after so many. [default: until Ctrl-C]")
+@stage_option
+@json_option
+def tail(count: int | None, stage: str, as_json: bool) -> None:
+    """Print events as they are recorded, until Ctrl-C."""
+    shown = 0
+    try:
+        for line in tailed(connect(stage, os.environ), now, time.sleep):
+            if as_json:
+                click.echo(json.dumps(line))
+            else:
+                lag = line.get("queued_ms", "?")
+                click.echo(f"{to_iso(line['at'])}  {line['subject']}  {line['type']}  after {lag} ms")
+            shown += 1
+            if shown == count:
+                return
+    except KeyboardInterrupt:
+        return
+
+
+@click.command()
+@stage_option
+@json_option
+def doctor(stage: str, as_json: bool) -> None:
+    """Check a stage, and say what to do where it is not well. Exits with 3 then."""
+    reached = connect(stage, os.environ)
+    credentials = reached.credentials(os.environ, now)
+    findings = list(Doctor(reached, credentials.current, now, os.environ).examine())
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in findings], indent=2))
+    else:
+        _print(findings)
+    if any(each.level != OK for each in findings):
+        sys.exit(FOUND)
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for each in findings:
+        table.add_row(MARKS[each.level], each.check, each.found)
+        if each.remedy:
+            table.add_row("", "", f"→ {each.remedy}")
+    wide().print(table)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete this command.
+
+    \b
+    eval "$(daybook completion bash)"        in ~/.bashrc; the same for zsh
+    daybook completion fish > ~/.config/fish/completions/daybook.fish
+    """
+    made = get_completion_class(shell)
+    assert made is not None  # noqa: S101 - click has all three
+    root = click.get_current_context().find_root().command
+    click.echo(made(root, {}, "daybook", "_DAYBOOK_COMPLETE").source())

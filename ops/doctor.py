@@ -1,0 +1,343 @@
+"""Is a stage well? Each check says what it found, and what to do where it is not."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.credentials import SIMULATOR, Secrets
+from chalicelib.errors import AwsError, Refused
+from chalicelib.providers import paypal, stripe
+from chalicelib.providers.protocol import fingerprint
+from chalicelib.reconcile import OVERDUE, last_success
+from chalicelib.settings import STAGE_LOCAL
+from chalicelib.times import to_iso
+from ops.providers_api import apis
+from ops.signals import Signals, Wanted
+from ops.stage import Stage
+
+CONFIG = Path(__file__).resolve().parents[1] / ".chalice" / "config.json"
+OK, WARNING, WRONG = "ok", "warning", "wrong"
+SKEW = 30  # seconds
+ROLLED = 7  # days of use of a secret that are looked at
+TIMES = 6  # by which a message stays hidden for longer than its function may run
+READS = (
+    "dynamodb:GetItem",
+    "dynamodb:Query",
+    "dynamodb:Scan",
+    "sqs:GetQueueAttributes",
+    "logs:FilterLogEvents",
+)
+STRIPE_TYPES = ("payment_intent.succeeded", "charge.refunded", "charge.dispute.closed")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``level`` is ok, warning or wrong; ``remedy`` what to do, where there is something."""
+
+    check: str
+    level: str
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """One stage, as seen from here. ``clock`` in milliseconds; ``environ`` for the providers' addresses."""
+
+    stage: Stage
+    secrets: Callable[[], Secrets]
+    clock: Callable[[], int]
+    environ: Mapping[str, str]
+
+    @property
+    def is_local(self) -> bool:
+        return self.stage.name == STAGE_LOCAL
+
+    def examine(self) -> Iterator[Finding]:
+        """All checks, one after the other; one that cannot be made says so and does not stop the others."""
+        checks: list[Callable[[], Iterable[Finding]]] = [
+            self.credentials,
+            self.resources,
+            self.functions,
+            self.queues,
+            self.secret,
+            self.rolls,
+            self.providers,
+            self.reconciled,
+            self.traffic,
+            self.parked,
+            self.alarms,
+            self.permissions,
+        ]
+        for check in checks:
+            try:
+                yield from check()
+            except (AwsError, BotoCoreError, ClientError, Refused) as error:
+                remedy = "see whether your AWS credentials may read it, and whether the stage is deployed"
+                yield Finding(check.__name__, WRONG, f"cannot be looked at: {error}", remedy)
+
+    # ── what is there ───────────────────────────────────────────────────────────────────────────
+
+    def credentials(self) -> Iterator[Finding]:
+        answer = self.stage.client("sts").get_caller_identity()
+        region = self.stage.session.region_name
+        if region is None:
+            yield Finding("credentials", WRONG, "no region", "set AWS_DEFAULT_REGION, or one in your profile")
+        yield Finding("credentials", OK, f"account {answer['Account']}, region {region}")
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        skew = abs(parsedate_to_datetime(told).timestamp() - self.clock() / 1000) if told else 0
+        if skew > SKEW:
+            remedy = "set this machine's clock: AWS refuses what is signed five minutes off"
+            yield Finding("clock", WARNING, f"{skew:.0f} s from AWS's", remedy)
+        else:
+            yield Finding("clock", OK, f"within {SKEW} s of AWS's")
+
+    def resources(self) -> Iterator[Finding]:
+        deploy = f"daybook deploy --stage {self.stage.name}"
+        try:
+            table = self.stage.client("dynamodb").describe_table(TableName=self.stage.table)["Table"]
+        except ClientError:
+            yield Finding("ledger", WRONG, f"there is no table {self.stage.table}", deploy)
+            return
+        indexes = {each["IndexName"] for each in table.get("GlobalSecondaryIndexes", ())}
+        missing = {"by-reference", "by-day", "by-inconsistency", "by-customer"} - indexes
+        if table["TableStatus"] != "ACTIVE" or missing:
+            found = f"{table['TableStatus']}, without {', '.join(sorted(missing)) or 'nothing'}"
+            yield Finding("ledger", WRONG, found, deploy)
+        else:
+            yield Finding("ledger", OK, f"{table['TableName']}, {table.get('ItemCount', 0)} items")
+        if not self.is_local:
+            recovery = self.stage.client("dynamodb").describe_continuous_backups(TableName=self.stage.table)
+            state = recovery["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
+            is_on = state.get("PointInTimeRecoveryStatus") == "ENABLED"
+            found = "point-in-time recovery is " + ("on" if is_on else "off")
+            yield Finding("recovery", OK if is_on else WARNING, found, "" if is_on else deploy)
+
+    def functions(self) -> Iterator[Finding]:
+        if self.is_local:
+            yield Finding("functions", OK, "run by `make run`")
+            return
+        client = self.stage.client("lambda")
+        shas: dict[str, str] = {}
+        for name in self._config():
+            full = f"daybook-{self.stage.name}" + ("" if name == "api_handler" else f"-{name}")
+            try:
+                made = client.get_function_configuration(FunctionName=full)
+            except ClientError:
+                remedy = f"daybook deploy --stage {self.stage.name}"
+                yield Finding("functions", WRONG, f"{full} is not deployed", remedy)
+                continue
+            shas[full] = made["CodeSha256"]
+        if len(set(shas.values())) > 1:
+            remedy = f"daybook deploy --stage {self.stage.name}"
+            yield Finding("functions", WRONG, "they are not all of one version", remedy)
+        elif shas:
+            version = next(iter(shas.values()))[:8]
+            yield Finding("functions", OK, f"{len(shas)} functions, all of version {version}")
+
+    def _config(self) -> dict[str, Any]:
+        config = json.loads(CONFIG.read_text())["stages"].get(self.stage.name, {})
+        functions: dict[str, Any] = config.get("lambda_functions", {})
+        return functions
+
+    def queues(self) -> Iterator[Finding]:
+        client = self.stage.client("sqs")
+        deploy = f"daybook deploy --stage {self.stage.name}"
+        attributes = {}
+        for kind in ("", "dead-"):
+            name = f"payment-events-{kind}{self.stage.name}.fifo"
+            url = client.get_queue_url(QueueName=name)["QueueUrl"]
+            attributes[kind] = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        hidden = int(attributes[""]["VisibilityTimeout"])
+        timeout = int(self._config().get("process", {}).get("lambda_timeout", hidden // TIMES))
+        if hidden < TIMES * timeout:
+            found = (
+                f"a message stays hidden for {hidden} s, less than {TIMES} times the consumer's {timeout} s"
+            )
+            yield Finding("queue", WRONG, found, f"deploy with VisibilityTimeout={TIMES * timeout}")
+        redrive = json.loads(attributes[""].get("RedrivePolicy", "{}"))
+        dead = str(redrive.get("deadLetterTargetArn", "")).rpartition(":")[2]
+        if dead != f"payment-events-dead-{self.stage.name}.fifo":
+            yield Finding("queue", WRONG, "failed messages go to no dead-letter queue", deploy)
+        waiting = int(attributes[""]["ApproximateNumberOfMessages"])
+        busy = int(attributes[""]["ApproximateNumberOfMessagesNotVisible"])
+        yield Finding("queue", OK, f"{waiting} waiting, {busy} being worked on")
+        left = int(attributes["dead-"]["ApproximateNumberOfMessages"])
+        if left:
+            remedy = "the function `park` takes them off within seconds; look at its log"
+            yield Finding("dead-letter queue", WARNING, f"{left} wait to be parked", remedy)
+        if not self.is_local:
+            yield from self._mappings()
+
+    def _mappings(self) -> Iterator[Finding]:
+        client = self.stage.client("lambda")
+        for name in ("process", "park"):
+            function = f"daybook-{self.stage.name}-{name}"
+            found = client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
+            states = [each.get("State", "Enabled") for each in found]
+            if states not in (["Enabled"], ["Creating"], ["Updating"]):
+                remedy = f"daybook deploy --stage {self.stage.name}"
+                yield Finding("mapping", WRONG, f"{function} is fed by {states or 'nothing'}", remedy)
+
+    # ── secrets and providers ───────────────────────────────────────────────────────────────────
+
+    def secret(self) -> Iterator[Finding]:
+        fill = f"fill daybook/{self.stage.name} in Secrets Manager (docs/deploy.md)"
+        try:
+            secrets = self.secrets()
+        except Refused as refused:
+            yield Finding(
+                "secret", WRONG, f"{refused} ({refused.reason}): every webhook is answered 503", fill
+            )
+            return
+        found = {
+            name: len(secrets.get(name, ())) for name in ("stripe_webhook_secrets", "paypal_webhook_ids")
+        }
+        for name, count in found.items():
+            level = OK if count else WARNING
+            yield Finding("secret", level, f"{count} {name}", "" if count else f"{fill}, if you use that one")
+        if SIMULATOR in secrets.get("paypal_webhook_ids", ()) and not self.is_local:
+            remedy = f"remove {SIMULATOR}: PayPal's simulator signs for it, for anyone"
+            yield Finding("secret", WARNING, "the simulator's webhook id is configured, and ignored", remedy)
+
+    def rolls(self) -> Iterator[Finding]:
+        """Where two secrets are valid: which one was used of late, so that the old one can go."""
+        secrets = self.secrets()
+        until = datetime.now(UTC)
+        for name in ("stripe_webhook_secrets", "paypal_webhook_ids"):
+            values = secrets.get(name, ())
+            if len(values) < 2:
+                continue
+            wanted = [Wanted("verified", by=("secret", fingerprint(each))) for each in values]
+            signals = Signals(self.stage)
+            series = signals.series(wanted, until - timedelta(days=ROLLED), until, ROLLED * 86_400)
+            used = [int(sum(value for _, value in each)) for each in series]
+            pairs = zip(values, used, strict=True)
+            found = ", ".join(f"{fingerprint(value)} verified {count}" for value, count in pairs)
+            unused = [fingerprint(value) for value, count in zip(values, used, strict=True) if not count]
+            remedy = f"{', '.join(unused)} was not used for {ROLLED} days: remove it" if unused else ""
+            yield Finding("secret roll", WARNING if unused else OK, f"{name}: {found}", remedy)
+
+    def providers(self) -> Iterator[Finding]:
+        """The endpoints as the providers have them."""
+        found = apis(self.secrets(), self.environ)
+        if found.stripe:
+            endpoints = found.stripe.get("/v1/webhook_endpoints", limit=100)["data"]
+            yield from _stripe_endpoints(endpoints)
+        if found.paypal:
+            webhooks = found.paypal.get("/v1/notifications/webhooks").get("webhooks", [])
+            yield from _paypal_webhooks(webhooks, self.secrets().get("paypal_webhook_ids", ()))
+        if not (found.stripe or found.paypal):
+            yield Finding("endpoints", OK, "not looked at: no API keys are set")
+
+    def reconciled(self) -> Iterator[Finding]:
+        found = apis(self.secrets(), self.environ)
+        for name, api in ((stripe.NAME, found.stripe), (paypal.NAME, found.paypal)):
+            if not api:
+                continue
+            at = last_success(self.stage.ledger(), name)
+            remedy = f"daybook reconcile --stage {self.stage.name} --provider {name}"
+            if at is None:
+                yield Finding("reconcile", WARNING, f"{name} was never reconciled", remedy)
+            else:
+                level = WRONG if self.clock() - at > OVERDUE else OK
+                yield Finding(
+                    "reconcile", level, f"{name}: last done {to_iso(at)}", "" if level == OK else remedy
+                )
+
+    # ── how it goes ─────────────────────────────────────────────────────────────────────────────
+
+    def traffic(self) -> Iterator[Finding]:
+        until = datetime.now(UTC)
+        wanted = [Wanted("accepted"), Wanted("refused")]
+        accepted, refused = Signals(self.stage).series(wanted, until - timedelta(days=1), until, 300)
+        last = max((at for at, value in accepted if value), default=None)
+        if last is None:
+            remedy = (
+                "look at the endpoint in the provider's dashboard: URL, whether it is enabled, its deliveries"
+            )
+            yield Finding("traffic", WARNING, "no webhook was accepted for a day", remedy)
+        else:
+            yield Finding("traffic", OK, f"last accepted about {last:%Y-%m-%d %H:%M} UTC")
+        sums = [int(sum(value for _, value in each)) for each in (accepted, refused)]
+        yield Finding("traffic", OK, f"in a day {sums[0]} accepted, {sums[1]} refused")
+
+    def parked(self) -> Iterator[Finding]:
+        count = sum(1 for _ in self.stage.ledger().parked())
+        if count:
+            remedy = f"daybook parked --stage {self.stage.name}, then daybook redrive --dry-run"
+            yield Finding("parked", WARNING, f"{count} events are set aside", remedy)
+        else:
+            yield Finding("parked", OK, "nothing is set aside")
+
+    def alarms(self) -> Iterator[Finding]:
+        found = Signals(self.stage).alarms()
+        for each in found:
+            if each.is_on:
+                yield Finding("alarm", WRONG, f"{each.name}: {each.meaning}", f"docs/runbook.md, {each.name}")
+        if not any(each.is_on for each in found):
+            yield Finding("alarm", OK, f"none of {len(found)} is on")
+
+    def permissions(self) -> Iterator[Finding]:
+        """Whether this person may do what the commands do, where that may be asked."""
+        if self.is_local:
+            return
+        arn = self.stage.client("sts").get_caller_identity()["Arn"]
+        try:
+            answer = self.stage.client("iam").simulate_principal_policy(
+                PolicySourceArn=arn, ActionNames=list(READS)
+            )
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            yield Finding("permissions", OK, f"not looked at: IAM does not let them be simulated ({code})")
+            return
+        denied = [
+            each["EvalActionName"]
+            for each in answer["EvaluationResults"]
+            if each["EvalDecision"] != "allowed"
+        ]
+        if denied:
+            remedy = "ask for these on the stage's resources"
+            yield Finding("permissions", WARNING, f"denied: {', '.join(denied)}", remedy)
+        else:
+            yield Finding("permissions", OK, "what the commands read may be read")
+
+
+def _stripe_endpoints(endpoints: list[dict[str, Any]]) -> Iterator[Finding]:
+    ours = [each for each in endpoints if str(each.get("url", "")).endswith("/webhooks/stripe")]
+    if not ours:
+        remedy = "add this stage's /webhooks/stripe as an endpoint in Stripe's dashboard"
+        yield Finding("stripe", WRONG, "no endpoint leads here", remedy)
+    for each in ours:
+        url, enabled = each["url"], set(each.get("enabled_events", ()))
+        missing = [] if "*" in enabled else [type_ for type_ in STRIPE_TYPES if type_ not in enabled]
+        if each.get("status") != "enabled":
+            remedy = "enable it in Stripe's dashboard, then daybook reconcile"
+            yield Finding("stripe", WRONG, f"{url} is {each.get('status')}", remedy)
+        elif missing:
+            yield Finding("stripe", WARNING, f"{url} does not send {', '.join(missing)}", "add these types")
+        else:
+            version = each.get("api_version") or "the account's default"
+            yield Finding("stripe", OK, f"{url} is enabled, API version {version}")
+
+
+def _paypal_webhooks(webhooks: list[dict[str, Any]], ids: tuple[str, ...]) -> Iterator[Finding]:
+    ours = [each for each in webhooks if str(each.get("url", "")).endswith("/webhooks/paypal")]
+    if not ours:
+        yield Finding("paypal", WRONG, "no webhook leads here", "add this stage's /webhooks/paypal at PayPal")
+    for each in ours:
+        types = {str(type_.get("name")) for type_ in each.get("event_types", ())}
+        missing = [] if "*" in types else sorted(set(paypal.CAPTURES) & {"PAYMENT.CAPTURE.COMPLETED"} - types)
+        if each.get("id") not in ids:
+            remedy = "put its id into paypal_webhook_ids"
+            yield Finding("paypal", WRONG, f"{each['url']} has the id {each.get('id')}", remedy)
+        elif missing:
+            yield Finding("paypal", WARNING, f"{each['url']} does not send {missing[0]}", "add this type")
+        else:
+            yield Finding("paypal", OK, f"{each['url']} sends {len(types)} types")

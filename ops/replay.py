@@ -1,0 +1,85 @@
+"""Running handlers again: those that are left of a payment or event, or all of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from chalicelib.errors import HandlersBusy, NotFound
+from chalicelib.ledger import PAYMENT
+from chalicelib.outbox import run_left
+from chalicelib.payments import news, project
+from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Task
+from chalicelib.webhooks import Consumer
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is to be replayed: all of a subject, or one event of it."""
+
+    subject: str
+    event_id: str | None = None
+
+
+def choose(to: Consumer, id_: str) -> Chosen:
+    """A subject (``provider:id``), or an event by its id, with or without its provider.
+
+    Raises ``NotFound``.
+    """
+    if next(to.ledger.events(id_), None):
+        return Chosen(id_)
+    names = [id_] if id_.partition(":")[0] in PROVIDERS else [f"{name}:{id_}" for name in PROVIDERS]
+    for name in names:
+        subject = to.ledger.subject_of(name)
+        if subject:
+            return Chosen(subject, name.partition(":")[2])
+    raise NotFound(f"no payment and no event {id_}")
+
+
+def replay(to: Consumer, chosen: Chosen, again: bool, deadline: int) -> int:
+    """How many handlers ran. Raises ``HandlersBusy``, ``HandlerFailed``."""
+    if again:
+        _leave(to, chosen)
+    entries = [PAYMENT, *(f"event:{each}" for each in _events(to, chosen))]
+    ran = sum(run_left(chosen.subject, entry, deadline, to.runner) for entry in entries)
+    for entry in entries[1:]:  # recorded, and now heard: no longer set aside
+        to.ledger.forget_failure(chosen.subject, entry.partition(":")[2])
+    return ran
+
+
+def names(to: Consumer, chosen: Chosen) -> Iterator[str]:
+    """What would run again: each handler with what it hears."""
+    for task in _tasks(to, chosen):
+        for handler in to.handlers.hearing(task.type):
+            yield f"{handler.name} ({task.type})"
+
+
+def _events(to: Consumer, chosen: Chosen) -> list[str]:
+    if chosen.event_id:
+        return [chosen.event_id]
+    return [event.id for event in to.ledger.events(chosen.subject)]
+
+
+def _tasks(to: Consumer, chosen: Chosen) -> tuple[Task, ...]:
+    """All that handlers hear of a payment: milestones and raw events; of one event, what it tells."""
+    raw: list[Task] = []
+    for event_id in _events(to, chosen):
+        event = to.stored_event(chosen.subject, event_id)
+        raw += to.handlers.tasks(event, ())
+        if chosen.event_id:
+            facts = to.providers[event.provider].facts(event)
+            return (*to.handlers.milestone_tasks(news(chosen.subject, {}, facts)), *raw)
+    facts = to.ledger.payment(chosen.subject).facts
+    reached = project(chosen.subject, facts).milestones if facts else ()
+    return (*to.handlers.milestone_tasks(reached), *raw)
+
+
+def _leave(to: Consumer, chosen: Chosen) -> None:
+    """Put it all into an outbox again: the payment's, or where there is none the event's own."""
+    tasks = _tasks(to, chosen)
+    entry = PAYMENT if to.ledger.payment(chosen.subject).version else f"event:{_events(to, chosen)[0]}"
+    outbox = to.ledger.outbox(chosen.subject, entry)
+    if outbox.leased_until > to.clock():
+        raise HandlersBusy(chosen.subject)
+    if tasks:
+        kept = tuple(each for each in outbox.tasks if each.id not in {task.id for task in tasks})
+        to.ledger.write_outbox(replace(outbox, tasks=(*kept, *tasks)))

@@ -1,0 +1,138 @@
+"""Stripe's and PayPal's APIs on loopback: they page, ask for keys, refuse, fail and lie as told."""
+
+import json
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from chalicelib.times import from_iso, to_iso
+
+HOUR = 3_600_000
+Answer = tuple[int, dict[str, str], Any]
+Query = Mapping[str, str]
+
+
+def event_listed(event_id: str, created_at: int, **about: Any) -> dict[str, Any]:
+    """A snapshot event as Stripe lists it."""
+    intent = {"object": "payment_intent", "id": f"pi_{event_id}", "currency": "eur", "amount_received": 500}
+    return {
+        "id": event_id,
+        "object": "event",
+        "type": "payment_intent.succeeded",
+        "created": created_at // 1000,
+        "livemode": False,
+        "data": {"object": {**intent, **about}},
+    }
+
+
+def paypal_listed(event_id: str, created_at: int) -> dict[str, Any]:
+    """An event as PayPal lists it."""
+    return {
+        "id": event_id,
+        "create_time": to_iso(created_at),
+        "event_type": "PAYMENT.CAPTURE.COMPLETED",
+        "resource": {"id": f"CAP{event_id}", "amount": {"value": "5.00", "currency_code": "EUR"}},
+    }
+
+
+class FakeApi:
+    """A server whose ``faults`` are answered first, one a request."""
+
+    def __init__(self) -> None:
+        self.faults: list[Answer] = []
+        self.asked: list[str] = []
+        self.objects: dict[str, Any] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, path: str, query: Query, headers: Mapping[str, str]) -> Answer:
+        raise NotImplementedError
+
+    def serve(self, path: str, headers: Mapping[str, str]) -> Answer:
+        self.asked.append(path)
+        if self.faults and "oauth2" not in path:
+            return self.faults.pop(0)
+        parts = urlsplit(path)
+        if parts.path in self.objects:
+            return 200, {}, self.objects[parts.path]
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        return self.answer(parts.path, query, headers)
+
+
+class FakeStripe(FakeApi):
+    """Lists ``events``, the newest first, by hundreds or what is asked for."""
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.events = events
+
+    def answer(self, path: str, query: Query, headers: Mapping[str, str]) -> Answer:
+        if path != "/v1/events":
+            return 404, {}, {"error": {"type": "invalid_request_error", "message": "No such object"}}
+        if not headers.get("Authorization", "").startswith("Bearer rk_"):
+            return 401, {}, {"error": {"type": "authentication_error", "message": "no key"}}
+        since, until = int(query["created[gte]"]), int(query["created[lte]"])
+        found = sorted(self.events, key=lambda e: (e["created"], e["id"]), reverse=True)
+        found = [each for each in found if since <= each["created"] <= until]
+        if "starting_after" in query:
+            ids = [each["id"] for each in found]
+            found = found[ids.index(query["starting_after"]) + 1 :]
+        limit = int(query.get("limit", 10))
+        return 200, {}, {"object": "list", "data": found[:limit], "has_more": len(found) > limit}
+
+
+class FakePayPal(FakeApi):
+    """Lists ``events`` in pages of ``size``, whatever is asked for; its links name another host."""
+
+    def __init__(self, events: list[dict[str, Any]], size: int = 3) -> None:
+        super().__init__()
+        self.events = events
+        self.size = size
+
+    def answer(self, path: str, query: Query, headers: Mapping[str, str]) -> Answer:
+        if path == "/v1/oauth2/token":
+            return 200, {}, {"access_token": "token", "expires_in": 3600}
+        if headers.get("Authorization") != "Bearer token":
+            return 401, {}, {}
+        if path != "/v1/notifications/webhooks-events":
+            return 404, {}, {}
+        start = int(query.get("index", 0))
+        since, until = from_iso(query["start_time"]), from_iso(query["end_time"])
+        found = [each for each in self.events if since <= from_iso(each["create_time"]) <= until]
+        links = []
+        if len(found) > start + self.size:
+            times = f"start_time={query['start_time']}&end_time={query['end_time']}"
+            href = f"https://api.paypal.com{path}?{times}&index={start + self.size}"
+            links = [{"rel": "next", "href": href}]
+        return 200, {}, {"events": found[start : start + self.size], "links": links}
+
+
+def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def serve(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, headers, answer = api.serve(self.path, dict(self.headers))
+            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = serve  # noqa: N815 - http.server's names
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    return Handler
