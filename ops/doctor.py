@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from chalicelib.credentials import SIMULATOR, Secrets
 from chalicelib.errors import AwsError, Refused
@@ -216,7 +217,7 @@ class Doctor:
                 continue
             wanted = [Wanted("verified", by=("secret", fingerprint(each))) for each in values]
             signals = Signals(self.stage)
-            series = signals.series(wanted, until - timedelta(days=ROLLED), until, ROLLED * 86_400)
+            series = signals.series(wanted, until - timedelta(days=ROLLED), until, 86_400)
             used = [int(sum(value for _, value in each)) for each in series]
             pairs = zip(values, used, strict=True)
             found = ", ".join(f"{fingerprint(value)} verified {count}" for value, count in pairs)
@@ -293,9 +294,9 @@ class Doctor:
             answer = self.stage.client("iam").simulate_principal_policy(
                 PolicySourceArn=arn, ActionNames=list(READS)
             )
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            yield Finding("permissions", OK, f"not looked at: IAM does not let them be simulated ({code})")
+        except (ClientError, ResponseParserError) as error:
+            why = type(error).__name__
+            yield Finding("permissions", OK, f"not looked at: IAM does not let them be simulated ({why})")
             return
         denied = [
             each["EvalActionName"]
