@@ -470,19 +470,34 @@ class Ledger:
             if parked:
                 yield parked
 
+    def parked_page(self, limit: int, below: str | None = None) -> tuple[list[ParkedEvent], str | None]:
+        """Some of what is set aside, newest first, without its messages; and the place to go on below."""
+        place = "AND #listed < :below" if below else ""
+        answer = self._call(
+            "Query",
+            IndexName=BY_DAY,
+            KeyConditionExpression=f"#day = :parked {place}".strip(),
+            ExpressionAttributeNames={"#day": "day", **({"#listed": "listed"} if below else {})},
+            ExpressionAttributeValues={":parked": _s(PARKED), **({":below": _s(below)} if below else {})},
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+        keys = [_key(each["subject"]["S"], each["entry"]["S"]) for each in answer["Items"]]
+        if not keys:
+            return [], None
+        wanted = {
+            "Keys": keys,
+            "ProjectionExpression": "subject, entry, #reason, attempts, parked_at, listed",
+            "ExpressionAttributeNames": {"#reason": "reason"},
+        }
+        found = self._aws("dynamodb", "BatchGetItem", RequestItems={self._table: wanted})
+        items = sorted(found["Responses"][self._table], key=lambda each: each["listed"]["S"], reverse=True)
+        last = answer["Items"][-1]["listed"]["S"] if "LastEvaluatedKey" in answer else None
+        return [_parked_event(each) for each in items], last
+
     def parked_event(self, subject: str, event_id: str) -> ParkedEvent | None:
         item = self._get(subject, f"{PARKED}:{event_id}")
-        if item is None:
-            return None
-        parked_at = item.get("parked_at")
-        return ParkedEvent(
-            subject=subject,
-            event_id=event_id,
-            reason=item["reason"]["S"],
-            attempts=int(item["attempts"]["N"]),
-            parked_at=int(parked_at["N"]) if parked_at else None,
-            message=_unpacked(item["message"]).decode() if "message" in item else "",
-        )
+        return _parked_event(item) if item else None
 
     # ── certificates ────────────────────────────────────────────────────────────────────────────
 
@@ -649,6 +664,18 @@ def _stored_event(item: dict[str, Any]) -> StoredEvent:
         received_at=int(item["received_at"]["N"]),
         body=_unpacked(item["body"]) if "body" in item else None,
         completed=_unpacked(item["completed"]) if "completed" in item else None,
+    )
+
+
+def _parked_event(item: dict[str, Any]) -> ParkedEvent:
+    parked_at = item.get("parked_at")
+    return ParkedEvent(
+        subject=item["subject"]["S"],
+        event_id=item["entry"]["S"].partition(":")[2],
+        reason=item["reason"]["S"],
+        attempts=int(item["attempts"]["N"]),
+        parked_at=int(parked_at["N"]) if parked_at else None,
+        message=_unpacked(item["message"]).decode() if "message" in item else "",
     )
 
 

@@ -82,6 +82,12 @@ def _page(found: list[tuple[str, dict[str, Any]]], place: str | None) -> dict[st
     return {"payments": [view for _, view in found], "cursor": cursor}
 
 
+def below(view: Mapping[str, Any]) -> str:
+    """The cursor of a page that goes on below that payment."""
+    place = _below(f"{sortable(from_iso(view['created_at']))}#{view['id']}")
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
 def _place(cursor: str) -> str:
     """The place that a cursor goes on from. Raises ``InvalidParameter``."""
     try:

@@ -68,20 +68,22 @@ def run(outbox: Outbox, to: Runner) -> int:
 
 
 def _call(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> None:
+    began = to.clock()
     try:
         span = to.telemetry.span("handler", handler=handler.name, type=task.type)
         with span, _in_time(handler, task, outbox, to):
             if task.event_id is not None:
                 handler.function(to.event(outbox.subject, task.event_id))
-                return
-            payment = project(outbox.subject, to.ledger.payment(outbox.subject).facts)
-            handler.function(payment, task.milestone)
+            else:
+                payment = project(outbox.subject, to.ledger.payment(outbox.subject).facts)
+                handler.function(payment, task.milestone)
     except (Exception, OutOfTime) as error:
         reason = type(error).__name__
         failed = {"handler_failed": 1}
         to.telemetry.log("handler failed", "ERROR", failed, handler=handler.name, task=task.id, error=reason)
         _give_back(outbox, to)
         raise HandlerFailed(f"{handler.name}: {type(error).__name__}") from error
+    to.telemetry.log("handled", handler=handler.name, task=task.id, ms=to.clock() - began)
 
 
 @contextmanager

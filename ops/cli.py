@@ -7,7 +7,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import AwsError, Refused
-from ops.commands import Failed, deploying, looking, repairing, sending, watching
+from ops.commands import Failed, console, deploying, looking, repairing, sending, watching
 
 
 class Commands(click.Group):
@@ -40,6 +40,7 @@ for command in (
     repairing.forget,
     watching.tail,
     watching.doctor,
+    console.console,
     watching.completion,
     deploying.deploy,
     deploying.destroy,

@@ -20,6 +20,7 @@ from chalicelib.settings import STAGE_LOCAL
 
 REGION = "us-east-1"
 PORT = 8000
+CONSOLE_PORT = 8001
 PAYPAL_PORT = 8002
 AWS_PORT = 8003
 LOCAL_STRIPE_SECRET = "whsec_local"  # noqa: S105 - the documented default of stage local

@@ -19,7 +19,7 @@ import pytest
 
 from tests.conftest import ROOT, free_port
 
-PORTS = ("PORT", "PAYPAL_PORT", "AWS_PORT")
+PORTS = ("PORT", "CONSOLE_PORT", "PAYPAL_PORT", "AWS_PORT")
 DAYBOOK = str(Path(sys.executable).with_name("daybook"))
 
 

@@ -58,8 +58,8 @@ def send(
     bodies = [json.dumps(event).encode() for event in events for _ in range(repeat)]
     if shuffle:
         rng.shuffle(bodies)
-    signer = _signer(provider, secret, os.environ, rng)
-    address = url or f"http://127.0.0.1:{_port(os.environ)}"
+    signer = local_signer(provider, secret, os.environ, rng)
+    address = url or f"http://127.0.0.1:{local_port(os.environ)}"
     started = time.monotonic()
     tally = _send(bodies, f"{address.rstrip('/')}/webhooks/{provider}", signer)
     seconds = time.monotonic() - started
@@ -94,14 +94,14 @@ def _tell(
         raise click.UsageError(str(error)) from None
 
 
-def _port(environ: Mapping[str, str]) -> int:
+def local_port(environ: Mapping[str, str]) -> int:
     try:
         return port(environ, "PORT", PORT)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
 
-def _signer(
+def local_signer(
     provider: str, secret: str | None, environ: Mapping[str, str], rng: random.Random
 ) -> sender.Signer:
     if provider == "stripe":

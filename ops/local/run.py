@@ -36,6 +36,7 @@ VISIBILITY = "12"
 READY = """
 ready: http://127.0.0.1:{port}
 
+  the console               http://127.0.0.1:{console}
   Stripe's signing secret   {secret}
   PayPal's webhook id       {webhook_id}
 
@@ -124,6 +125,7 @@ def _ports(environ: Mapping[str, str]) -> dict[str, int]:
     """The ports to use. Raises ``Stopped`` for one that is taken, naming its variable."""
     defaults = {
         "PORT": stage.PORT,
+        "CONSOLE_PORT": stage.CONSOLE_PORT,
         "PAYPAL_PORT": stage.PAYPAL_PORT,
         "AWS_PORT": stage.AWS_PORT,
     }
@@ -164,9 +166,12 @@ def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.Exit
     consumer = [python, "-m", "ops.local.event_source"]
     of_consumer = partial(agent.take, "/aws/lambda/daybook-local-process")
     parts.append(_started(stack, "the consumer", consumer, environ, of_consumer))
+    console = [str(Path(python).with_name("daybook")), "console", "--stage", "local"]
+    parts.insert(1, _started(stack, "the console", console, environ, _say_if_odd))
     _wait(f"http://127.0.0.1:{ports['PORT']}/health", parts, stop)
+    _wait(f"http://127.0.0.1:{ports['CONSOLE_PORT']}/static/icon.svg", parts, stop)
     if not stop.is_set():
-        _say_ready(ports["PORT"], environ)
+        _say_ready(ports, environ)
     _watch(parts, stop)
     for part in parts:
         part.ask_to_stop()
@@ -175,7 +180,7 @@ def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.Exit
 def _environ(ports: Mapping[str, int], paypal: FakePayPal, folder: Path) -> dict[str, str]:
     """The environment of all parts: the emulator's AWS, and the local PayPal beside what is set already."""
     mine = {name: value for name, value in os.environ.items() if name != "AWS_PROFILE"}
-    named = {"AWS_PORT": str(ports["AWS_PORT"]), "PORT": str(ports["PORT"])}
+    named = {name: str(port) for name, port in ports.items()}
     own = mine.get("PAYPAL_CA_BUNDLE") or certifi.where()
     bundle = folder / "authorities.pem"
     bundle.write_bytes(Path(own).read_bytes() + paypal.authority.pem)
@@ -261,10 +266,18 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _say_ready(port: int, environ: Mapping[str, str]) -> None:
+def _say_if_odd(line: str) -> None:
+    """What the console says, but for its address, which is told with the others'."""
+    if not line.startswith("console of stage"):
+        _say(line)
+
+
+def _say_ready(ports: Mapping[str, int], environ: Mapping[str, str]) -> None:
     secret = _first(environ, "stripe_webhook_secrets")
     webhook_id = _first(environ, "paypal_webhook_ids")
-    sys.stdout.write(READY.format(port=port, secret=secret, webhook_id=webhook_id))
+    sys.stdout.write(
+        READY.format(port=ports["PORT"], console=ports["CONSOLE_PORT"], secret=secret, webhook_id=webhook_id)
+    )
     sys.stdout.flush()
 
 

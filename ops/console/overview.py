@@ -1,0 +1,126 @@
+"""The figures of the first page: a fixed few calls of CloudWatch, SQS and the ledger, whatever there is."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chalicelib.money import display
+from chalicelib.payments import MONEY
+from chalicelib.providers import PROVIDERS
+from ops.console import charts
+from ops.signals import Series, Signals, Wanted
+from ops.stage import Stage
+
+RANGES = {
+    # how long, by periods of so many seconds
+    "hour": (timedelta(hours=1), 60),
+    "day": (timedelta(days=1), 900),
+    "month": (timedelta(days=30), 21_600),
+}
+PARKED = 100  # counted; more are "100 or more"
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the page shows. Money is as text, by currency; lags are in milliseconds, ``None`` without any."""
+
+    range: str
+    received: int
+    accepted: int
+    refused: dict[str, int]
+    pace: str
+    success: str
+    by_provider: dict[str, int]
+    lag: dict[str, int | None]
+    waiting: int
+    parked: str
+    money: list[dict[str, str]]
+    traffic: Any
+    lags: Any
+
+
+def overview(stage: Stage, range_: str, now: datetime) -> Overview:
+    """Of the last hour, day or month; money is always the day's (UTC)."""
+    signals = Signals(stage)
+    length, period = RANGES[range_]
+    since = _floor(now - length, period) + timedelta(seconds=period)
+    until = _floor(now, period) + timedelta(seconds=period)
+    reasons, currencies = signals.values_of("refused", "reason"), signals.values_of("captured", "currency")
+    wanted = [
+        Wanted("received"),
+        Wanted("accepted"),
+        Wanted("refused"),
+        Wanted("milestones", by=("type", "payment.succeeded")),
+        Wanted("milestones", by=("type", "payment.failed")),
+        Wanted("queued", "p50"),
+        Wanted("queued", "p99"),
+        *(Wanted("accepted", by=("provider", each)) for each in PROVIDERS),
+        *(Wanted("refused", by=("reason", each)) for each in reasons),
+    ]
+    received, accepted, refused, won, lost, p50, p99, *more = signals.series(wanted, since, until, period)
+    of_providers, of_reasons = more[: len(PROVIDERS)], more[len(PROVIDERS) :]
+    ended = _sum(won) + _sum(lost)
+    return Overview(
+        range=range_,
+        received=_sum(received),
+        accepted=_sum(accepted),
+        refused={name: _sum(each) for name, each in zip(reasons, of_reasons, strict=True) if _sum(each)},
+        pace=_pace(received, range_, now),
+        success=f"{_sum(won) / ended:.1%}" if ended else "–",
+        by_provider={name: _sum(each) for name, each in zip(PROVIDERS, of_providers, strict=True)},
+        lag={"p50": _latest(p50), "p99": _latest(p99)},
+        waiting=_waiting(stage),
+        parked=_parked(stage),
+        money=_money(signals, currencies, now),
+        traffic=charts.bars({"accepted": accepted, "refused": refused}, since, until, period),
+        lags=charts.lines({"p50": p50, "p99": p99}, since, until, period),
+    )
+
+
+def _pace(received: Series, range_: str, now: datetime) -> str:
+    """How many come in a time that a person can picture."""
+    if range_ == "hour":
+        recent = _floor(now - timedelta(minutes=1), 60)
+        return f"{sum(value for at, value in received if at >= recent):,.0f} in the last minute"
+    if range_ == "day":
+        return f"{_sum(received) / 24:,.1f} an hour"
+    return f"{_sum(received) / 30:,.1f} a day"
+
+
+def _floor(at: datetime, period: int) -> datetime:
+    return datetime.fromtimestamp(at.timestamp() // period * period, UTC)
+
+
+def _sum(series: Series) -> int:
+    return int(sum(value for _, value in series))
+
+
+def _latest(series: Series) -> int | None:
+    return round(series[-1][1]) if series else None
+
+
+def _waiting(stage: Stage) -> int:
+    client = stage.client("sqs")
+    url = client.get_queue_url(QueueName=f"payment-events-{stage.name}.fifo")["QueueUrl"]
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(int(found[name]) for name in names)
+
+
+def _parked(stage: Stage) -> str:
+    some, more = stage.ledger().parked_page(PARKED)
+    return f"{len(some)} or more" if more else str(len(some))
+
+
+def _money(signals: Signals, currencies: list[str], now: datetime) -> list[dict[str, str]]:
+    """What was captured, refunded and disputed today, by currency, as the metrics have counted it."""
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    wanted = [Wanted(name, by=("currency", each)) for each in currencies for name in MONEY]
+    found = iter(signals.series(wanted, today, today + timedelta(days=1), 86_400))
+    rows = []
+    for currency in currencies:
+        sums = {name: _sum(next(found)) for name in MONEY}
+        rows.append(
+            {"currency": currency, **{name: display(value, currency) for name, value in sums.items()}}
+        )
+    return rows

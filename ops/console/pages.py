@@ -1,0 +1,224 @@
+"""The pages. Each reads a fixed few things; what changes something says first what it would do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, abort, redirect, render_template, request, url_for
+
+from chalicelib.errors import HandlerFailed, HandlersBusy, NotFound
+from chalicelib.ledger import ParkedEvent, StoredEvent
+from chalicelib.payments import project
+from chalicelib.providers import PROVIDERS
+from ops import replay as replaying
+from ops import stories
+from ops.console import masking, search
+from ops.console.app import Console
+from ops.console.arrivals import told
+from ops.console.overview import RANGES
+from ops.console.sending import MOST, STORM, Order, Sender
+from ops.redrive import Redrive
+
+PARKED_ROWS = 25
+REPLAY = 300_000  # milliseconds that replayed handlers may take
+DASHBOARDS = {
+    "stripe": ("https://dashboard.stripe.com/payments/{}", "https://dashboard.stripe.com/test/payments/{}"),
+    "paypal": (
+        "https://www.paypal.com/activity/payment/{}",
+        "https://www.sandbox.paypal.com/activity/payment/{}",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What can be looked at."""
+
+    console: Console
+
+    def on(self, app: Flask) -> None:
+        app.get("/")(self.index)
+        app.get("/live")(self.live)
+        app.get("/payments")(self.payments)
+        app.get("/find")(self.find)
+        app.get("/payments/<path:subject>")(self.payment)
+        app.get("/arrivals/<path:subject>")(self.arrivals)
+        app.get("/event/<event_id>/of/<path:subject>")(self.event)
+        app.get("/parked")(self.parked)
+        app.get("/send")(self.send)
+
+    def index(self) -> str:
+        return render_template("overview.html", it=self.console.overview(_range()), ranges=RANGES)
+
+    def live(self) -> str:
+        return render_template("_live.html", it=self.console.overview(_range()))
+
+    def payments(self) -> str:
+        given = {name: value for name, value in request.args.items() if value}
+        found = search.page(self.console.stage.ledger(), given)
+        following = {**given, "cursor": found.cursor} if found.cursor else None
+        return render_template("payments.html", found=found, given=given, following=following)
+
+    def find(self) -> Any:
+        id_ = request.args.get("id", "").strip()
+        if not id_:
+            return redirect(url_for("payments"))
+        ledger = self.console.stage.ledger()
+        subject = search.subject_of(ledger, id_)
+        if subject:
+            return redirect(url_for("payment", subject=subject))
+        rows = search.of_customer(ledger, id_)
+        if not rows:
+            raise NotFound(f"no payment, event or customer {id_} in stage {self.console.stage.name}")
+        page = search.Page(rows, None, len(rows))
+        return render_template("payments.html", found=page, given={}, following=None, customer=id_)
+
+    def payment(self, subject: str) -> str:
+        return render_template("payment.html", **_payment(self.console, subject))
+
+    def arrivals(self, subject: str) -> str:
+        """The timeline with what the logs say; fetched once the page is there."""
+        shown = _payment(self.console, subject)
+        since = min((each["created_ms"] for each in shown["events"]), default=self.console.clock())
+        return render_template("_arrivals.html", told=told(self.console.stage, subject, since), **shown)
+
+    def event(self, event_id: str, subject: str) -> str:
+        stored = self.console.stage.ledger().event(subject, event_id)
+        if stored is None:
+            raise NotFound(f"no event {event_id} of {subject}")
+        whole = request.args.get("whole") == "yes"
+        if whole:
+            self.console.wrote("looked at a whole event", subject, event_id)
+        return render_template("event.html", event=stored, text=_shown(stored, whole), whole=whole)
+
+    def parked(self) -> str:
+        rows, below = self.console.stage.ledger().parked_page(PARKED_ROWS, request.args.get("below"))
+        return render_template("parked.html", rows=rows, below=below, now=self.console.clock())
+
+    def send(self) -> str:
+        sender = _sender(self.console)
+        names = (STORM, *stories.STORIES)
+        return render_template("send.html", stories=names, tallies=sender.tallies, most=MOST)
+
+
+def _range() -> str:
+    range_ = request.args.get("range", "hour")
+    if range_ not in RANGES:
+        abort(400, f"range is one of {', '.join(RANGES)}")
+    return range_
+
+
+def _shown(event: StoredEvent, whole: bool) -> str | None:
+    if event.content is None:
+        return None
+    return masking.plain(event.content) if whole else masking.masked(event.content)
+
+
+def _sender(console: Console) -> Sender:
+    if console.sender is None:
+        raise NotFound("test events are sent to stage local only")
+    return console.sender
+
+
+def _payment(console: Console, subject: str) -> dict[str, Any]:
+    """A payment, or a subject that moves no money, with its events in the provider's time."""
+    ledger = console.stage.ledger()
+    stored = ledger.payment(subject)
+    found = sorted(ledger.events(subject), key=lambda e: (e.created_at, e.received_at, e.id))
+    if not stored.version and not found:
+        raise NotFound(f"nothing is recorded of {subject} in stage {console.stage.name}")
+    shown = project(subject, stored.facts) if stored.version else None
+    handlers = console.consumer.handlers
+    return {
+        "subject": subject,
+        "payment": shown,
+        "events": _timeline(found),
+        "left": [f"{h.name}: {task.type}" for task in stored.outbox.tasks for h in handlers.left(task)],
+        "dashboard": _dashboard(subject, shown is not None and shown.livemode is False),
+    }
+
+
+def _timeline(events: list[StoredEvent]) -> list[dict[str, Any]]:
+    """In the provider's time; ``late``: one that happened after it was received before it."""
+    earliest = float("inf")
+    rows = []
+    for each in reversed(events):
+        row = {"id": each.id, "type": each.type, "body": each.content is not None}
+        times = {"created_ms": each.created_at, "received_ms": each.received_at}
+        rows.append({**row, **times, "late": each.received_at > earliest})
+        earliest = min(earliest, each.received_at)
+    return rows[::-1]
+
+
+def _dashboard(subject: str, is_test: bool) -> str | None:
+    provider, *_, object_id = subject.split(":")
+    return DASHBOARDS[provider][is_test].format(object_id) if provider in DASHBOARDS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What can be changed: each asks first."""
+
+    console: Console
+
+    def on(self, app: Flask) -> None:
+        app.get("/replay/<path:subject>")(self.ask_replay)
+        app.post("/replay/<path:subject>")(self.replay)
+        app.get("/redrive/<event_id>/of/<path:subject>")(self.ask_redrive)
+        app.post("/redrive/<event_id>/of/<path:subject>")(self.redrive)
+        app.post("/send")(self.send_story)
+
+    def ask_replay(self, subject: str) -> str:
+        chosen = replaying.choose(self.console.consumer, subject)
+        names = list(replaying.names(self.console.consumer, chosen))
+        return render_template("replay.html", subject=subject, names=names)
+
+    def replay(self, subject: str) -> Any:
+        again = request.form.get("again") == "yes"
+        self.console.wrote("replay again" if again else "replay", subject)
+        chosen = replaying.choose(self.console.consumer, subject)
+        until = self.console.clock() + REPLAY
+        try:
+            ran = replaying.replay(self.console.consumer, chosen, again, until)
+        except HandlersBusy:
+            abort(409, "its handlers are running now; try again when their time is up")
+        except HandlerFailed as error:
+            abort(502, f"{error}; the rest is left, and can be replayed")
+        return redirect(url_for("payment", subject=subject, ran=ran))
+
+    def ask_redrive(self, event_id: str, subject: str) -> str:
+        parked = self._parked(event_id, subject)
+        changes = list(self._redrive().preview(parked))
+        return render_template("redrive.html", parked=parked, changes=changes)
+
+    def redrive(self, event_id: str, subject: str) -> Any:
+        parked = self._parked(event_id, subject)
+        self.console.wrote("redrive", subject, event_id)
+        self._redrive().send(parked)
+        return redirect(url_for("parked", sent=event_id))
+
+    def _parked(self, event_id: str, subject: str) -> ParkedEvent:
+        parked = self.console.stage.ledger().parked_event(subject, event_id)
+        if parked is None or parked.parked_at is None:
+            raise NotFound(f"{event_id} is no longer parked")
+        return parked
+
+    def _redrive(self) -> Redrive:
+        return Redrive(self.console.stage.ledger(), self.console.stage.inbox(), self.console.clock)
+
+    def send_story(self) -> Any:
+        sender, order = _sender(self.console), _order()
+        self.console.wrote(f"send {order.story}")
+        subjects = sender.send(order)
+        only = subjects[0] if len(subjects) == 1 else None
+        return redirect(url_for("send", begun=len(subjects), subject=only))
+
+
+def _order() -> Order:
+    """What the form asks for; anything else is a mistake of the caller's."""
+    provider, story = request.form.get("provider", ""), request.form.get("story", "")
+    repeat = request.form.get("repeat", "1")
+    if provider not in PROVIDERS or story not in (STORM, *stories.STORIES):
+        abort(400, "no such story")
+    if not (repeat.isascii() and repeat.isdigit() and 1 <= int(repeat) <= MOST):
+        abort(400, f"repeat is a number from 1 to {MOST}")
+    return Order(provider, story, int(repeat), "shuffle" in request.form, "broken" in request.form)

@@ -1,0 +1,118 @@
+"""Finding payments: by what they are, a page at a time and never by reading the whole table; or by an id."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from chalicelib import listing, money
+from chalicelib.errors import InvalidParameter
+from chalicelib.ledger import PAYMENT, Ledger
+from chalicelib.payments import project
+from chalicelib.providers import PROVIDERS
+
+ROWS = 25
+LOOKS = 5  # pages of a hundred that one page may look through
+OWN = ("status", "provider", "since", "until", "cursor")  # what the ledger itself can filter by
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows, and where the next page begins. ``looked`` payments were read; ``ended``: there are no more."""
+
+    rows: list[dict[str, Any]]
+    cursor: str | None
+    looked: int
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether there may be more, but this page was read for long enough."""
+        return self.cursor is not None and len(self.rows) < ROWS
+
+
+def page(ledger: Ledger, given: Mapping[str, str]) -> Page:
+    """Payments that match, newest first. Raises ``InvalidParameter``."""
+    matches = _matching(given)
+    parameters = {name: given[name] for name in OWN if given.get(name)}
+    rows: list[dict[str, Any]] = []
+    looked = 0
+    for _ in range(LOOKS):
+        found = listing.payments(
+            ledger, listing.parse({**parameters, "limit": str(ROWS if not looked else 100)})
+        )
+        for each in found["payments"]:
+            looked += 1
+            if matches(each):
+                rows.append(each)
+            if len(rows) == ROWS:
+                return Page(rows, listing.below(each), looked)
+        if not found["cursor"]:
+            return Page(rows, None, looked)
+        parameters["cursor"] = found["cursor"]
+    return Page(rows, parameters["cursor"], looked)
+
+
+def _matching(given: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
+    """What the ledger cannot filter by: currency and amount."""
+    currency = given.get("currency", "").upper()
+    least, most = (_decimal(given, name) for name in ("least", "most"))
+
+    def matches(payment: Mapping[str, Any]) -> bool:
+        if currency and payment["currency"] != currency:
+            return False
+        if least is None and most is None:
+            return True
+        amount = _major(payment)
+        return (least is None or amount >= least) and (most is None or amount <= most)
+
+    return matches
+
+
+def _decimal(given: Mapping[str, str], name: str) -> Decimal | None:
+    text = given.get(name, "").strip()
+    try:
+        value = Decimal(text) if text else None
+    except InvalidOperation:
+        raise InvalidParameter(f"{name} is not an amount") from None
+    if value is not None and not value.is_finite():
+        raise InvalidParameter(f"{name} is not an amount")
+    return value
+
+
+def _major(payment: Mapping[str, Any]) -> Decimal:
+    """The amount in the currency's own unit: euros, not cents."""
+    try:
+        exponent = money.exponent(payment["currency"] or "")
+    except ValueError:
+        exponent = 0
+    return Decimal(payment["amount"]).scaleb(-exponent)
+
+
+def subject_of(ledger: Ledger, id_: str) -> str | None:
+    """The subject that a payment's or an event's id leads to, with or without its provider."""
+    names = [id_] if id_.partition(":")[0] in PROVIDERS else [f"{each}:{id_}" for each in PROVIDERS]
+    for name in names:
+        if ledger.payment(name).version or next(ledger.events(name), None):
+            return name
+        found = ledger.subject_of(name) or next(iter(ledger.referred(name)), None)
+        if found:
+            return found
+    return None
+
+
+def of_customer(ledger: Ledger, customer: str, most: int = 100) -> list[dict[str, Any]]:
+    """The payments of a customer, the newest first, a hundred at most."""
+    names = (
+        [customer]
+        if customer.partition(":")[0] in PROVIDERS
+        else [f"{each}:{customer}" for each in PROVIDERS]
+    )
+    subjects: list[str] = []
+    for name in names:
+        for subject, entry in ledger.of_customer(name):
+            if entry == PAYMENT and subject not in subjects:
+                subjects.append(subject)
+            if len(subjects) == most:
+                break
+    found = ledger.payments(subjects) if subjects else {}
+    return [project(each, found[each].facts).to_dict() for each in subjects if each in found]

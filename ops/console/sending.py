@@ -1,0 +1,78 @@
+"""Sending stories to stage local's own app, in the background, so that the page can be watched meanwhile."""
+
+import json
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ops import sender, stories
+
+STORM = "storm"
+IN_STORM = 30  # payments
+MOST = 20  # times each
+ALREADY = 60_000  # milliseconds that a story began before now
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to send: a story of a provider, or a storm of all; ``broken`` signs with a wrong secret."""
+
+    provider: str
+    story: str
+    repeat: int = 1
+    shuffle: bool = False
+    broken: bool = False
+
+
+@dataclass(slots=True)
+class Sender:
+    """Sends to the app at ``url``. ``signer`` makes a provider's signer, right or wrong."""
+
+    url: str
+    signer: Callable[[str, bool], sender.Signer]
+    clock: Callable[[], int]
+    rng: random.Random
+    tallies: list[tuple[Order, list[str], sender.Tally]] = field(default_factory=list)
+
+    def send(self, order: Order) -> list[str]:
+        """Begin to send; the subjects of what is sent."""
+        bodies, subjects = self._bodies(order)
+        tally = sender.Tally()
+        self.tallies.insert(0, (order, subjects, tally))
+        del self.tallies[10:]
+        threading.Thread(target=self._send, args=[order, bodies, tally], daemon=True).start()
+        return subjects
+
+    def _bodies(self, order: Order) -> tuple[list[tuple[str, bytes]], list[str]]:
+        told = [self._tell(order.provider, order.story)]
+        if order.story == STORM:
+            kinds = [(provider, story) for provider in stories.TYPES for story in stories.STORIES]
+            told = [self._tell(*self.rng.choice(kinds)) for _ in range(IN_STORM)]
+        bodies = [
+            (provider, body) for provider, _, events in told for body in events for _ in range(order.repeat)
+        ]
+        if order.shuffle or order.story == STORM:
+            self.rng.shuffle(bodies)
+        return bodies, [subject for _, subject, _ in told]
+
+    def _tell(self, provider: str, story: str) -> tuple[str, str, list[bytes]]:
+        if story == STORM:
+            return provider, "", []
+        amount = self.rng.randrange(500, 20_000)
+        currency = self.rng.choice(["EUR", "USD"])
+        start = self.clock() - ALREADY
+        subject, events = stories.tell(provider, self.rng, start, amount, currency, story=story)
+        return provider, subject, [json.dumps(each).encode() for each in events]
+
+    def _send(self, order: Order, bodies: list[tuple[str, bytes]], tally: sender.Tally) -> None:
+        signers: Mapping[str, sender.Signer] = {
+            provider: self.signer(provider, order.broken) for provider in {each for each, _ in bodies}
+        }
+        for provider, body in bodies:
+            url = f"{self.url}/webhooks/{provider}"
+            sent = sender.send_all([body], url, signers[provider], self.clock, lambda: None)
+            tally.sent += sent.sent
+            tally.accepted += sent.accepted
+            tally.refused += sent.refused
+            tally.unreachable += sent.unreachable
