@@ -4,9 +4,10 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
@@ -223,11 +224,19 @@ def _complete(event: Event) -> Event:
     if paypal.path_to_confirm(event) is not None and event.provider == paypal.NAME:
         client = _paypal_client(_credentials().current())
         if len(client) == 2:
-            _paypal_api(client).confirm(event)
+            with _asking(event):
+                _paypal_api(client).confirm(event)
     if stripe.path_to_fetch(event) is None:
         return event
     keys = _credentials().current().get("stripe_api_key", ())
-    return _stripe_api(keys[0]).complete(event) if keys else event
+    if not keys:
+        return event
+    with _asking(event):
+        return cast("Event", _stripe_api(keys[0]).complete(event))
+
+
+def _asking(event: Event) -> AbstractContextManager[Any]:
+    return _telemetry().span("ask", provider=event.provider, type=event.type, subject=event.subject)
 
 
 def _paypal_client(secrets: Secrets) -> tuple[str, ...]:

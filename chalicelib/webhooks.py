@@ -221,7 +221,8 @@ def _process_record(
     try:
         if record.message is None:
             raise ValueError("not a message of this queue")
-        with to.telemetry.span("record", provider=record.message.provider, subject=record.message.subject):
+        about = {"provider": record.message.provider, "subject": record.message.subject}
+        with to.telemetry.span("record", **about, event_id=record.message.event_id):
             if written:
                 _recorded(written, to)
             else:

@@ -9,9 +9,37 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.errors import AwsError, Refused
 from ops.commands import Failed, console, deploying, looking, repairing, sending, watching
 
+# What a person wants to do: its commands, with what `--help` says of each in a line.
+SECTIONS: dict[str, dict[click.Command, str]] = {
+    "Look": {
+        looking.list_: "the latest payments",
+        looking.show: "one payment with its events, by any of its ids",
+        looking.parked: "what is set aside, and why",
+        watching.tail: "events as they are recorded",
+        watching.doctor: "is this stage well, and what to do where it is not",
+        looking.verify: "is each payment what its events say, or the provider",
+        console.console: "all of it in a browser",
+    },
+    "Repair": {
+        repairing.reconcile: "get the events that never came",
+        repairing.redrive: "send parked events through again",
+        repairing.replay: "run handlers that are left, or all of them again",
+        repairing.forget: "remove a customer's raw events, keep the totals",
+    },
+    "Deploy": {
+        deploying.deploy: "create or update a stage",
+        deploying.destroy: "delete a stage; nothing is left",
+        deploying.package: "one template and one zip of a stage",
+    },
+    "Try": {
+        sending.send: "sign and send realistic events",
+        watching.completion: "make bash, zsh or fish complete all this",
+    },
+}
+
 
 class Commands(click.Group):
-    """Turns what AWS or the ledger refuse into one line."""
+    """Turns what AWS or the ledger refuse into one line, and shows commands by what they are for."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -22,31 +50,23 @@ class Commands(click.Group):
             hint = "is `make run` running?" if "connect" in str(error).lower() else ""
             raise Failed(f"AWS: {error} {hint}".strip()) from None
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(command.name), line) for command, line in commands.items()])
 
-@click.group(cls=Commands)
+
+@click.group(cls=Commands, epilog="Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 found something.")
 def main() -> None:
-    """Daybook: send test webhooks, look at what was recorded, repair it, deploy it."""
+    """Stripe and PayPal webhooks, recorded exactly once: look at them, repair, deploy.
+
+    Without --stage a command is about the local one (`make run`); `daybook COMMAND --help` says more.
+    """
 
 
-for command in (
-    sending.send,
-    looking.show,
-    looking.list_,
-    looking.parked,
-    looking.verify,
-    repairing.replay,
-    repairing.redrive,
-    repairing.reconcile,
-    repairing.forget,
-    watching.tail,
-    watching.doctor,
-    console.console,
-    watching.completion,
-    deploying.deploy,
-    deploying.destroy,
-    deploying.package,
-):
-    main.add_command(command)
+for commands in SECTIONS.values():
+    for command in commands:
+        main.add_command(command)
 
 
 if __name__ == "__main__":
