@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 STAGE ?= dev
-TORTURED := torture crashes faults forgeries fuzz lambda_shapes openapi payloads
+TORTURED := torture crashes faults forgeries fuzz lambda_shapes openapi payloads simulation
 
 .PHONY: run test lint format package bench torture clean
 
