@@ -37,7 +37,7 @@ def vectors(*pattern: str) -> list[Path]:
     if found:
         return found
     reason = "the shared vectors are not beside this checkout"
-    return [pytest.param(None, marks=pytest.mark.skip(reason=reason))]  # type: ignore[list-item]
+    return [pytest.param(None, marks=pytest.mark.skip(reason=reason), id="absent")]  # type: ignore[list-item]
 
 
 def load(path: Path) -> Any:

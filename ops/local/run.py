@@ -159,7 +159,7 @@ def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.Exit
     agent.start()
     stack.callback(agent.stop)
     command = str(Path(python).with_name("chalice"))
-    chalice = [command, "local", "--stage", "local", "--port", str(ports["PORT"])]
+    chalice = [command, "local", "--stage", "local", "--port", str(ports["PORT"]), "--no-autoreload"]
     parts.append(
         _started(stack, "the app", chalice, environ, partial(agent.take, "/aws/lambda/daybook-local"))
     )
@@ -282,7 +282,11 @@ def _say_ready(ports: Mapping[str, int], environ: Mapping[str, str]) -> None:
 
 
 def _watch(parts: list[Part], stop: threading.Event) -> None:
-    """Until told to stop: restart the consumer when code changes (``chalice local`` restarts itself)."""
+    """Until told to stop: restart the app and the consumer when code changes.
+
+    ``chalice local`` would restart itself, but at every file that is written below the project's folder: a
+    commit, a test's output; and looks at all of them, an environment's too, every second.
+    """
     changes = watchfiles.watch(
         ROOT / "app.py",
         ROOT / "chalicelib",
@@ -295,7 +299,8 @@ def _watch(parts: list[Part], stop: threading.Event) -> None:
         if stop.is_set():
             return
         if changed:
-            parts[-1].restart()
+            for part in parts[-2:]:
+                part.restart()
         _check(parts)
 
 
