@@ -18,7 +18,7 @@ from ops.stage import Stage, connect
 from ops.stories import tell
 from tests.conftest import ROOT, wait_until
 from tests.fakes import as_bytes
-from tests.test_run import Running
+from tests.test_run import Running, folder_of, started
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -45,15 +45,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("console") / "tmp"
-    folder.mkdir()
-    made = Running(folder)
-    try:
-        made.wait_until_ready()
+    with started(Running(folder_of(tmp_path_factory, "console"))) as made:
         yield made
-    finally:
-        made.process.terminate()
-        made.process.wait(30)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from ops.stage import Stage, connect
 from tests.conftest import free_port, wait_until
 from tests.fake_apis import FakeStripe
 from tests.fakes import as_bytes
-from tests.test_run import DAYBOOK, Running
+from tests.test_run import DAYBOOK, Running, folder_of, started
 
 QUEUE = "payment-events-local.fifo"
 NOW = time.time_ns() // 1_000_000
@@ -62,13 +61,9 @@ class Drill(Running):
 
 @pytest.fixture(scope="module")
 def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
-    folder = tmp_path_factory.mktemp("drill") / "tmp"
-    folder.mkdir()
-    made = Drill(folder)
-    made.wait_until_ready()
-    yield made
-    made.process.send_signal(signal.SIGINT)
-    made.process.wait(30)
+    made = Drill(folder_of(tmp_path_factory, "drill"))
+    with started(made):
+        yield made
 
 
 def queue_url(drill: Drill) -> str:

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +78,28 @@ class Running:
             time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("run") / "tmp"
-    folder.mkdir()
-    made = Running(folder)
+@contextmanager
+def started(made: Running) -> Iterator[Running]:
+    """Ready inside, and gone afterwards."""
     try:
         made.wait_until_ready()
         yield made
     finally:
-        made.process.kill()
-        made.process.wait()
+        made.process.send_signal(signal.SIGINT)
+        made.process.wait(30)
+
+
+def folder_of(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """An empty folder, with room for the log beside it."""
+    folder = tmp_path_factory.mktemp(name) / "tmp"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with started(Running(folder_of(tmp_path_factory, "run"))) as made:
+        yield made
 
 
 def test_it_says_what_to_do(running: Running) -> None:
