@@ -86,13 +86,19 @@ class Reconciler:
     ) -> Summary:
         """List what the provider has, and put on the queue what is missing; ``step`` hears of each page.
 
-        Without ``since`` it goes on where the last run ended. Raises ``Unavailable``.
+        Without ``since`` it goes on where the last run ended. A run that leaves out times before ``since`` is
+        not noted: the next one has to look at them. Raises ``Unavailable``.
         """
         noted = self.ledger.checkpoint(_name(provider))
         window = self._window(noted, since, dry_run)
         summary = Summary()
         while True:
-            page = self._page(listing, window)
+            try:
+                page = self._page(listing, window)
+            except Unavailable:
+                if not summary.listed and window.cursor:  # the provider may have forgotten that place
+                    self._note(provider, _without_window(noted), dry_run)
+                raise
             self._compare(provider, page.bodies, summary, dry_run)
             step(summary)
             if page.next is None:
@@ -104,7 +110,9 @@ class Reconciler:
             if not is_time_left():
                 return summary
             self.pause(PACE)
-        done = {"until": max(window.until, noted.get("until", 0)), "done_at": self.clock()}
+        done = _without_window(noted)
+        if window.since <= max(noted.get("until", 0), self.clock() - LISTED):  # nothing is left out between
+            done |= {"until": max(window.until, noted.get("until", 0)), "done_at": self.clock()}
         self._note(provider, done, dry_run)
         summary.finished = True
         return summary
@@ -150,7 +158,7 @@ class Reconciler:
             events[event.key] = event, body
         known = self.ledger.recorded(events) if events else set()
         summary.known += len(known)
-        for key in events.keys() - known:
+        for key in (key for key in events if key not in known):
             summary.missing.append(key.partition(":")[2])
             if not dry_run:
                 summary.recovered += self._recover(*events[key])
@@ -167,6 +175,10 @@ class Reconciler:
             return False
         self.telemetry.log("recovered", "WARNING", {"missing": 1, "recovered": 1}, **fields)
         return True
+
+
+def _without_window(noted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in noted.items() if name != "window"}
 
 
 def _name(provider: str) -> str:

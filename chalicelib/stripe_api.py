@@ -11,7 +11,7 @@ from typing import Any
 import stripe as sdk
 
 from chalicelib.errors import NotFound, Throttled, Unavailable, seconds
-from chalicelib.events import Event
+from chalicelib.events import Event, items, mapping
 from chalicelib.providers import stripe
 from chalicelib.reconcile import Page
 
@@ -41,13 +41,14 @@ class StripeApi:
         """A page of the account's own events. Raises ``Throttled``, ``Unavailable``."""
         after = {"starting_after": cursor} if cursor else {}
         created = {"gte": since // 1000, "lte": until // 1000}
-        listed = self.get("/v1/events", limit=PAGE, created=created, **after)
         try:
-            events = [each for each in listed["data"] if isinstance(each, dict)]
-            more = bool(listed["has_more"])
-            return Page([json.dumps(each).encode() for each in events], events[-1]["id"] if more else None)
-        except (KeyError, IndexError, TypeError):
-            raise Unavailable("Stripe lists no events", reason="stripe_api") from None
+            listed = mapping(self.get("/v1/events", limit=PAGE, created=created, **after))
+        except NotFound:
+            listed = {}
+        events, more = items(listed.get("data")), bool(listed.get("has_more"))
+        if not isinstance(listed.get("data"), list) or (more and not events):
+            raise Unavailable("Stripe lists no events", reason="stripe_api")
+        return Page([json.dumps(each).encode() for each in events], str(events[-1]["id"]) if more else None)
 
     def get(self, path: str, **parameters: Any) -> Any:
         """What is at a path of the API. Raises ``NotFound``, ``Throttled``, ``Unavailable``."""
