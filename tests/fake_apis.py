@@ -4,14 +4,29 @@ import json
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from chalicelib.times import from_iso, to_iso
 
 HOUR = 3_600_000
 Answer = tuple[int, dict[str, str], Any]
-Query = Mapping[str, str]
+
+
+class Request(NamedTuple):
+    """What was asked: the path with its query, the headers, the body."""
+
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> dict[str, str]:
+        return {name: values[0] for name, values in parse_qs(urlsplit(self.target).query).items()}
 
 
 def event_listed(event_id: str, created_at: int, **about: Any) -> dict[str, Any]:
@@ -38,11 +53,11 @@ def paypal_listed(event_id: str, created_at: int) -> dict[str, Any]:
 
 
 class FakeApi:
-    """A server whose ``faults`` are answered first, one a request."""
+    """A server whose ``faults`` are answered first, one a request; then ``objects``, by their paths."""
 
     def __init__(self) -> None:
         self.faults: list[Answer] = []
-        self.asked: list[str] = []
+        self.requests: list[Request] = []
         self.objects: dict[str, Any] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -56,18 +71,20 @@ class FakeApi:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, path: str, query: Query, headers: Mapping[str, str]) -> Answer:
+    @property
+    def asked(self) -> list[str]:
+        return [request.target for request in self.requests]
+
+    def answer(self, request: Request) -> Answer:
         raise NotImplementedError
 
-    def serve(self, path: str, headers: Mapping[str, str]) -> Answer:
-        self.asked.append(path)
-        if self.faults and "oauth2" not in path:
+    def serve(self, request: Request) -> Answer:
+        self.requests.append(request)
+        if self.faults and "oauth2" not in request.path:
             return self.faults.pop(0)
-        parts = urlsplit(path)
-        if parts.path in self.objects:
-            return 200, {}, self.objects[parts.path]
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        return self.answer(parts.path, query, headers)
+        if request.path in self.objects:
+            return 200, {}, self.objects[request.path]
+        return self.answer(request)
 
 
 class FakeStripe(FakeApi):
@@ -77,11 +94,12 @@ class FakeStripe(FakeApi):
         super().__init__()
         self.events = events
 
-    def answer(self, path: str, query: Query, headers: Mapping[str, str]) -> Answer:
-        if path != "/v1/events":
+    def answer(self, request: Request) -> Answer:
+        if request.path != "/v1/events":
             return 404, {}, {"error": {"type": "invalid_request_error", "message": "No such object"}}
-        if not headers.get("Authorization", "").startswith("Bearer rk_"):
+        if not request.headers.get("Authorization", "").startswith("Bearer rk_"):
             return 401, {}, {"error": {"type": "authentication_error", "message": "no key"}}
+        query = request.query
         since, until = int(query["created[gte]"]), int(query["created[lte]"])
         found = sorted(self.events, key=lambda e: (e["created"], e["id"]), reverse=True)
         found = [each for each in found if since <= each["created"] <= until]
@@ -93,20 +111,28 @@ class FakeStripe(FakeApi):
 
 
 class FakePayPal(FakeApi):
-    """Lists ``events`` in pages of ``size``, whatever is asked for; its links name another host."""
+    """Lists ``events`` in pages of ``size``, whatever is asked for; its links name another host.
 
-    def __init__(self, events: list[dict[str, Any]], size: int = 3) -> None:
+    ``webhook_id`` is the one whose signatures it confirms.
+    """
+
+    def __init__(self, events: list[dict[str, Any]], size: int = 3, webhook_id: str = "") -> None:
         super().__init__()
         self.events = events
         self.size = size
+        self.webhook_id = webhook_id
 
-    def answer(self, path: str, query: Query, headers: Mapping[str, str]) -> Answer:
+    def answer(self, request: Request) -> Answer:
+        path, query = request.path, request.query
         if path == "/v1/oauth2/token":
             return 200, {}, {"access_token": "token", "expires_in": 3600}
-        if headers.get("Authorization") != "Bearer token":
+        if request.headers.get("Authorization") != "Bearer token":
             return 401, {}, {}
+        if path == "/v1/notifications/verify-webhook-signature":
+            success = json.loads(request.body)["webhook_id"] == self.webhook_id
+            return 200, {}, {"verification_status": "SUCCESS" if success else "FAILURE"}
         if path != "/v1/notifications/webhooks-events":
-            return 404, {}, {}
+            return 404, {}, {"name": "RESOURCE_NOT_FOUND"}
         start = int(query.get("index", 0))
         since, until = from_iso(query["start_time"]), from_iso(query["end_time"])
         found = [each for each in self.events if since <= from_iso(each["create_time"]) <= until]
@@ -121,8 +147,8 @@ class FakePayPal(FakeApi):
 def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def serve(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, headers, answer = api.serve(self.path, dict(self.headers))
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, headers, answer = api.serve(Request(self.path, dict(self.headers), body))
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(content))}.items():

@@ -1,9 +1,6 @@
 """Thin events: what is fetched for them, from whom, and that they make the same payment as their twins."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +15,7 @@ from chalicelib.stripe_api import StripeApi
 from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import Consumer, record_event
 from ops.verify import folded
+from tests.fake_apis import FakeStripe
 from tests.fakes import NOW, Clock, MemoryLedger, as_bytes
 
 REFUND = {
@@ -43,57 +41,35 @@ def thin(url: object = "/v1/refunds/re_1", **fields: Any) -> dict[str, Any]:
     }
 
 
-class Api:
-    """Stripe's API with one refund; ``status`` is what it answers with."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str | None]] = []
-        self.status = 200
-        api = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                api.asked.append((self.path, self.headers["Stripe-Context"]))
-                content = json.dumps(REFUND if api.status == 200 else {"error": {}}).encode()
-                self.send_response(api.status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-
-    def client(self) -> StripeApi:
-        return StripeApi("rk_test", f"http://127.0.0.1:{self.server.server_address[1]}")
-
-
 @pytest.fixture
-def api() -> Iterator[Api]:
-    made = Api()
-    threading.Thread(target=made.server.serve_forever, daemon=True).start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+def api() -> Iterator[FakeStripe]:
+    with FakeStripe([]) as made:
+        made.objects["/v1/refunds/re_1"] = REFUND
+        yield made
+
+
+def client(api: FakeStripe) -> StripeApi:
+    return StripeApi("rk_test", api.address)
 
 
 def event(payload: dict[str, Any]) -> Event:
     return stripe.event(as_bytes(payload), NOW)
 
 
-def test_the_related_object_is_fetched(api: Api) -> None:
+def test_the_related_object_is_fetched(api: FakeStripe) -> None:
     """Then the event is about the payment that the object belongs to, and has its facts."""
-    completed = api.client().complete(event(thin()))
-    assert api.asked == [("/v1/refunds/re_1", None)]
+    completed = client(api).complete(event(thin()))
+    [asked] = api.requests
+    assert (asked.target, asked.headers.get("Stripe-Context")) == ("/v1/refunds/re_1", None)
     assert completed.subject == "stripe:pi_1"
     assert "refund re_1" in stripe.facts(completed)
 
 
-def test_a_connected_accounts_object_is_fetched_in_its_name(api: Api) -> None:
+def test_a_connected_accounts_object_is_fetched_in_its_name(api: FakeStripe) -> None:
     """By the context that the event names."""
-    completed = api.client().complete(event(thin(context="acct_1")))
-    assert api.asked == [("/v1/refunds/re_1", "acct_1")]
+    completed = client(api).complete(event(thin(context="acct_1")))
+    [asked] = api.requests
+    assert (asked.target, asked.headers["Stripe-Context"]) == ("/v1/refunds/re_1", "acct_1")
     assert completed.subject == "stripe:acct_1:pi_1"
 
 
@@ -109,22 +85,22 @@ def test_a_connected_accounts_object_is_fetched_in_its_name(api: Api) -> None:
     ],
     ids=lambda payload: str(payload.get("related_object")),
 )
-def test_nothing_else_is_fetched(api: Api, payload: dict[str, Any]) -> None:
+def test_nothing_else_is_fetched(api: FakeStripe, payload: dict[str, Any]) -> None:
     """A snapshot has its data; and a path is a path of Stripe's API, or is left alone."""
     before = event(payload)
-    assert api.client().complete(before) == before
+    assert client(api).complete(before) == before
     assert api.asked == []
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500])
-def test_an_api_that_does_not_answer_is_an_outage(api: Api, status: int) -> None:
+def test_an_api_that_does_not_answer_is_an_outage(api: FakeStripe, status: int) -> None:
     """The queue brings the event again."""
-    api.status = status
+    api.faults = [(status, {}, {"error": {}})]
     with pytest.raises(Unavailable):
-        api.client().complete(event(thin()))
+        client(api).complete(event(thin()))
 
 
-def test_twins_make_one_milestone(api: Api) -> None:
+def test_twins_make_one_milestone(api: FakeStripe) -> None:
     """A thin event and its snapshot tell of one refund; and the fold of what is kept is the payment."""
     ledger: Any = MemoryLedger()
     inbox: Any = None
@@ -132,7 +108,7 @@ def test_twins_make_one_milestone(api: Api) -> None:
     handlers = Handlers()
     handlers.on("payment.refunded")(lambda payment, milestone: heard.append(milestone.id))
     telemetry = Telemetry("test", Clock(), lambda _: None)
-    to = Consumer(PROVIDERS, ledger, inbox, telemetry, handlers, Clock(), api.client().complete)
+    to = Consumer(PROVIDERS, ledger, inbox, telemetry, handlers, Clock(), client(api).complete)
     twin: dict[str, Any] = {
         "id": "evt_twin",
         "type": "refund.created",
