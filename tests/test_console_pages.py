@@ -161,7 +161,8 @@ PERSON = {
         "email_address": "jenny@example.com",
     },
     "shipping": {"tracking_number": "AB 12"},
-    "metadata": {"note": "call Jenny", "order": "secret words"},
+    "metadata": {"note": "call Jenny", "order": "secret words", "id": "jenny77", "reason": "Jenny asked"},
+    "individual": {"dob": {"day": 1, "month": 2, "year": 1979}},
     "description": "for Jenny",
     "receipt_email": "jenny@example.com",
 }
@@ -185,7 +186,20 @@ def test_who_somebody_is_is_covered_and_what_happened_is_not() -> None:
         }
     )
     text = masking.masked(body)
-    for mark in ("Jenny", "jenny", "555", "Main", "Oslo", "0150", "4242", "2030", "Xt5E", "secret", "AB 12"):
+    for mark in (
+        "Jenny",
+        "jenny",
+        "555",
+        "Main",
+        "Oslo",
+        "0150",
+        "4242",
+        "2030",
+        "Xt5E",
+        "secret",
+        "AB 12",
+        "1979",
+    ):
         assert mark not in text, mark
     shown = json.loads(text)["data"]["object"]
     assert {name: shown[name] for name in about} == about

@@ -194,11 +194,15 @@ class Round:
         """Whether there is, or will again be, anything on the queue; a batch of it is processed."""
         if self._source.poll(0):
             return True
-        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        answer = self._sqs.get_queue_attributes(QueueUrl=self._source.url, AttributeNames=names)
-        waiting = sum(int(answer["Attributes"][name]) for name in names)
+        waiting = self._waiting() or self._waiting()  # what turns visible during one look is seen by the next
         time.sleep(0.3 if waiting else 0)
         return waiting > 0
+
+    def _waiting(self) -> int:
+        """The messages that are visible, and those that are not: two counts, one after the other."""
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self._sqs.get_queue_attributes(QueueUrl=self._source.url, AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
 
     def _kill(self, environ: dict[str, str]) -> None:
         """A consumer that takes a batch and is killed somewhere on its way."""

@@ -19,7 +19,7 @@ PLAIN = re.compile(
     r"[a-z]{2,10}_[A-Za-z0-9]{8,}|[A-Z0-9]{13,20}|\d{4}-\d\d-\d\dT[\d:.]+Z?|-?\d+\.\d+|true|false"
 )
 HIDDEN = re.compile(
-    r"last4|exp_month|exp_year|.*zip.*|.*postal.*|.*phone.*|.*ip_?address.*|iin|issuer|.*tax.*"
+    r"last4|exp_month|exp_year|.*zip.*|.*postal.*|.*phone.*|.*ip_?address.*|iin|issuer|.*tax.*|dob|.*birth.*"
 )
 
 
@@ -40,12 +40,12 @@ def plain(body: bytes) -> str:
 
 
 def _masked(name: str, value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _masked(key, each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_masked(name, each) for each in value]
     if HIDDEN.fullmatch(name):
         return COVER
+    if isinstance(value, dict):  # what a user of the provider put there says nothing by its name
+        return {key: _masked("" if name == "metadata" else key, each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(name, each) for each in value]
     if isinstance(value, str) and value and not (SHOWN.fullmatch(name) or PLAIN.fullmatch(value)):
         return COVER
     return value

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import Any
 
 from chalicelib import listing, money
@@ -12,6 +13,7 @@ from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 
 ROWS = 25
+ENTRIES = 1_000  # of a customer that are looked through: payments, and other events about them
 LOOKS = 5  # pages of a hundred that one page may look through
 OWN = ("status", "provider", "since", "until", "cursor")  # what the ledger itself can filter by
 
@@ -109,7 +111,7 @@ def of_customer(ledger: Ledger, customer: str, most: int = 100) -> list[dict[str
     )
     subjects: list[str] = []
     for name in names:
-        for subject, entry in ledger.of_customer(name):
+        for subject, entry in islice(ledger.of_customer(name), ENTRIES):
             if entry == PAYMENT and subject not in subjects:
                 subjects.append(subject)
             if len(subjects) == most:
