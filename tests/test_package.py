@@ -84,7 +84,7 @@ def test_the_package_runs(functions: Functions, dev: Stage) -> None:
     assert [each.message for each in dev.ledger().parked()] == ["poison"]
     watch = functions.start("Watch")
     assert watch.invoke(SCHEDULE) is None
-    assert any('"inconsistent": 0' in line for line in watch.lines)
+    wait_until(lambda: any('"inconsistent": 0' in line for line in watch.lines))  # it is read beside us
 
 
 def test_the_api_is_warm_before_its_first_webhook(functions: Functions, dev: Stage) -> None:
