@@ -39,6 +39,7 @@ from tests.model import PayPalModel, StripeModel
 from tests.packaged import request
 from tests.proxy import Proxy
 from tests.test_faults import Faults
+from tests.test_pipeline import backlog
 
 CHUNKS, ROUNDS = (100, 2) if TORTURE else (1, 1)
 PAYMENTS = {"stripe": 60, "paypal": 40} if TORTURE else {"stripe": 12, "paypal": 8}  # of a round
@@ -128,7 +129,7 @@ class Round:
             app = importlib.import_module("app")
             self._start_consumer(app, stage)
             self._deliver(app, stage, environ)
-            while self._polled():
+            while self._polled(app, stage):
                 pass
             proxy.fault.rate = 0  # type: ignore[attr-defined]
             self._redrive(app, stage, environ)
@@ -187,22 +188,15 @@ class Round:
         def consume(batch: dict[str, Any], context: Any) -> None:
             process(batch["Records"], to, app._now() + TIME)
 
-        self._sqs = stage.client("sqs")
-        self._source = EventSource(self._sqs, app.SETTINGS.queue, consume)
+        self._source = EventSource(stage.client("sqs"), app.SETTINGS.queue, consume)
 
-    def _polled(self) -> bool:
+    def _polled(self, app: Any, stage: Stage) -> bool:
         """Whether there is, or will again be, anything on the queue; a batch of it is processed."""
         if self._source.poll(0):
             return True
-        waiting = self._waiting() or self._waiting()  # what turns visible during one look is seen by the next
+        waiting = backlog(stage, app)
         time.sleep(0.3 if waiting else 0)
         return waiting > 0
-
-    def _waiting(self) -> int:
-        """The messages that are visible, and those that are not: two counts, one after the other."""
-        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        answer = self._sqs.get_queue_attributes(QueueUrl=self._source.url, AttributeNames=names)
-        return sum(int(answer["Attributes"][name]) for name in names)
 
     def _kill(self, environ: dict[str, str]) -> None:
         """A consumer that takes a batch and is killed somewhere on its way."""
@@ -214,14 +208,14 @@ class Round:
         self.counted["kills"] += done.returncode == -signal.SIGKILL
 
     def _redrive(self, app: Any, stage: Stage, environ: dict[str, str]) -> None:
-        dead = EventSource(self._sqs, app.SETTINGS.dead_queue, app.park)
-        while self._polled() or dead.poll(0):
+        dead = EventSource(stage.client("sqs"), app.SETTINGS.dead_queue, app.park)
+        while self._polled(app, stage) or dead.poll(0):
             pass
         while waiting := list(stage.ledger().parked()):
             self.counted["parked and redriven"] += len(waiting)
             result = CliRunner().invoke(main, ["redrive", "--all", "--stage", stage.name], env=self._aws)
             assert result.exit_code == 0, result.output
-            while self._polled() or dead.poll(0):
+            while self._polled(app, stage) or dead.poll(0):
                 pass
 
     def _check(self, stage: Stage) -> None:
