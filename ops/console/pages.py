@@ -47,7 +47,10 @@ class Reading:
         app.get("/send")(self.send)
 
     def index(self) -> str:
-        return render_template("overview.html", it=self.console.overview(_range()), ranges=RANGES)
+        range_ = _range()
+        every = int(self.console.fresh(range_) * 1000)
+        it = self.console.overview(range_)
+        return render_template("overview.html", it=it, ranges=RANGES, every=every)
 
     def live(self) -> str:
         return render_template("_live.html", it=self.console.overview(_range()))

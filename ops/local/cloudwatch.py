@@ -17,7 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ops.stage import Stage
 
-EVERY = 1.0  # seconds between two deliveries
+EVERY = 0.3  # seconds between two deliveries
+STOPPED = 3.0  # seconds within which it has stopped, or is left
 QUEUES_EVERY = 5.0  # seconds between two looks at the queues
 LARGEST = 500  # lines or metrics in one call
 BATCH_FAILED = "the batch will be delivered again"
@@ -41,7 +42,7 @@ class Agent:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join(EVERY * 3)
+        self._thread.join(STOPPED)
 
     def take(self, group: str, line: str) -> None:
         """A line that the function of that log group wrote."""

@@ -6,7 +6,8 @@ Chalice's Swagger 2 is put into the words of OpenAPI 3 that moto reads. For each
 moto copies the whole table, to put it back if the transaction is canceled: here the copy shares the items,
 which a transaction of puts, as Daybook's are, replaces and does not change. CloudWatch's percentiles, which
 moto does not know, are worked out; DynamoDB's operations are carried out one after the other. And it is made
-quicker: connections are kept, which service a host stands for is looked up once, keys are compared plainly.
+quicker: connections are kept, which service a host stands for is looked up once, keys are compared plainly,
+a metric is read from its own values only.
 """
 
 import copy
@@ -18,9 +19,11 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-from moto.cloudwatch.models import Statistics
+from moto.cloudwatch.models import CloudWatchBackend, Statistics
 from moto.core.config import default_user_config
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
@@ -117,12 +120,33 @@ def _with_percentiles(statistics: Statistics, stat: str) -> Any:
     return values[min(len(values) - 1, int(len(values) * float(stat[1:]) / 100))] if values else None
 
 
-STATISTIC = Statistics.get_statistics_for_type
+STATISTIC, DATA = Statistics.get_statistics_for_type, CloudWatchBackend.get_metric_data
+
+
+def each_of_its_own(
+    backend: CloudWatchBackend, queries: list[dict[str, Any]], *arguments: Any, **named: Any
+) -> list[dict[str, Any]]:
+    """Each metric from its own values: moto looks through those of all, for each period of each query."""
+    if not all("MetricStat" in query for query in queries):
+        return DATA(backend, queries, *arguments, **named)
+    values = defaultdict(list)
+    for each in backend.get_all_metrics():
+        dimensions = sorted((d.name, d.value) for d in each.dimensions)
+        values[each.namespace, each.name, *dimensions].append(each)
+    found = []
+    for query in queries:
+        metric = query["MetricStat"]["Metric"]
+        dimensions = sorted((d["Name"], d["Value"]) for d in metric.get("Dimensions", []))
+        own = values[metric["Namespace"], metric["MetricName"], *dimensions]
+        holder: Any = SimpleNamespace(get_all_metrics=partial(list, own))
+        found += DATA(holder, [query], *arguments, **named)
+    return found
 
 
 def main(port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     setattr(Statistics, "get_statistics_for_type", _with_percentiles)  # noqa: B010 - moto has none
+    setattr(CloudWatchBackend, "get_metric_data", each_of_its_own)  # noqa: B010 - as above
     setattr(Table, "put_item", _put_aside)  # noqa: B010 - as above
     setattr(DynamoType, "cast_value", property(_cast))  # noqa: B010 - as above
     setattr(Table, "__deepcopy__", _sharing_items)  # noqa: B010 - moto does not know of it

@@ -1,0 +1,42 @@
+"""What the emulator does otherwise than moto, held against moto itself."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from moto.cloudwatch.models import CloudWatchBackend
+
+from ops.local.emulator import DATA, each_of_its_own
+
+UNTIL = datetime(2026, 11, 25, 12, tzinfo=UTC)
+STAGE, REASON = {"Name": "stage", "Value": "local"}, {"Name": "reason", "Value": "signature"}
+DIMENSIONS: list[list[dict[str, str]]] = [[STAGE], [STAGE, REASON], [REASON, STAGE], []]
+
+
+def test_metrics_are_what_moto_makes_of_them() -> None:
+    """Each read from its own values: the same periods and figures, in whatever order dimensions are named."""
+    rng, backend = random.Random(1), CloudWatchBackend("us-east-1", "123456789012")
+    for _ in range(400):
+        datum: dict[str, Any] = {
+            "MetricName": rng.choice(["received", "refused"]),
+            "Value": rng.random(),
+            "Timestamp": UNTIL - timedelta(seconds=rng.randrange(4000)),
+            "Dimensions": rng.choice(DIMENSIONS),
+        }
+        backend.put_metric_data("Daybook", [datum])
+    queries = [
+        {
+            "Id": f"{name}{n}{stat}",
+            "MetricStat": {
+                "Metric": {"Namespace": "Daybook", "MetricName": name, "Dimensions": dimensions},
+                "Period": 60,
+                "Stat": stat,
+            },
+        }
+        for name in ("received", "refused", "never")
+        for n, dimensions in enumerate(DIMENSIONS[:3])
+        for stat in ("Sum", "Maximum")
+    ]
+    found = each_of_its_own(backend, queries, UNTIL - timedelta(hours=1), UNTIL)
+    assert found == DATA(backend, queries, UNTIL - timedelta(hours=1), UNTIL)
+    assert sum(len(each["values"]) for each in found) > 200
