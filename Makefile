@@ -3,7 +3,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 STAGE ?= dev
-TORTURED := torture crashes faults forgeries fuzz lambda_shapes openapi payloads simulation
+# the longest first, so that none is left alone at the end
+TORTURED := fuzz forgeries simulation openapi faults lambda_shapes payloads crashes torture
 
 .PHONY: run test lint format package bench torture clean
 
@@ -32,7 +33,7 @@ bench: $(INSTALLED)  ## measure beside what others would install; writes build/b
 torture: $(INSTALLED)  ## the long form of what is tried at random; figures in build/torture.json
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,torture]'
 	rm -f build/torture.json
-	TORTURE=1 $(BIN)/pytest --numprocesses 4 --dist load $(TORTURED:%=tests/test_%.py)
+	TORTURE=1 $(BIN)/pytest --numprocesses 5 --dist load --maxschedchunk 1 $(TORTURED:%=tests/test_%.py)
 	@cat build/torture.json
 
 clean:

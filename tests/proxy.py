@@ -101,14 +101,19 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = serve  # noqa: N815 - http.server's names
 
+    def setup(self) -> None:
+        super().setup()
+        upstream = self.proxy.upstream
+        self.upstream = http.client.HTTPConnection(str(upstream.hostname), upstream.port)
+
+    def finish(self) -> None:
+        self.upstream.close()
+        super().finish()
+
     def forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        upstream = http.client.HTTPConnection(str(self.proxy.upstream.hostname), self.proxy.upstream.port)
-        try:
-            upstream.request(self.command, self.path, body, dict(self.headers))
-            answer = upstream.getresponse()
-            return answer.status, answer.getheaders(), answer.read()
-        finally:
-            upstream.close()
+        self.upstream.request(self.command, self.path, body, dict(self.headers))
+        answer = self.upstream.getresponse()
+        return answer.status, answer.getheaders(), answer.read()
 
     def fail(self, fault: str, body: bytes) -> None:
         if fault in REFUSALS or fault not in FAULTS:

@@ -6,8 +6,9 @@ Chalice's Swagger 2 is put into the words of OpenAPI 3 that moto reads. For each
 moto copies the whole table, to put it back if the transaction is canceled: here the copy shares the items,
 which a transaction of puts, as Daybook's are, replaces and does not change. CloudWatch's percentiles, which
 moto does not know, are worked out; DynamoDB's operations are carried out one after the other. And it is made
-quicker: connections are kept, which service a host stands for is looked up once, keys are compared plainly,
-a metric is read from its own values only.
+quicker: connections are kept, what never changes is looked up once (which service a host stands for, which
+methods a class has, how a name is spelt), keys are compared plainly, the time is asked for plainly, an item's
+strings and numbers are answered as they are kept, a metric is read from its own values only.
 """
 
 import copy
@@ -17,17 +18,22 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from functools import partial
+from datetime import datetime
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
 from moto.cloudwatch.models import CloudWatchBackend, Statistics
+from moto.core import responses, utils
 from moto.core.config import default_user_config
+from moto.core.serialize import BaseJSONSerializer
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.sqs import models as sqs
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -82,6 +88,11 @@ def _sharing_items(table: Table, memo: dict[int, Any]) -> Table:
 
 
 PUT, CAST = Table.put_item, vars(DynamoType)["cast_value"].fget
+UNIX_TIME, STRUCTURE, PLAIN = (
+    utils.unix_time,
+    BaseJSONSerializer._serialize_type_structure,
+    {"S", "N"},
+)
 
 
 def _put_aside(table: Table, item_attrs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
@@ -93,6 +104,19 @@ def _put_aside(table: Table, item_attrs: dict[str, Any], *arguments: Any, **name
 def _cast(value: DynamoType) -> Any:
     """What keys are compared by, many times a call: a string is what it is."""
     return value.value if value.type == "S" else CAST(value)
+
+
+def _unix_time(dt: datetime | None = None) -> float:
+    """What moto asks for several times for each message of a queue, whenever it is looked at."""
+    return time.time() if dt is None else UNIX_TIME(dt)
+
+
+def _structure(serializer: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
+    """A string or number of an item needs no making: it is kept as it is answered."""
+    if shape.name == "AttributeValue" and value.keys() <= PLAIN:
+        serialized[key] = value
+    else:
+        STRUCTURE(serializer, serialized, value, shape, key)
 
 
 class Dispatcher(DomainDispatcherApplication):
@@ -150,6 +174,10 @@ def main(port: int) -> None:
     setattr(Table, "put_item", _put_aside)  # noqa: B010 - as above
     setattr(DynamoType, "cast_value", property(_cast))  # noqa: B010 - as above
     setattr(Table, "__deepcopy__", _sharing_items)  # noqa: B010 - moto does not know of it
+    setattr(BaseJSONSerializer, "_serialize_type_structure", _structure)  # noqa: B010 - as above
+    setattr(utils, "unix_time", _unix_time)  # noqa: B010 - as above
+    for module, name in ((responses, "method_names_from_class"), (sqs, "camelcase_to_underscores")):
+        setattr(module, name, cache(getattr(module, name)))
     os.environ["MOTO_PORT"] = str(port)  # moto makes the addresses of its queues from it
     default_user_config["lambda"]["use_docker"] = False
     server: Any = make_server(
