@@ -23,6 +23,7 @@ Facts = dict[str, Fields]
 STATES = ("created", "processing", "requires_action", "failed", "authorized", "canceled")
 # How a dispute ended. `closed` is an inquiry that never became a dispute over money.
 OUTCOMES = ("closed", "won", "lost")
+OPEN = -1  # in place of one: a dispute that ended can be opened again
 
 
 # ── join ────────────────────────────────────────────────────────────────────────────────────────────
@@ -79,6 +80,7 @@ RULES: Mapping[str, Callable[[Any, Any], Any]] = {
     "charge": _union,
     "livemode": _largest,
     "reversal": _largest,
+    "settled_by_refund": _largest,
 }
 
 
@@ -136,6 +138,7 @@ class Dispute(NamedTuple):
     outcome: str | None
     reinstated: bool
     foreign: bool
+    settled_by_refund: bool
 
     @property
     def counts(self) -> bool:
@@ -333,9 +336,10 @@ def disputes(facts: Facts) -> list[Dispute]:
             f["opened_at"],
             f.get("won_at"),
             f.get("lost_at"),
-            OUTCOMES[f["outcome"][1]] if "outcome" in f else None,
+            OUTCOMES[f["outcome"][1]] if f.get("outcome", (0, OPEN))[1] != OPEN else None,
             f.get("reinstated_at", -1) >= max(f.get("withdrawn_at", 0), f.get("lost_at", 0)),
             not _in_currency(f, currency),
+            bool(f.get("settled_by_refund")),
         )
         for dispute_id, f in _things(facts, "dispute")
     ]
@@ -347,6 +351,14 @@ def _refunded(found: Iterable[Refund], disputed: int) -> int:
     reversed_ = sum(refund.amount for refund in counting if refund.reversal)
     plain = sum(refund.amount for refund in counting if not refund.reversal)
     return plain + max(0, reversed_ - disputed)
+
+
+def _settled(found: Iterable[Refund], counting: Iterable[Dispute]) -> int:
+    """What was refunded since a dispute began, where that is how the provider settles it: it counts once."""
+    by_refund = [dispute for dispute in counting if dispute.settled_by_refund]
+    since = min((dispute.opened_at for dispute in by_refund), default=0)
+    plain = (r.amount for r in found if r.counts and not r.reversal and (r.succeeded_at or 0) >= since)
+    return min(sum(plain), sum(dispute.amount for dispute in by_refund))
 
 
 def _status(captured: int, refunded: int, outcomes: set[tuple[str | None, bool]], state: str) -> str:
@@ -512,8 +524,10 @@ def change(subject: str, before: Facts, after: Facts) -> Change:
 
 def _sums(facts: Facts) -> tuple[int, int, int]:
     """Captured, refunded, disputed."""
-    disputed = sum(dispute.amount for dispute in disputes(facts) if dispute.counts)
-    return _captured(facts, _currency(facts)), _refunded(refunds(facts), disputed), disputed
+    found, counting = refunds(facts), [dispute for dispute in disputes(facts) if dispute.counts]
+    disputed = sum(dispute.amount for dispute in counting)
+    refunded = _refunded(found, disputed)
+    return _captured(facts, _currency(facts)), refunded, disputed - _settled(found, counting)
 
 
 def _new_refunds(before: Facts, after: Facts) -> Iterator[_Reached]:

@@ -87,9 +87,11 @@ class StripeModel:
         """Capture what is authorized, or a part of it; the rest is let go."""
         if self.authorized and not self.captured and not self.canceled:
             p = self._payment
-            self._emit(p.charge("captured", amount_captured=part))
-            self._emit(p.intent("succeeded", "succeeded", amount_received=part, latest_charge=p.charge_id))
             self.captured = part
+            release = {"id": f"re_release{self.subject[-6:]}", "object": "refund", "currency": "eur"}
+            released = [{**release, "amount": 5000 - part, "status": "succeeded"}] if part < 5000 else []
+            self._emit(p.charge("captured", **self._total(), refunds={"data": released}))
+            self._emit(p.intent("succeeded", "succeeded", amount_received=part, latest_charge=p.charge_id))
             self.milestones.append("payment.succeeded")
 
     def cancel(self) -> None:
@@ -107,7 +109,7 @@ class StripeModel:
         """A refund, at most of what is left."""
         amount = min(amount, self.captured - self.given_back - self.disputed)
         if amount > 0:
-            before = self.given_back
+            before = self._total()["amount_refunded"]
             self._payment._refund_id = refund_id = f"re_{len(self.refunds)}{self.subject[-6:]}"
             self.refunds[refund_id] = amount, "succeeded"
             self._emit(self._payment.refund("refund.created", amount))
@@ -150,7 +152,9 @@ class StripeModel:
         self.disputes[dispute_id] = amount, "won" if outcome == "warning_closed" else outcome
 
     def _total(self) -> Json:
-        total = {"amount_captured": self.captured, "amount_refunded": self.given_back}
+        """Of the charge: what was let go when less was captured counts as refunded there."""
+        refunded = self.given_back + 5000 - self.captured
+        total = {"amount_captured": self.captured, "amount_refunded": refunded}
         return {**total, "refunded": self.given_back >= self.captured}
 
     # ── what is true ────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ from typing import Any
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, Event, items, mapping, parse, required_id, safe_id
 from chalicelib.money import minor_units
-from chalicelib.payments import OUTCOMES, STATES, Facts, fact, fold
+from chalicelib.payments import OPEN, OUTCOMES, STATES, Facts, fact, fold
 from chalicelib.providers.protocol import Proof, Trust, fingerprint
 from chalicelib.times import from_iso
 
@@ -337,7 +337,8 @@ def _of_dispute(event: Event, dispute: Resource) -> Iterator[Facts]:
         amount=[at, amount],
         currency=[currency],
         opened_at=min(at, _instant(dispute.get("create_time"), at)),
-        outcome=[at, OUTCOMES.index(outcome)] if outcome else None,
+        outcome=[at, OUTCOMES.index(outcome) if outcome else OPEN],
+        settled_by_refund=True,
         won_at=at if outcome == "won" else None,
         lost_at=at if outcome == "lost" else None,
     )

@@ -14,7 +14,7 @@ from typing import Any
 from chalicelib import money
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, Event, items, mapping, parse, required_id, safe_id
-from chalicelib.payments import OUTCOMES, STATES, Facts, fact, fold
+from chalicelib.payments import OPEN, OUTCOMES, STATES, Facts, fact, fold
 from chalicelib.providers.protocol import Proof, Trust, fingerprint
 from chalicelib.times import from_iso, from_seconds
 
@@ -257,26 +257,50 @@ def _of_charge(event: Event, charge: Mapping[str, Any]) -> Iterator[Facts]:
     )
     if not captured:
         return  # what is "refunded" of an uncaptured charge is an authorization let go
+    released = max(0, (amount or 0) - captured)
     if _type(event) == "charge.refunded":
-        yield _refund_total(event, charge, charge_id, currency)
-    for refund in items(mapping(charge.get("refunds")).get("data")):
+        yield _refund_total(event, charge, charge_id, released)
+    for refund in _refunds(charge, released):
         yield from _of_refund(event, {"charge": charge_id, **refund})
 
 
 def _captured(charge: Mapping[str, Any], amount: int | None, currency: str) -> int:
-    if not charge.get("captured"):
+    """``captured`` alone is also said of a bank debit that is still under way, or failed."""
+    if not charge.get("captured") or charge.get("status") in ("pending", "failed"):
         return 0
     captured = _amount(charge, "amount_captured", currency)
     return (amount or 0) if captured is None else captured
 
 
-def _refund_total(event: Event, charge: Mapping[str, Any], charge_id: str, currency: str) -> Facts:
-    """``amount_refunded`` is a running total; the total before it stands in ``previous_attributes``."""
-    total = _amount(charge, "amount_refunded", currency)
+def _refunds(charge: Mapping[str, Any], released: int) -> list[Mapping[str, Any]]:
+    """The refunds inside a charge, the newest first, without the one that let go what was not captured.
+
+    Stripe lists that one too: https://github.com/woocommerce/woocommerce-gateway-stripe/pull/861
+    """
+    listed = mapping(charge.get("refunds"))
+    refunds = list(items(listed.get("data")))
+    currency = _currency(charge)
+    release = [n for n, each in enumerate(refunds) if _amount(each, "amount", currency) == released]
+    if release and not listed.get("has_more"):
+        del refunds[release[-1]]
+    return refunds
+
+
+def _refund_total(event: Event, charge: Mapping[str, Any], charge_id: str, released: int) -> Facts:
+    """``amount_refunded`` is a running total; the total before it stands in ``previous_attributes``.
+
+    What was never captured and let go is part of both, and is told in the same way.
+    """
+    currency = _currency(charge)
+    previous = mapping(mapping(event.payload.get("data")).get("previous_attributes"))
+    total, before = (_amount(each, "amount_refunded", currency) for each in (charge, previous))
+    if total is not None and (before, total) == (0, released):
+        return {}
+    if total is not None and total >= released and (before is None or before >= released):
+        total -= released
+        before = None if before is None else before - released
     if not total:
         return {}
-    previous = mapping(mapping(event.payload.get("data")).get("previous_attributes"))
-    before = _amount(previous, "amount_refunded", currency)
     step = total - before if before is not None and before < total else None
     return fact(
         f"total {charge_id} {total} {step or '?'}",
@@ -315,7 +339,7 @@ def _of_dispute(event: Event, dispute: Mapping[str, Any]) -> Iterator[Facts]:
         amount=_at(event, _amount(dispute, "amount", currency)),
         currency=[currency],
         opened_at=min(at, _created(dispute.get("created"), at)),
-        outcome=[at, OUTCOMES.index(outcome)] if outcome else None,
+        outcome=[at, OUTCOMES.index(outcome) if outcome else OPEN],
         won_at=at if outcome == "won" else None,
         lost_at=at if outcome == "lost" else None,
         withdrawn_at=at if _type(event) == "charge.dispute.funds_withdrawn" else None,
@@ -329,6 +353,8 @@ def _of_checkout_session(event: Event, session: Mapping[str, Any]) -> Iterator[F
     total = _amount(session, "amount_total", currency)
     paid = session.get("payment_status") == "paid" and bool(total)
     unpaid = _type(event) == "checkout.session.completed" and not paid
+    # as old as can be: an authorization is "unpaid" too, and may be told before or after
+    began = min(event.created_at, _created(session.get("created"), event.created_at))
     yield fact(
         "payment",
         amount=_at(event, total),
@@ -337,7 +363,7 @@ def _of_checkout_session(event: Event, session: Mapping[str, Any]) -> Iterator[F
         currency=[currency],
         customer=_at(event, _id(session.get("customer"))),
         related=_related(checkout_session=session.get("id")),
-        state=[event.created_at, STATES.index("processing")] if unpaid else None,
+        state=[began, STATES.index("processing")] if unpaid else None,
     )
 
 
