@@ -38,9 +38,12 @@ PASSING = frozenset(
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
+        "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
+# Of a canceled transaction, where each reason is one of these.
+THROTTLED = {"ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
 class Service(NamedTuple):
@@ -182,5 +185,7 @@ def _base64(value: bytes) -> str:
 def _error(service: str, operation: str, status: int, answer: Any) -> AwsError:
     fields = answer if isinstance(answer, dict) else {}
     code = str(fields.get("__type", status)).rpartition("#")[2]
-    passing = status >= 500 or code in PASSING
-    return AwsError(service, operation, code, passing, fields.get("CancellationReasons", ()))
+    reasons = fields.get("CancellationReasons", ())
+    why = {reason.get("Code") for reason in reasons} - {"None", None}
+    passing = status >= 500 or code in PASSING or (bool(why) and why <= THROTTLED)
+    return AwsError(service, operation, code, passing, reasons)

@@ -96,11 +96,14 @@ def _parse(text: str) -> Secrets:
         values = None
     if not isinstance(values, dict):
         raise Unavailable("the stage's secret is not a JSON object", reason="secret_store")
-    return {
-        name: tuple(map(str, value)) if isinstance(value, list) else (str(value),)
-        for name, value in values.items()
-        if value
-    }
+    listed = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    # an empty one would be a key that everybody knows
+    kept = {name: tuple(filter(None, map(_text, value))) for name, value in listed.items()}
+    return {name: value for name, value in kept.items() if value}
+
+
+def _text(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""
 
 
 def usable(settings: Settings, secrets: Secrets) -> Secrets:

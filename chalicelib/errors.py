@@ -6,6 +6,7 @@
     │   ├── InvalidPayload       400  genuine, but not an event
     │   ├── InvalidParameter     400  a query that cannot be understood
     │   ├── NotFound             404
+    │   │   └── BodyRemoved      404  an event is recorded, what it said was removed
     │   ├── PayloadTooLarge      413
     │   └── Unavailable          503  cannot be decided or kept now: send it again
     │       ├── NotConfigured    503  no secret to verify with
@@ -60,6 +61,10 @@ class InvalidParameter(Refused):
 class NotFound(Refused):
     status = 404
     code = "NotFound"
+
+
+class BodyRemoved(NotFound):
+    """Its event stays recorded, and cannot be read or heard any more."""
 
 
 class PayloadTooLarge(Refused):

@@ -75,8 +75,10 @@ def queue_id(text: str) -> str:
 
 
 def _once(event: Event, body: bytes, transmission: str | None) -> str:
-    """What the queue drops a second message for: the event, or where its body could be forged, that body."""
-    return f"{event.key} {hashlib.sha256(body).hexdigest()}" if transmission else event.key
+    """What the queue drops a second message for: the event; that delivery, where its body could be forged."""
+    if not transmission:
+        return event.key
+    return f"{event.key} {hashlib.sha256(body).hexdigest()} {transmission}"
 
 
 def _traced(trace: str) -> dict[str, Any]:

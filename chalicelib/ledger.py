@@ -184,6 +184,11 @@ class Ledger:
             return list(writes)
         return left if left and not self._transact(left) else []
 
+    def hold(self, transmission: str, body: bytes, received_at: int) -> None:
+        """Let a transmission stand for that body. Raises ``Distrusted`` if it stands for another."""
+        with _unless_it_holds(Distrusted("tampered")):
+            self._call("PutItem", **_held_to_one_body(transmission, body, received_at))
+
     def _transact(self, writes: Sequence[Write]) -> list[DaybookError | None]:
         """Write all or nothing: an empty list, or for each write why it must not be written."""
         puts = [self._puts(write) for write in writes]
@@ -211,7 +216,7 @@ class Ledger:
             "id": {"Item": _id_item(write.event), "ConditionExpression": NOT_THERE_YET},
         }
         if write.transmission:
-            puts["transmission"] = _held_to_one_body(write)
+            puts["transmission"] = _held_to_one_body(write.transmission, write.body, write.event.received_at)
         if write.facts is not None:
             item = _payment_item(write.event.subject, write.facts, write.since)
             self._mark_day(item["day"]["S"])
@@ -703,13 +708,13 @@ def _token(writes: Sequence[Write]) -> str:
     return digest.hexdigest()[:36]
 
 
-def _held_to_one_body(write: Write) -> dict[str, Any]:
+def _held_to_one_body(transmission: str, body: bytes, received_at: int) -> dict[str, Any]:
     """A transmission's entry, and that it may be written again for the same body only."""
-    digest = _s(hashlib.sha256(write.body).hexdigest())
-    expires = write.event.received_at // 1000 + TRANSMISSION_KEPT
+    digest = _s(hashlib.sha256(body).hexdigest())
+    expires = received_at // 1000 + TRANSMISSION_KEPT
     return {
         "Item": {
-            "subject": _s(f"transmission:{write.transmission}"),
+            "subject": _s(f"transmission:{transmission}"),
             "entry": _s("transmission"),
             "digest": digest,
             "expires_at": {"N": str(expires)},

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from chalicelib.errors import HandlerFailed, HandlersBusy, VersionMoved
+from chalicelib.errors import BodyRemoved, HandlerFailed, HandlersBusy, VersionMoved
 from chalicelib.events import Event
 from chalicelib.ledger import Ledger, Outbox
 from chalicelib.payments import project
@@ -77,6 +77,12 @@ def _call(handler: Handler, task: Task, outbox: Outbox, to: Runner) -> None:
             else:
                 payment = project(outbox.subject, to.ledger.payment(outbox.subject).facts)
                 handler.function(payment, task.milestone)
+    except BodyRemoved:  # nobody can hear it any more; what comes after it must be heard
+        gone = {"handler_failed": 1}
+        to.telemetry.log(
+            "the body to be heard was removed", "ERROR", gone, handler=handler.name, task=task.id
+        )
+        return
     except (Exception, OutOfTime) as error:
         reason = type(error).__name__
         failed = {"handler_failed": 1}

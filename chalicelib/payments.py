@@ -346,7 +346,7 @@ def disputes(facts: Facts) -> list[Dispute]:
 
 
 def _refunded(found: Iterable[Refund], disputed: int) -> int:
-    """A reversal takes the money of a dispute: the same money is not counted twice."""
+    """A reversal takes the money of a dispute, whose outcome says whose it is: it is not counted twice."""
     counting = [refund for refund in found if refund.counts]
     reversed_ = sum(refund.amount for refund in counting if refund.reversal)
     plain = sum(refund.amount for refund in counting if not refund.reversal)
@@ -525,8 +525,8 @@ def change(subject: str, before: Facts, after: Facts) -> Change:
 def _sums(facts: Facts) -> tuple[int, int, int]:
     """Captured, refunded, disputed."""
     found, counting = refunds(facts), [dispute for dispute in disputes(facts) if dispute.counts]
+    refunded = _refunded(found, sum(d.amount for d in disputes(facts) if not d.foreign))
     disputed = sum(dispute.amount for dispute in counting)
-    refunded = _refunded(found, disputed)
     return _captured(facts, _currency(facts)), refunded, disputed - _settled(found, counting)
 
 

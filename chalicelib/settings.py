@@ -57,6 +57,8 @@ class Settings:
 def read(environ: Mapping[str, str]) -> Settings:
     """The settings in ``environ``. Raises ``ValueError`` that names what is wrong."""
     stage = environ.get("DAYBOOK_STAGE", STAGE_LOCAL)
+    if stage == STAGE_LOCAL and "AWS_LAMBDA_FUNCTION_NAME" in environ and "AWS_ENDPOINT_URL" not in environ:
+        raise ValueError("DAYBOOK_STAGE must name the stage: local's secrets are known to everybody")
     return Settings(
         stage=stage,
         region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION", "us-east-1"),

@@ -13,6 +13,7 @@ from chalicelib.credentials import Credentials, Secrets
 from chalicelib.errors import (
     AwsError,
     BatchFailed,
+    BodyRemoved,
     Distrusted,
     DuplicateEvent,
     HandlerFailed,
@@ -133,7 +134,7 @@ class Consumer:
 
     def _parsed(self, stored: StoredEvent) -> Event:
         if stored.content is None:
-            raise NotFound("the event's body was removed")
+            raise BodyRemoved("the event's body was removed")
         provider = self.providers[stored.subject.partition(":")[0]]
         return provider.event(stored.content, stored.received_at)
 
@@ -265,6 +266,8 @@ def record_event(message: Message, to: Consumer, deadline: int, known: Told | No
         write = _save(event, message, facts, to, deadline)
     except DuplicateEvent:
         subject = _duplicated(event, to)
+        if message.transmission:  # one more that carried it: it too may stand for this body only
+            to.ledger.hold(message.transmission, message.body, message.received_at)
         _tell("duplicate", event, to, {"duplicate": 1})
         run_left(subject, f"event:{event.id}", deadline, to.runner)  # from when it was not understood
         if facts:

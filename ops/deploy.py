@@ -68,6 +68,8 @@ class Deployment:
 
     def destroy(self) -> None:
         """Nothing is left of the stage. Raises ``Failed``."""
+        if self._is_protected:  # before anything is gone: its address would be lost for good
+            raise Failed("the ledger is protected: deploy with --parameter DeletionProtection=false first")
         self.say("1/2 functions and routes: chalice delete")
         record = self._adopt(drop_unused=False)
         for api in record.surplus_apis:
@@ -80,6 +82,15 @@ class Deployment:
         # gone at once: one that only waits for its deletion would keep its name from the next stack
         secrets = self.stage.client("secretsmanager")
         secrets.delete_secret(SecretId=f"daybook/{self.stage.name}", ForceDeleteWithoutRecovery=True)
+
+    @property
+    def _is_protected(self) -> bool:
+        dynamodb = self.stage.client("dynamodb")
+        try:
+            table = dynamodb.describe_table(TableName=self.stage.table)["Table"]
+        except dynamodb.exceptions.ResourceNotFoundException:
+            return False
+        return bool(table.get("DeletionProtectionEnabled"))
 
     @property
     def _known_api(self) -> str | None:

@@ -272,7 +272,8 @@ class Doctor:
     def parked(self) -> Iterator[Finding]:
         count = sum(1 for _ in self.stage.ledger().parked())
         if count:
-            remedy = f"daybook parked --stage {self.stage.name}, then daybook redrive --dry-run"
+            name = self.stage.name
+            remedy = f"daybook parked --stage {name}, then daybook redrive --all --dry-run --stage {name}"
             yield Finding("parked", WARNING, f"{count} events are set aside", remedy)
         else:
             yield Finding("parked", OK, "nothing is set aside")

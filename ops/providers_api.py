@@ -1,5 +1,6 @@
 """The providers' own APIs, asked from a person's machine with the keys in the stage's secret."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,4 +54,5 @@ def listings(secrets: Secrets, environ: Mapping[str, str]) -> dict[str, Listing]
 
 
 def reconciler(stage: Stage, to: Consumer) -> Reconciler:
-    return Reconciler(to.providers, to.ledger, stage.inbox(), to.telemetry, to.clock, time.sleep)
+    livemode = stage.settings(os.environ).livemode
+    return Reconciler(to.providers, to.ledger, stage.inbox(), to.telemetry, to.clock, time.sleep, livemode)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from chalicelib.errors import HandlersBusy, NotFound
+from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.ledger import PAYMENT
 from chalicelib.outbox import run_left
 from chalicelib.payments import news, project
@@ -63,7 +63,12 @@ def _tasks(to: Consumer, chosen: Chosen) -> tuple[Task, ...]:
     """All that handlers hear of a payment: milestones and raw events; of one event, what it tells."""
     raw: list[Task] = []
     for event_id in _events(to, chosen):
-        event = to.stored_event(chosen.subject, event_id)
+        try:
+            event = to.stored_event(chosen.subject, event_id)
+        except BodyRemoved:
+            if chosen.event_id:
+                raise
+            continue  # its payment's milestones are told from facts
         raw += to.handlers.tasks(event, ())
         if chosen.event_id:
             facts = to.providers[event.provider].facts(event)

@@ -1,9 +1,11 @@
 """Reaching a stage: its AWS clients and names, by the environment's credentials or the local emulator's."""
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,8 +18,9 @@ from chalicelib.aws import Aws, keys_of
 from chalicelib.credentials import Credentials, FixedCredentials, SecretsManagerCredentials
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
-from chalicelib.settings import STAGE_LOCAL
+from chalicelib.settings import STAGE_LOCAL, Settings
 
+CONFIG = Path(__file__).parents[1] / ".chalice" / "config.json"
 REGION = "us-east-1"
 PORT = 8000
 CONSOLE_PORT = 8001
@@ -55,6 +58,15 @@ class Stage:
         region = self.session.region_name or REGION
         return Aws(region, keys_of(found), self.endpoint, time.sleep, random.uniform)
 
+    def settings(self, environ: Mapping[str, str]) -> Settings:
+        """What its functions are configured with, by this checkout: its own where it is deployed."""
+        if self.name == STAGE_LOCAL:
+            return settings.read({**environ, "DAYBOOK_STAGE": self.name})
+        stages = json.loads(CONFIG.read_text())["stages"]
+        return settings.read(
+            {"DAYBOOK_STAGE": self.name, **stages.get(self.name, {}).get("environment_variables", {})}
+        )
+
     def ledger(self) -> Ledger:
         return Ledger(self.aws(), self.table)
 
@@ -64,7 +76,7 @@ class Stage:
     def credentials(self, environ: Mapping[str, str], clock: Callable[[], int]) -> Credentials:
         """The stage's secrets, as its functions read them."""
         if self.name == STAGE_LOCAL:
-            return FixedCredentials(settings.read({**environ, "DAYBOOK_STAGE": self.name}).local_credentials)
+            return FixedCredentials(self.settings(environ).local_credentials)
         return SecretsManagerCredentials(self.aws(), f"daybook/{self.name}", clock)
 
 

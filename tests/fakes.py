@@ -61,8 +61,8 @@ class MemoryLedger:
         event = write.event
         if event.id in self.fails:
             raise self.fails[event.id]()
-        if write.transmission and self.bodies.setdefault(write.transmission, write.body) != write.body:
-            raise Distrusted("tampered")
+        if write.transmission:
+            self.hold(write.transmission, write.body, write.event.received_at)
         if event.key in self.ids:
             raise DuplicateEvent(event.key)
         own = Outbox(event.subject, f"event:{event.id}", 1)
@@ -76,6 +76,10 @@ class MemoryLedger:
         self.ids[event.key] = event.subject
         if write.facts is not None:
             self._keep_payment(event.subject, write.facts, write)
+
+    def hold(self, transmission: str, body: bytes, received_at: int) -> None:
+        if self.bodies.setdefault(transmission, body) != body:
+            raise Distrusted("tampered")
 
     def _keep_payment(self, subject: str, facts: Facts, write: Write) -> None:
         self.kept[subject] = facts, _kept(write.outbox)

@@ -16,6 +16,8 @@ from ops.stage import Stage
 
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 13\r\n\r\n" + b'{"done": "1"}'
 
+THROTTLED_REASONS = [{"Code": "None"}, {"Code": "ThrottlingError"}]
+
 
 def failure(status: int, code: str, **fields: Any) -> bytes:
     body = json.dumps({"__type": f"com.amazonaws#{code}", **fields}).encode()
@@ -111,6 +113,8 @@ def test_a_request_is_signed_json_that_names_its_operation(calls: Calls) -> None
         [b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", OK],
         [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{", OK],
         [b"garbage\r\n\r\n", OK],
+        [failure(400, "TransactionConflictException"), OK],
+        [failure(400, "TransactionCanceledException", CancellationReasons=THROTTLED_REASONS), OK],
         [None, failure(500, "InternalServerError"), OK],
     ],
     indirect=True,

@@ -14,7 +14,7 @@ from tests.fakes import Clock
 class Store:
     """A Secrets Manager with one secret; ``None`` means that it fails, with ``code``."""
 
-    def __init__(self, **secrets: list[str]) -> None:
+    def __init__(self, **secrets: list[Any]) -> None:
         self.text: str | None = json.dumps(secrets)
         self.reads = 0
         self.code = "ConnectTimeoutError"
@@ -45,6 +45,12 @@ def test_a_secret_is_kept_for_five_minutes() -> None:
     clock.now += KEPT
     found.current()
     assert store.reads == 2
+
+
+def test_an_empty_value_is_no_secret() -> None:
+    """Nor is null, or what is no text: anybody could sign with it."""
+    store = Store(stripe_webhook_secrets=["a", "", " ", None, 0, ["b"]], paypal_webhook_ids=[""])
+    assert credentials(store, Clock()).current() == {"stripe_webhook_secrets": ("a",)}
 
 
 def test_a_rolled_secret_is_seen_at_once() -> None:
@@ -99,6 +105,12 @@ def test_the_simulators_webhook_id_counts_in_stage_local_only() -> None:
     assert usable(read({"DAYBOOK_STAGE": "local"}), secrets) == secrets
     for stage in ("dev", "prod"):
         assert usable(read({"DAYBOOK_STAGE": stage}), secrets) == {"paypal_webhook_ids": ("8PT",)}
+
+
+def test_a_function_without_a_stage_does_not_start() -> None:
+    """It would be stage local, whose secrets are in the documentation."""
+    with pytest.raises(ValueError, match="DAYBOOK_STAGE must name the stage"):
+        read({"AWS_LAMBDA_FUNCTION_NAME": "daybook-dev"})
 
 
 def test_only_stage_local_takes_credentials_from_the_environment() -> None:

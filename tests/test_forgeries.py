@@ -275,6 +275,29 @@ def test_a_body_with_the_same_crc_is_refused() -> None:
     assert (parked.reason, parked.subject) == ("tampered", "paypal:2GG")
 
 
+def test_a_duplicates_transmission_stands_for_its_body_too() -> None:
+    """Whoever has the headers of a second delivery of an event can forge no third with them."""
+    ledger: Any = MemoryLedger()
+    to = consumer(ledger, MemoryInbox())
+
+    def record(event_id: str, value: str, transmission: str) -> dict[str, Any]:
+        amount = {"value": value, "currency_code": "EUR"}
+        event = {
+            "id": event_id,
+            "event_type": "PAYMENT.CAPTURE.COMPLETED",
+            "create_time": "2026-11-24T00:00:00Z",
+            "resource": {"id": "2GG", "amount": amount},
+        }
+        message = Message("paypal", event_id, "paypal:2GG", NOW, as_bytes(event), transmission)
+        return sqs_record(message.encode())
+
+    process([record("WH-1", "30.00", "first")], to, NOW)
+    process([record("WH-1", "30.00", "second")], to, NOW)
+    process([record("WH-2", "30000.00", "second")], to, NOW)
+    assert ledger.payment("paypal:2GG").facts["payment"]["captured"] == 3000
+    assert [(each.event_id, each.reason) for each in ledger.parked()] == [("WH-2:tampered", "tampered")]
+
+
 def test_another_event_under_a_known_id_is_parked() -> None:
     """A retry differs in `pending_webhooks`: no tampering, nor is another API version; an amount is."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.errors import DuplicateEvent, VersionMoved
+from chalicelib.errors import Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.inbox import Message
 from chalicelib.ledger import PAYMENT, Ledger, Outbox, Write
@@ -143,6 +143,14 @@ def test_an_event_id_is_recorded_under_one_subject(ledger: Ledger) -> None:
         ledger.save(Write(other, BODY, Outbox("stripe:pi_2", PAYMENT, 1), FACTS, NOW))
     assert ledger.subject_of("stripe:evt_1") == "stripe:pi_1"
     assert ledger.payment("stripe:pi_2").version == 0
+
+
+def test_a_transmission_is_held_to_one_body(ledger: Ledger) -> None:
+    """Also by itself, where its event is recorded already."""
+    ledger.hold("T1", BODY, NOW)
+    ledger.hold("T1", BODY, NOW + 1)
+    with pytest.raises(Distrusted):
+        ledger.hold("T1", b"another", NOW)
 
 
 def test_certificates_are_kept(table: Ledger) -> None:

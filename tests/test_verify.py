@@ -105,7 +105,7 @@ def test_replay_runs_what_is_left(stage: Stage, recorded: list[str], run: Run) -
     ledger = stage.ledger()
     stored = ledger.payment(recorded[0])
     payment = verify.folded(ledger, recorded[0], {})
-    tasks = registered_handlers().milestone_tasks(news(recorded[0], {}, payment))
+    tasks = registered_handlers(stage).milestone_tasks(news(recorded[0], {}, payment))
     assert len(tasks) == 1
     ledger.write_outbox(replace(stored.outbox, tasks=tasks))
     [event, *_] = ledger.events(recorded[0])

@@ -1,10 +1,12 @@
 """The commands of ``daybook``, by what a person does; and what they share."""
 
+import os
 import time
 
 import click
 from rich.console import Console
 
+from chalicelib.bus import EventBus
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers, registered
 from chalicelib.telemetry import Telemetry
@@ -39,14 +41,17 @@ def beside() -> Console:
     return Console(stderr=True)
 
 
-def handlers() -> Handlers:
-    """The user's handlers, as the consumer runs them."""
+def handlers(stage: Stage) -> Handlers:
+    """The user's handlers and the stage's event bus, as its consumer runs them."""
     from chalicelib import handlers  # noqa: F401 - importing it registers them
 
-    return registered
+    configured = stage.settings(os.environ)
+    if not configured.event_bus:
+        return registered
+    return registered + EventBus(stage.aws(), configured.event_bus).handlers(configured.event_bus_raw)
 
 
 def consumer(stage: Stage) -> Consumer:
     """The consumer on a person's machine; its log goes to the terminal."""
     telemetry = Telemetry(stage.name, now, lambda line: click.echo(line, err=True), metrics=False)
-    return Consumer(PROVIDERS, stage.ledger(), stage.inbox(), telemetry, handlers(), now)
+    return Consumer(PROVIDERS, stage.ledger(), stage.inbox(), telemetry, handlers(stage), now)

@@ -36,6 +36,8 @@ def _parameter(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise click.BadParameter(f"{text} is not NAME=VALUE", param_hint="--parameter")
+    if name == "Stage":
+        raise click.BadParameter("the stage is named by --stage", param_hint="--parameter")
     return name, value
 
 

@@ -14,7 +14,7 @@ from rich.progress import Progress, track
 from rich.table import Table
 
 from chalicelib import listing, money
-from chalicelib.errors import NotFound
+from chalicelib.errors import NotFound, VersionMoved
 from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
 from chalicelib.times import to_iso
@@ -200,10 +200,25 @@ def verify(
     else:
         _print_drifts(found)
     if mend:
-        told = sum(verifier.repair(ledger, each, handlers(), now()) for each in found)
-        click.echo(f"repaired {len(found)}; {told} milestones wait for `daybook replay`", err=True)
+        _repair(reached, found)
         return
     if found:
+        sys.exit(FOUND)
+
+
+def _repair(stage: Stage, found: list[verifier.Drift]) -> None:
+    """Write each anew; one that was written meanwhile is left, and told."""
+    ledger, hearing = stage.ledger(), handlers(stage)
+    told, moved = 0, []
+    for each in found:
+        try:
+            told += verifier.repair(ledger, each, hearing, now())
+        except VersionMoved:
+            moved.append(each.subject)
+    repaired = f"repaired {len(found) - len(moved)}; {told} milestones wait for"
+    click.echo(f"{repaired} `daybook replay SUBJECT --stage {stage.name}`", err=True)
+    if moved:
+        click.echo(f"changed meanwhile, and left: {', '.join(moved)}; verify again", err=True)
         sys.exit(FOUND)
 
 

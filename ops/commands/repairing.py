@@ -117,7 +117,8 @@ def forget(customer: str, yes: bool, stage: str, as_json: bool) -> None:
     click.echo(f"removed {len(events)}; payments and totals stay")
     for subject, event_id in parked:
         click.echo(
-            f"parked, and kept: {event_id} of {subject}; `daybook redrive {event_id}`, then forget again"
+            f"parked, and kept: {event_id} of {subject};"
+            f" `daybook redrive {event_id} --stage {stage}`, then forget again"
         )
     if parked:
         sys.exit(FOUND)
