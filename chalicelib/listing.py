@@ -33,10 +33,12 @@ def parse(parameters: Mapping[str, str]) -> Query:
     unknown = set(parameters) - {*FILTERS, "since", "until", "limit", "cursor"}
     if unknown:
         raise InvalidParameter(f"unknown parameter: {min(unknown)}")
-    until = _instant(parameters, "until", LAST)
+    since, until = _instant(parameters, "since", 0), _instant(parameters, "until", LAST)
+    if since > until:
+        raise InvalidParameter("since is after until")
     cursor = parameters.get("cursor")
     return Query(
-        since=sortable(_instant(parameters, "since", 0)),
+        since=sortable(since),
         until=_place(cursor) if cursor else sortable(until) + ABOVE_ALL,
         limit=_limit(parameters.get("limit", str(DEFAULT_LIMIT))),
         wanted={name: parameters[name] for name in FILTERS if name in parameters},

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chalicelib.ledger import PAYMENT, Ledger
+from chalicelib.errors import DaybookError
+from chalicelib.inbox import Message
+from chalicelib.ledger import PAYMENT, Ledger, ParkedEvent
+from chalicelib.providers import PROVIDERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,20 @@ def traces(ledger: Ledger, customer: str) -> Traces:
     others = [(subject, entry.partition(":")[2]) for subject, entry in keys if entry != PAYMENT]
     events = [*_events(ledger, payments), *((s, e) for s, e in others if _has_body(ledger, s, e))]
     subjects = payments | {subject for subject, _ in others}
-    parked = [(p.subject, p.event_id) for p in ledger.parked() if p.subject in subjects]
+    parked = [
+        (p.subject, p.event_id) for p in ledger.parked() if p.subject in subjects or _about(p) == customer
+    ]
     return Traces(len(payments), tuple(dict.fromkeys(events)), tuple(parked))
+
+
+def _about(parked: ParkedEvent) -> str | None:
+    """The customer that a parked event names, where it can be read."""
+    try:
+        message = Message.decode(parked.message)
+        event = PROVIDERS[message.provider].event(message.body, message.received_at)
+    except (DaybookError, KeyError, ValueError):
+        return None
+    return f"{event.provider}:{event.customer}"
 
 
 def _events(ledger: Ledger, subjects: set[str]) -> Iterator[tuple[str, str]]:

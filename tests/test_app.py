@@ -240,7 +240,18 @@ def test_payments_are_listed_in_pages(client: Client, daybook: Any, stage: Stage
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "since=x", "until=99999", "cursor=x", "cursor=eHg%3D", "x=1"]
+    "query",
+    [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "since=x",
+        "until=99999",
+        "cursor=x",
+        "cursor=eHg%3D",
+        "x=1",
+        "since=2026-11-24&until=2026-11-23",
+    ],
 )
 def test_a_wrong_query_says_which_part(client: Client, query: str) -> None:
     """400, and the parameter's name."""

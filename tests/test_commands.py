@@ -1,6 +1,7 @@
 """`daybook doctor`, `tail`, `replay`, `verify --against-provider`, `completion`: on a stage of their own."""
 
 import json
+import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,8 +20,9 @@ from chalicelib.reactions import Handlers
 from chalicelib.webhooks import Consumer, record_event
 from ops import replay
 from ops.cli import main
+from ops.commands import handlers
 from ops.doctor import Doctor
-from ops.stage import Stage
+from ops.stage import Stage, connect
 from ops.stories import tell
 from ops.tail import tail
 from tests.conftest import ROOT
@@ -49,6 +51,17 @@ def record(to: Consumer, event: dict[str, Any], provider: str = "stripe") -> Eve
 
 
 # ── replay ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_replay_reaches_the_stages_event_bus(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its consumer does: else what only the bus is still to hear would be struck off unheard."""
+    for name in ("dev", "prod"):
+        deployed = replace(stage, name=name)
+        assert deployed.settings({}).event_bus == f"daybook-{name}"
+        assert "event_bus" in {each.name for each in handlers(deployed).hearing("payment.succeeded")}
+    monkeypatch.setenv("DAYBOOK_EVENT_BUS", "mine")
+    local = connect("local", os.environ)
+    assert "event_bus" in {each.name for each in handlers(local).hearing("payment.succeeded")}
 
 
 class Heard:

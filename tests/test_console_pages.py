@@ -182,13 +182,26 @@ def test_who_somebody_is_is_covered_and_what_happened_is_not() -> None:
             "id": "evt_12345678",
             "type": "x.y",
             "created": 1,
-            "data": {"object": {**about, **PERSON, "new": "Jenny"}},
+            "data": {
+                "object": {
+                    **about,
+                    **PERSON,
+                    "new": "Jenny",
+                    "payer": {"name": {"surname": "JENNYROSEN123"}},
+                    "custom_fields": [{"text": {"value": "Jenny, 1 Main St"}}],
+                    "metadata": {"iban": "NL91ABNA0417164300", "user": "jenny_rosenberg", "id": "Jenny"},
+                    "pan": "4242424242424242",
+                    "amounts": {"value": "5000", "total": "50.00"},
+                }
+            },
         }
     )
     text = masking.masked(body)
     for mark in (
         "Jenny",
         "jenny",
+        "JENNY",
+        "ABNA",
         "555",
         "Main",
         "Oslo",
@@ -204,6 +217,7 @@ def test_who_somebody_is_is_covered_and_what_happened_is_not() -> None:
     shown = json.loads(text)["data"]["object"]
     assert {name: shown[name] for name in about} == about
     assert shown["card"]["brand"] == "visa"
+    assert shown["amounts"] == {"value": "5000", "total": "50.00"}
     assert masking.masked(b"no json") == "••• (7 bytes that are no JSON)"
 
 

@@ -322,6 +322,24 @@ def test_a_stack_that_failed_says_why(emulator: str, checkout: Path) -> None:
 # ── the command ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_protected_ledger_stays_with_all_that_belongs_to_it(emulator: str, checkout: Path) -> None:
+    """Refused before anything is gone."""
+    life = deployment(checkout, emulator, said := [])
+    dynamodb = life.stage.client("dynamodb")
+    dynamodb.create_table(
+        TableName=life.stage.table,
+        AttributeDefinitions=[{"AttributeName": "subject", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "subject", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        DeletionProtectionEnabled=True,
+    )
+    with pytest.raises(Failed, match="the ledger is protected"):
+        life.destroy()
+    assert said == []
+    dynamodb.update_table(TableName=life.stage.table, DeletionProtectionEnabled=False)
+    dynamodb.delete_table(TableName=life.stage.table)
+
+
 def test_the_command_asks_before_it_destroys_prod(
     emulator: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +361,7 @@ def test_the_command_asks_before_it_destroys_prod(
         (["deploy"], "Missing option '--stage'"),
         (["deploy", "--stage", "local"], "no stage local to deploy; there are dev, prod"),
         (["deploy", "--stage", "dev", "--parameter", "x"], "x is not NAME=VALUE"),
+        (["deploy", "--stage", "dev", "--parameter", "Stage=prod"], "the stage is named by --stage"),
     ],
 )
 def test_wrong_usage_says_what_to_do(

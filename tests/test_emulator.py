@@ -4,6 +4,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+import urllib3
 from moto.cloudwatch.models import CloudWatchBackend
 
 from ops.local.emulator import DATA, each_of_its_own
@@ -40,3 +42,12 @@ def test_metrics_are_what_moto_makes_of_them() -> None:
     found = each_of_its_own(backend, queries, UNTIL - timedelta(hours=1), UNTIL)
     assert found == DATA(backend, queries, UNTIL - timedelta(hours=1), UNTIL)
     assert sum(len(each["values"]) for each in found) > 200
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example:8003"}])
+def test_a_page_in_a_browser_is_refused(aws: dict[str, str], headers: dict[str, str]) -> None:
+    """Whatever site it comes from: it could read and wipe what `make run` recorded."""
+    address = f"{aws['AWS_ENDPOINT_URL']}/moto-api/data.json"
+    assert urllib3.request("GET", address).status == 200
+    answer = urllib3.request("GET", address, headers=headers)
+    assert (answer.status, answer.headers.get("Access-Control-Allow-Origin")) == (403, None)

@@ -120,6 +120,19 @@ def test_a_parked_event_of_the_customer_is_told_of_and_kept(
     assert len(list(ledger.parked())) == 1
 
 
+def test_an_event_that_was_parked_before_anything_was_recorded_is_told_of(
+    stage: Stage, run: Callable[..., tuple[int, str]]
+) -> None:
+    """Nothing in the ledger says whose it is but its own body."""
+    about = {"object": "charge", "id": "ch_1", "customer": "cus_9"}
+    body = as_bytes({"id": "evt_1", "type": "charge.updated", "data": {"object": about}})
+    text = Message("stripe", "evt_1", "stripe:ch_1", NOW, body).encode()
+    stage.ledger().park("stripe:ch_1", "evt_1", text, 5, NOW)
+    stage.ledger().park("queue:g", "poison", "unreadable", 5, NOW)
+    code, output = run("forget", "--customer", "cus_9", "--yes")
+    assert (code, output.splitlines()[-1].startswith("parked, and kept: evt_1 of stripe:ch_1")) == (3, True)
+
+
 def test_a_drift_is_seen_where_bodies_are_gone(stage: Stage, customers: dict[str, str]) -> None:
     """What the others say must be among what is stored."""
     ledger = stage.ledger()

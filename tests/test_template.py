@@ -126,7 +126,10 @@ def test_every_name_carries_the_stage(template: dict[str, Any]) -> None:
 def test_every_alarm_has_an_action_and_says_what_it_means() -> None:
     """The topic; and what is missing counts as something on purpose."""
     alarms = of_type(RESOURCES, "AWS::CloudWatch::Alarm")
-    assert len(alarms) >= 9
+    assert len(alarms) >= 14
+    watched = {str(each["Properties"]["Dimensions"]) for each in alarms.values()}
+    for function in ("process", "park", "watch", "reconcile"):
+        assert any(f"-{function}'" in each for each in watched), function
     for alarm in alarms.values():
         properties = alarm["Properties"]
         assert properties["AlarmActions"] == [{"Ref": "Alerts"}]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 from rich.progress import Progress, TaskID, track
 
-from chalicelib.errors import HandlerFailed, HandlersBusy
+from chalicelib.errors import HandlerFailed, HandlersBusy, Unavailable
 from chalicelib.providers import PROVIDERS
 from chalicelib.reconcile import Summary
 from chalicelib.times import from_iso
@@ -147,6 +147,7 @@ def reconcile(provider: str | None, since: str | None, dry_run: bool, stage: str
     running = providers_api.reconciler(reached, consumer(reached))
     began = _instant(since) if since else None
     found: dict[str, Summary] = {}
+    failed: dict[str, str] = {}
     with Progress(console=beside(), transient=True) as progress:
         for name, listing in listings.items():
             task = progress.add_task(f"{name}'s events", total=None)
@@ -154,8 +155,13 @@ def reconcile(provider: str | None, since: str | None, dry_run: bool, stage: str
             def step(summary: Summary, task: TaskID = task) -> None:
                 progress.update(task, completed=summary.listed)
 
-            found[name] = running.run(name, listing, began, dry_run, step=step)
+            try:
+                found[name] = running.run(name, listing, began, dry_run, step=step)
+            except Unavailable as error:  # it does not hold up the other
+                failed[name] = str(error)
     _say_reconciled(found, as_json)
+    if failed:
+        raise Failed("; ".join(f"{name}: {why}" for name, why in failed.items()))
     if dry_run and any(each.missing for each in found.values()):
         sys.exit(FOUND)
 

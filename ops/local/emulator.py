@@ -15,6 +15,7 @@ import copy
 import io
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -56,14 +57,23 @@ class ApiImports:
         return self._app(environ, start_response)
 
 
-class OneAtATime:
-    """DynamoDB's writes are atomic; moto's threads would write between another's check and its write."""
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|.*\.localhost)(:\d+)?")
+
+
+class Guarded:
+    """Not for pages in a browser; and one write of DynamoDB's after the other.
+
+    Its writes are atomic; moto's threads would write between another's check and its write.
+    """
 
     def __init__(self, app: Wsgi) -> None:
         self._app = app
         self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if "HTTP_ORIGIN" in environ or not LOOPBACK.fullmatch(environ.get("HTTP_HOST", "")):
+            start_response("403 Forbidden", [("Content-Length", "0")])  # a page in a browser: never ours
+            return [b""]
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB"):
             return self._app(environ, start_response)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -183,7 +193,7 @@ def main(port: int) -> None:
     server: Any = make_server(
         "127.0.0.1",
         port,
-        OneAtATime(ApiImports(Dispatcher())),
+        Guarded(ApiImports(Dispatcher())),
         threaded=True,
         request_handler=KeepingConnections,
     )
