@@ -298,6 +298,14 @@ def _match_steps(steps: list[Fields], single: dict[str, Fields]) -> tuple[dict[s
         if match:
             covered[match] = step["seen_at"]
             continue
+        failed = (  # it was that refund, which failed before the same amount was refunded again
+            refund_id
+            for refund_id, f in single.items()
+            if _of_charge(f, charge)
+            and f.get("amount", [0, 0])[1] == step["step"]
+            and step["seen_at"] <= f.get("failed_at", -1) < step["last_seen_at"]
+        )
+        covered |= {refund_id: step["seen_at"] for refund_id in failed if refund_id not in covered}
         alone.append(Refund(charge, step["step"], step["seen_at"], None, anonymous=True))
     return covered, alone
 

@@ -21,6 +21,7 @@ from chalicelib.errors import (
     InvalidSignature,
     NotFound,
     PayloadTooLarge,
+    Unavailable,
     VersionMoved,
 )
 from chalicelib.events import Delivery, Event
@@ -397,6 +398,8 @@ def _prepared(
     """The write of one message, if it can be made from what was read."""
     try:
         event, facts = _understood(message, to)
+    except Unavailable:
+        raise  # a provider that hangs is not to be waited for by each of them twice
     except Exception:
         return None  # one by one it fails again, and is told
     understood[message.subject, message.event_id] = event, facts

@@ -324,7 +324,8 @@ def test_a_stack_that_failed_says_why(emulator: str, checkout: Path) -> None:
 
 def test_a_protected_ledger_stays_with_all_that_belongs_to_it(emulator: str, checkout: Path) -> None:
     """Refused before anything is gone."""
-    life = deployment(checkout, emulator, said := [])
+    said: list[str] = []
+    life = deployment(checkout, emulator, said)
     dynamodb = life.stage.client("dynamodb")
     dynamodb.create_table(
         TableName=life.stage.table,

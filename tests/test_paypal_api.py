@@ -104,6 +104,24 @@ def test_what_paypal_shows_otherwise_contradicts(api: FakePayPal, change: dict[s
     assert refused.value.reason == "contradicted"
 
 
+@pytest.mark.parametrize(
+    ("type_", "change"),
+    [
+        ("PAYMENT.CAPTURE.REFUNDED", {"capture_id": "ANOTHER"}),
+        ("PAYMENT.SALE.REFUNDED", {"sale_id": "ANOTHER"}),
+        ("PAYMENT.REFUND.FAILED", {"status": "COMPLETED"}),
+    ],
+)
+def test_a_refund_of_another_payment_or_end_contradicts(
+    api: FakePayPal, type_: str, change: dict[str, Any]
+) -> None:
+    """A real refund's id and amount do not make it one of this payment, nor one that failed."""
+    event, resource = made(type_)
+    api.objects[PATHS[type_] + resource["id"]] = {**resource, **change}
+    with pytest.raises(Distrusted):
+        PayPalApi(api.address, ("id", "secret"), Clock()).confirm(event)
+
+
 def test_an_outage_contradicts_nothing(api: FakePayPal) -> None:
     """The event waits until PayPal can be asked."""
     event, resource = made("PAYMENT.CAPTURE.COMPLETED")

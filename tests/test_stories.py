@@ -142,6 +142,21 @@ def test_a_story_ends_right(provider: str, story: Json) -> None:
         assert types.count("payment.succeeded") == payment["milestones"].count("payment.succeeded")
 
 
+def test_a_refund_that_is_made_again_is_heard_again() -> None:
+    """Though the running total says of both the same."""
+    found: list[Any] = [
+        each.values[1]
+        for each in STORIES
+        if each.id == "stripe: a refund fails and is made again for the same amount"
+    ]
+    [story] = found
+    book = Book()
+    for message in messages("stripe", story):
+        book.record(message)
+    types = [milestone.type for milestone in book.heard]
+    assert types == ["payment.succeeded", "payment.refunded", "refund.failed", "payment.refunded"]
+
+
 @pytest.mark.parametrize("provider", EXPAND)
 def test_there_are_enough_stories(provider: str) -> None:
     """At least 25, each with a name of its own."""

@@ -196,7 +196,7 @@ def path_to_confirm(event: Event) -> str | None:
 
 
 def contradicts(event: Event, shown: Mapping[str, Any]) -> bool:
-    """Whether what PayPal shows of the resource is another one, another amount, or not paid."""
+    """Whether what PayPal shows is another resource, amount or payment, not paid, or not failed."""
     told = mapping(event.payload.get("resource"))
     status = str(shown.get("status") or shown.get("state")).upper()
     unpaid = CAPTURES.get(event.type) == "captured" and status not in TOOK_MONEY
@@ -204,7 +204,10 @@ def contradicts(event: Event, shown: Mapping[str, Any]) -> bool:
         same_amount = _amount(told.get("amount")) == _amount(shown.get("amount"))
     except ValueError:
         same_amount = False
-    return told.get("id") != shown.get("id") or not same_amount or unpaid
+    not_failed = REFUNDS.get(event.type) == "failed" and status == "COMPLETED"
+    payment = _refunded_payment(shown) if event.type in REFUNDS else None
+    elsewhere = payment is not None and f"{NAME}:{payment}" != event.subject
+    return told.get("id") != shown.get("id") or not same_amount or unpaid or not_failed or elsewhere
 
 
 # ── facts ───────────────────────────────────────────────────────────────────────────────────────────
