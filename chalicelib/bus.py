@@ -17,6 +17,9 @@ from chalicelib.reactions import RAW, Handler
 
 MILESTONE_TYPES = ("payment.*", "refund.*", "dispute.*")
 RAW_TYPES = tuple(f"{name}*" for name in RAW)
+# Bytes of an entry's detail, below what the bus takes in every region.
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
+LARGEST = 250_000
 
 
 class EventBus:
@@ -37,9 +40,14 @@ class EventBus:
         self._publish(milestone.type, {"payment": payment.to_dict(), "milestone": asdict(milestone)})
 
     def publish_event(self, event: Event) -> None:
-        """Raises ``Unavailable`` if the bus did not take it."""
-        detail = {"id": event.id, "subject": event.subject, "event": event.payload}
-        self._publish(f"{event.provider}.{event.type}", detail)
+        """One that is too large for the bus goes without its content: what is refused for that always will be.
+
+        Raises ``Unavailable`` if the bus did not take it.
+        """
+        named = {"id": event.id, "subject": event.subject}
+        whole = {**named, "event": event.payload}
+        fits = len(json.dumps(whole)) <= LARGEST
+        self._publish(f"{event.provider}.{event.type}", whole if fits else named)
 
     def _publish(self, type_: str, detail: Mapping[str, Any]) -> None:
         entry = {

@@ -310,3 +310,14 @@ def test_what_the_bus_does_not_take_is_tried_again() -> None:
     event = PROVIDERS["stripe"].event(as_bytes(story("checkout")[0]), NOW)
     with pytest.raises(Unavailable):
         bus.publish_event(event)
+
+
+def test_an_event_too_large_for_the_bus_goes_without_its_content() -> None:
+    """It would be refused for ever, and hold up what its payment has to tell."""
+    client = Bus()
+    for length in (100_000, 300_000):
+        event = {"id": f"evt_{length}", "type": "x.y", "data": {"object": {"note": "x" * length}}}
+        EventBus(client, "b").publish_event(PROVIDERS["stripe"].event(as_bytes(event), NOW))
+    whole, named = (json.loads(entry["Detail"]) for entry in client.entries)
+    assert whole["event"]["id"] == "evt_100000"
+    assert named == {"id": "evt_300000", "subject": "stripe:evt_300000"}
