@@ -40,7 +40,7 @@ class EventBus:
         self._publish(milestone.type, {"payment": payment.to_dict(), "milestone": asdict(milestone)})
 
     def publish_event(self, event: Event) -> None:
-        """One that is too large for the bus goes without its content: what is refused for that always will be.
+        """One that is too large for the bus goes without its content: it would be refused for ever.
 
         Raises ``Unavailable`` if the bus did not take it.
         """
