@@ -5,9 +5,7 @@ the milestone, or the raw event.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from chalicelib.aws import Caller
 from chalicelib.errors import Unavailable
@@ -37,7 +35,8 @@ class EventBus:
 
     def publish_milestone(self, payment: Payment, milestone: Milestone) -> None:
         """Raises ``Unavailable`` if the bus did not take it."""
-        self._publish(milestone.type, {"payment": payment.to_dict(), "milestone": asdict(milestone)})
+        detail = {"payment": payment.to_dict(), "milestone": asdict(milestone)}
+        self._publish(milestone.type, json.dumps(detail))
 
     def publish_event(self, event: Event) -> None:
         """One that is too large for the bus goes without its content: it would be refused for ever.
@@ -45,16 +44,17 @@ class EventBus:
         Raises ``Unavailable`` if the bus did not take it.
         """
         named = {"id": event.id, "subject": event.subject}
-        whole = {**named, "event": event.payload}
-        fits = len(json.dumps(whole)) <= LARGEST
-        self._publish(f"{event.provider}.{event.type}", whole if fits else named)
+        detail = json.dumps({**named, "event": event.payload})
+        if len(detail) > LARGEST:
+            detail = json.dumps(named)
+        self._publish(f"{event.provider}.{event.type}", detail)
 
-    def _publish(self, type_: str, detail: Mapping[str, Any]) -> None:
+    def _publish(self, type_: str, detail: str) -> None:
         entry = {
             "EventBusName": self._name,
             "Source": "daybook",
             "DetailType": type_,
-            "Detail": json.dumps(detail),
+            "Detail": detail,
         }
         answer = self._aws("events", "PutEvents", Entries=[entry])
         if answer["FailedEntryCount"]:

@@ -284,28 +284,21 @@ def _match_steps(steps: list[Fields], single: dict[str, Fields]) -> tuple[dict[s
     alone: list[Refund] = []
     for step in sorted(steps, key=itemgetter("last_seen_at", "total"), reverse=True):
         [charge] = step["charge"]
-        match = next(
-            (
-                refund_id
-                for refund_id, f in single.items()
-                if refund_id not in covered
-                and _of_charge(f, charge)
-                and f.get("amount", [0, 0])[1] == step["step"]
-                and f.get("failed_at", step["last_seen_at"]) >= step["last_seen_at"]
-            ),
-            None,
-        )
+        alike = {
+            refund_id: f.get("failed_at", step["last_seen_at"])
+            for refund_id, f in single.items()
+            if refund_id not in covered
+            and _of_charge(f, charge)
+            and f.get("amount", [0, 0])[1] == step["step"]
+        }
+        match = next((each for each, failed_at in alike.items() if failed_at >= step["last_seen_at"]), None)
         if match:
             covered[match] = step["seen_at"]
             continue
-        failed = (  # it was that refund, which failed before the same amount was refunded again
-            refund_id
-            for refund_id, f in single.items()
-            if _of_charge(f, charge)
-            and f.get("amount", [0, 0])[1] == step["step"]
-            and step["seen_at"] <= f.get("failed_at", -1) < step["last_seen_at"]
-        )
-        covered |= {refund_id: step["seen_at"] for refund_id in failed if refund_id not in covered}
+        # it was those first, which failed before the same amount was refunded again
+        covered |= {
+            each: step["seen_at"] for each, failed_at in alike.items() if failed_at >= step["seen_at"]
+        }
         alone.append(Refund(charge, step["step"], step["seen_at"], None, anonymous=True))
     return covered, alone
 
@@ -344,13 +337,22 @@ def disputes(facts: Facts) -> list[Dispute]:
             f["opened_at"],
             f.get("won_at"),
             f.get("lost_at"),
-            OUTCOMES[f["outcome"][1]] if f.get("outcome", (0, OPEN))[1] != OPEN else None,
+            _ended(f.get("outcome", [0, OPEN])[1]),
             f.get("reinstated_at", -1) >= max(f.get("withdrawn_at", 0), f.get("lost_at", 0)),
             not _in_currency(f, currency),
             bool(f.get("settled_by_refund")),
         )
         for dispute_id, f in _things(facts, "dispute")
     ]
+
+
+def outcome_at(instant: int, outcome: str | None) -> list[int]:
+    """The fact that a dispute has that outcome, one of ``OUTCOMES``, or is open, as of an instant."""
+    return [instant, OUTCOMES.index(outcome) if outcome else OPEN]
+
+
+def _ended(rank: int) -> str | None:
+    return None if rank == OPEN else OUTCOMES[rank]
 
 
 def _refunded(found: Iterable[Refund], disputed: int) -> int:
@@ -532,8 +534,9 @@ def change(subject: str, before: Facts, after: Facts) -> Change:
 
 def _sums(facts: Facts) -> tuple[int, int, int]:
     """Captured, refunded, disputed."""
-    found, counting = refunds(facts), [dispute for dispute in disputes(facts) if dispute.counts]
-    refunded = _refunded(found, sum(d.amount for d in disputes(facts) if not d.foreign))
+    found, disputed_at_all = refunds(facts), [dispute for dispute in disputes(facts) if not dispute.foreign]
+    counting = [dispute for dispute in disputed_at_all if dispute.counts]
+    refunded = _refunded(found, sum(dispute.amount for dispute in disputed_at_all))
     disputed = sum(dispute.amount for dispute in counting)
     return _captured(facts, _currency(facts)), refunded, disputed - _settled(found, counting)
 

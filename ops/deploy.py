@@ -85,12 +85,9 @@ class Deployment:
 
     @property
     def _is_protected(self) -> bool:
-        dynamodb = self.stage.client("dynamodb")
-        try:
-            table = dynamodb.describe_table(TableName=self.stage.table)["Table"]
-        except dynamodb.exceptions.ResourceNotFoundException:
-            return False
-        return bool(table.get("DeletionProtectionEnabled"))
+        describe = self.stage.client("dynamodb").describe_table
+        found = deployed.if_there(describe, "ResourceNotFoundException", TableName=self.stage.table)
+        return bool(found and found["Table"].get("DeletionProtectionEnabled"))
 
     @property
     def _known_api(self) -> str | None:

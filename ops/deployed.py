@@ -66,7 +66,7 @@ def read(stage: Stage, app: str, functions: list[str], known_api: str | None) ->
 
 def _role(stage: Stage, app: str, function: str) -> Iterator[Resource]:
     name = f"{app}-{stage.name}-{function}"
-    role = _found(stage.client("iam").get_role, "NoSuchEntity", RoleName=name)
+    role = if_there(stage.client("iam").get_role, "NoSuchEntity", RoleName=name)
     if role:
         arn = role["Role"]["Arn"]
         named = {"name": f"{function}_role", "resource_type": "iam_role"}
@@ -76,12 +76,12 @@ def _role(stage: Stage, app: str, function: str) -> Iterator[Resource]:
 def _function(stage: Stage, app: str, function: str) -> Iterator[Resource]:
     name = f"{app}-{stage.name}" + ("" if function == "api_handler" else f"-{function}")
     rule = f"{name}-event"
-    found = _found(stage.client("lambda").get_function, "ResourceNotFoundException", FunctionName=name)
+    found = if_there(stage.client("lambda").get_function, "ResourceNotFoundException", FunctionName=name)
     if found:
         arn = found["Configuration"]["FunctionArn"]
         yield {"name": function, "resource_type": "lambda_function", "lambda_arn": arn}
         yield from _event_sources(stage, function, arn)
-    if _found(stage.client("events").describe_rule, "ResourceNotFoundException", Name=rule):
+    if if_there(stage.client("events").describe_rule, "ResourceNotFoundException", Name=rule):
         yield {"name": f"{function}-event", "resource_type": "cloudwatch_event", "rule_name": rule}
 
 
@@ -124,11 +124,12 @@ def _serves(client: Any, api: str, function: str) -> bool:
     return any(function in method.get("methodIntegration", {}).get("uri", "") for method in methods)
 
 
-def _found(call: Any, missing: str, **request: str) -> dict[str, Any] | None:
+def if_there(call: Any, missing: str, **request: str) -> dict[str, Any] | None:
+    """What AWS answers, or ``None`` where its error ``missing`` says that there is nothing."""
     try:
-        found: dict[str, Any] = call(**request)
+        answer: dict[str, Any] = call(**request)
     except ClientError as error:
         if error.response["Error"]["Code"] == missing:
             return None
         raise
-    return found
+    return answer

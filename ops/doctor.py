@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,7 +21,6 @@ from ops.providers_api import apis
 from ops.signals import Signals, Wanted
 from ops.stage import Stage
 
-CONFIG = Path(__file__).resolve().parents[1] / ".chalice" / "config.json"
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 SKEW = 30  # seconds
 ROLLED = 7  # days of use of a secret that are looked at
@@ -143,8 +141,7 @@ class Doctor:
             yield Finding("functions", OK, f"{len(shas)} functions, all of version {version}")
 
     def _config(self) -> dict[str, Any]:
-        config = json.loads(CONFIG.read_text())["stages"].get(self.stage.name, {})
-        functions: dict[str, Any] = config.get("lambda_functions", {})
+        functions: dict[str, Any] = self.stage.config.get("lambda_functions", {})
         return functions
 
     def queues(self) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.settings import STAGE_LOCAL, Settings
 
-CONFIG = Path(__file__).parents[1] / ".chalice" / "config.json"
+CONFIG = Path(__file__).resolve().parents[1] / ".chalice" / "config.json"
 REGION = "us-east-1"
 PORT = 8000
 CONSOLE_PORT = 8001
@@ -58,14 +58,17 @@ class Stage:
         region = self.session.region_name or REGION
         return Aws(region, keys_of(found), self.endpoint, time.sleep, random.uniform)
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """What Chalice's configuration in this checkout says of it; empty where it says nothing."""
+        found: dict[str, Any] = json.loads(CONFIG.read_text())["stages"].get(self.name, {})
+        return found
+
     def settings(self, environ: Mapping[str, str]) -> Settings:
         """What its functions are configured with, by this checkout: its own where it is deployed."""
         if self.name == STAGE_LOCAL:
             return settings.read({**environ, "DAYBOOK_STAGE": self.name})
-        stages = json.loads(CONFIG.read_text())["stages"]
-        return settings.read(
-            {"DAYBOOK_STAGE": self.name, **stages.get(self.name, {}).get("environment_variables", {})}
-        )
+        return settings.read({"DAYBOOK_STAGE": self.name, **self.config.get("environment_variables", {})})
 
     def ledger(self) -> Ledger:
         return Ledger(self.aws(), self.table)

@@ -13,7 +13,7 @@ from typing import Any
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, Event, items, mapping, parse, required_id, safe_id
 from chalicelib.money import minor_units
-from chalicelib.payments import OPEN, OUTCOMES, STATES, Facts, fact, fold
+from chalicelib.payments import STATES, Facts, fact, fold, outcome_at
 from chalicelib.providers.protocol import Proof, Trust, fingerprint
 from chalicelib.times import from_iso
 
@@ -340,7 +340,7 @@ def _of_dispute(event: Event, dispute: Resource) -> Iterator[Facts]:
         amount=[at, amount],
         currency=[currency],
         opened_at=min(at, _instant(dispute.get("create_time"), at)),
-        outcome=[at, OUTCOMES.index(outcome) if outcome else OPEN],
+        outcome=outcome_at(at, outcome),
         settled_by_refund=True,
         won_at=at if outcome == "won" else None,
         lost_at=at if outcome == "lost" else None,

@@ -14,7 +14,7 @@ from typing import Any
 from chalicelib import money
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, Event, items, mapping, parse, required_id, safe_id
-from chalicelib.payments import OPEN, OUTCOMES, STATES, Facts, fact, fold
+from chalicelib.payments import STATES, Facts, fact, fold, outcome_at
 from chalicelib.providers.protocol import Proof, Trust, fingerprint
 from chalicelib.times import from_iso, from_seconds
 
@@ -278,7 +278,7 @@ def _refunds(charge: Mapping[str, Any], released: int) -> list[Mapping[str, Any]
     Stripe lists that one too: https://github.com/woocommerce/woocommerce-gateway-stripe/pull/861
     """
     listed = mapping(charge.get("refunds"))
-    refunds = list(items(listed.get("data")))
+    refunds = items(listed.get("data"))
     currency = _currency(charge)
     release = [n for n, each in enumerate(refunds) if _amount(each, "amount", currency) == released]
     if release and not listed.get("has_more"):
@@ -339,7 +339,7 @@ def _of_dispute(event: Event, dispute: Mapping[str, Any]) -> Iterator[Facts]:
         amount=_at(event, _amount(dispute, "amount", currency)),
         currency=[currency],
         opened_at=min(at, _created(dispute.get("created"), at)),
-        outcome=[at, OUTCOMES.index(outcome) if outcome else OPEN],
+        outcome=outcome_at(at, outcome),
         won_at=at if outcome == "won" else None,
         lost_at=at if outcome == "lost" else None,
         withdrawn_at=at if _type(event) == "charge.dispute.funds_withdrawn" else None,

@@ -5,10 +5,11 @@
 Chalice's Swagger 2 is put into the words of OpenAPI 3 that moto reads. For each write of a transaction
 moto copies the whole table, to put it back if the transaction is canceled: here the copy shares the items,
 which a transaction of puts, as Daybook's are, replaces and does not change. CloudWatch's percentiles, which
-moto does not know, are worked out; DynamoDB's operations are carried out one after the other. And it is made
-quicker: connections are kept, what never changes is looked up once (which service a host stands for, which
-methods a class has, how a name is spelt), keys are compared plainly, the time is asked for plainly, an item's
-strings and numbers are answered as they are kept, a metric is read from its own values only.
+moto does not know, are worked out; DynamoDB's operations are carried out one after the other; pages in a
+browser are refused. And it is made quicker: connections are kept, what never changes is looked up once
+(which service a host stands for, which methods a class has, how a name is spelt), keys are compared plainly,
+the time is asked for plainly, an item's strings and numbers are answered as they are kept, a metric is read
+from its own values only.
 """
 
 import copy
@@ -60,20 +61,27 @@ class ApiImports:
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|.*\.localhost)(:\d+)?")
 
 
-class Guarded:
-    """Not for pages in a browser; and one write of DynamoDB's after the other.
+class NoPages:
+    """Refuses pages in a browser: moto would let any site's read and change all that is recorded."""
 
-    Its writes are atomic; moto's threads would write between another's check and its write.
-    """
+    def __init__(self, app: Wsgi) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if "HTTP_ORIGIN" in environ or not LOOPBACK.fullmatch(environ.get("HTTP_HOST", "")):
+            start_response("403 Forbidden", [("Content-Length", "0")])
+            return [b""]
+        return self._app(environ, start_response)
+
+
+class OneAtATime:
+    """DynamoDB's writes are atomic; moto's threads would write between another's check and its write."""
 
     def __init__(self, app: Wsgi) -> None:
         self._app = app
         self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if "HTTP_ORIGIN" in environ or not LOOPBACK.fullmatch(environ.get("HTTP_HOST", "")):
-            start_response("403 Forbidden", [("Content-Length", "0")])  # a page in a browser: never ours
-            return [b""]
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB"):
             return self._app(environ, start_response)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -98,11 +106,8 @@ def _sharing_items(table: Table, memo: dict[int, Any]) -> Table:
 
 
 PUT, CAST = Table.put_item, vars(DynamoType)["cast_value"].fget
-UNIX_TIME, STRUCTURE, PLAIN = (
-    utils.unix_time,
-    BaseJSONSerializer._serialize_type_structure,
-    {"S", "N"},
-)
+UNIX_TIME, STRUCTURE = utils.unix_time, BaseJSONSerializer._serialize_type_structure
+PLAIN = {"S", "N"}
 
 
 def _put_aside(table: Table, item_attrs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
@@ -193,7 +198,7 @@ def main(port: int) -> None:
     server: Any = make_server(
         "127.0.0.1",
         port,
-        Guarded(ApiImports(Dispatcher())),
+        NoPages(OneAtATime(ApiImports(Dispatcher()))),
         threaded=True,
         request_handler=KeepingConnections,
     )
