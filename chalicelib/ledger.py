@@ -46,7 +46,7 @@ CHECKPOINT = "checkpoint"
 # why an event is parked for which no failure was noted
 DIED = "the consumer stopped or ran out of time"
 
-OUTBOX = ("version", "outbox", "leased_until")
+OUTBOX = ("version", "outbox", "leased_until", "passed_over")
 NOT_THERE_YET = "attribute_not_exists(entry)"
 VERSION_NOT_MOVED = "version = :version"
 NOT_PARKED_ANEW = "parked_at = :parked_at"
@@ -71,13 +71,17 @@ class StoredPayment:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """What handlers are still to hear, at the version it was read at. ``leased_until`` in milliseconds."""
+    """What handlers are still to hear, at the version it was read at. ``leased_until`` in milliseconds.
+
+    ``passed_over`` names the milestones that they did not hear, being overtaken (see ``payments.Change``).
+    """
 
     subject: str
     entry: str
     version: int
     tasks: tuple[Task, ...] = ()
     leased_until: int = 0
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,16 +228,15 @@ class Ledger:
             puts["payment"] = {"Item": item, **_version_not_moved(write.outbox.version - 1)}
         return {name: {"TableName": self._table, **put} for name, put in puts.items()}
 
-    def save_payment(
-        self, subject: str, facts: Facts, stored: StoredPayment, tasks: tuple[Task, ...], now: int
-    ) -> None:
-        """Write a payment anew from its events, with more for handlers to hear. Raises ``VersionMoved``."""
-        since = stored.inconsistent_since or now
-        outbox = replace(stored.outbox, version=stored.version + 1, tasks=(*stored.outbox.tasks, *tasks))
-        item = {**_payment_item(subject, facts, since), **_outbox_attributes(outbox)}
+    def save_payment(self, facts: Facts, outbox: Outbox, since: int) -> None:
+        """Write a payment anew from its events, with what handlers are to hear then.
+
+        ``outbox.version`` and ``since`` are as in ``Write``. Raises ``VersionMoved``.
+        """
+        item = {**_payment_item(outbox.subject, facts, since), **_outbox_attributes(outbox)}
         self._mark_day(item["day"]["S"])
-        with _unless_it_holds(VersionMoved(subject)):
-            self._call("PutItem", Item=item, **_version_not_moved(stored.version))
+        with _unless_it_holds(VersionMoved(outbox.subject)):
+            self._call("PutItem", Item=item, **_version_not_moved(outbox.version - 1))
 
     def outbox(self, subject: str, entry: str) -> Outbox:
         """What handlers are still to hear of a payment, or of an event without one."""
@@ -635,12 +638,14 @@ def _payment_item(subject: str, facts: Facts, since: int) -> dict[str, Any]:
 
 
 def _outbox_attributes(outbox: Outbox) -> dict[str, Any]:
-    """An empty outbox is no attribute, and has no lease."""
-    version = {"version": {"N": str(outbox.version)}}
-    if not outbox.tasks:
-        return version
-    tasks = json.dumps([task.to_dict() for task in outbox.tasks])
-    return {**version, "outbox": _s(tasks), "leased_until": {"N": str(outbox.leased_until)}}
+    """An empty outbox is no attribute, and has no lease; nor is what is empty of the rest."""
+    attributes = {"version": {"N": str(outbox.version)}}
+    if outbox.passed_over:
+        attributes["passed_over"] = _s(json.dumps(outbox.passed_over))
+    if outbox.tasks:
+        attributes["outbox"] = _s(json.dumps([task.to_dict() for task in outbox.tasks]))
+        attributes["leased_until"] = {"N": str(outbox.leased_until)}
+    return attributes
 
 
 def _outbox(item: dict[str, Any]) -> Outbox:
@@ -651,6 +656,7 @@ def _outbox(item: dict[str, Any]) -> Outbox:
         version=int(item["version"]["N"]) if "version" in item else 0,
         tasks=tuple(Task.from_dict(task) for task in tasks),
         leased_until=int(item["leased_until"]["N"]) if "leased_until" in item else 0,
+        passed_over=tuple(json.loads(item["passed_over"]["S"])) if "passed_over" in item else (),
     )
 
 

@@ -450,9 +450,12 @@ class _Reached(NamedTuple):
     amount: int | None = None
     overtaken: bool = False
 
+    @property
+    def name(self) -> str:
+        return self.type + (f"/{self.object}" if self.object else "")
+
     def milestone(self, subject: str) -> Milestone:
-        name = f"{subject}/{self.type}" + (f"/{self.object}" if self.object else "")
-        return Milestone(name, self.type, to_iso(self.at), self.amount, self.object)
+        return Milestone(f"{subject}/{self.name}", self.type, to_iso(self.at), self.amount, self.object)
 
 
 def _reached(facts: Facts) -> list[_Reached]:
@@ -500,36 +503,37 @@ def milestones(subject: str, facts: Facts) -> list[Milestone]:
     return [reached.milestone(subject) for reached in _reached(facts)]
 
 
-def news(subject: str, before: Facts, after: Facts) -> list[Milestone]:
-    """What handlers are to hear when ``before`` becomes ``after``: what is new and not overtaken already."""
-    known = {(r.type, r.object) for r in _reached(before)}
-    new = [
-        r
-        for r in _reached(after)
-        if r.type != "payment.refunded" and (r.type, r.object) not in known and not r.overtaken
-    ]
-    return [r.milestone(subject) for r in sorted([*new, *_new_refunds(before, after)], key=_order)]
-
-
 MONEY = ("captured", "refunded", "disputed")
 
 
 class Change(NamedTuple):
     """What new facts make of a payment: the milestones to be told, and by how much its sums grew.
 
-    ``moved`` is in minor units, by the sum's name; what did not move is not in it.
+    ``passed_over`` names those that were reached and not told, since they were overtaken when first learnt:
+    they are told if they come to hold after all. ``moved`` is in minor units, by the sum's name; what did
+    not move is not in it.
     """
 
     milestones: tuple[Milestone, ...]
+    passed_over: tuple[str, ...]
     currency: str | None
     moved: dict[str, int]
 
 
-def change(subject: str, before: Facts, after: Facts) -> Change:
-    """From ``before`` to ``after``."""
+def change(subject: str, before: Facts, after: Facts, passed_over: Iterable[str] = ()) -> Change:
+    """From ``before``, for which ``passed_over`` was kept, to ``after``."""
+    told = {r.name for r in _reached(before)} - {*passed_over}
+    new = [r for r in _reached(after) if r.type != "payment.refunded" and r.name not in told]
+    holding = [r for r in new if not r.overtaken]
+    heard = sorted([*holding, *_new_refunds(before, after)], key=_order)
     steps = zip(MONEY, _sums(before), _sums(after), strict=True)
     moved = {name: then - now for name, now, then in steps if then != now}
-    return Change(tuple(news(subject, before, after)), _currency(after), moved)
+    return Change(
+        tuple(r.milestone(subject) for r in heard),
+        tuple(r.name for r in new if r.overtaken),
+        _currency(after),
+        moved,
+    )
 
 
 def _sums(facts: Facts) -> tuple[int, int, int]:

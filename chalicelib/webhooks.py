@@ -351,12 +351,13 @@ def _joined(
 ) -> Write:
     """An event with the payment as it will be: facts joined, and what is new for handlers to hear."""
     after = join(payment.facts, facts)
-    told = change(event.subject, payment.facts, after)
+    told = change(event.subject, payment.facts, after, payment.outbox.passed_over)
     outbox = replace(
         payment.outbox,
         version=payment.version + 1,
         tasks=payment.outbox.tasks + to.handlers.tasks(event, told.milestones),
         leased_until=leased_until,
+        passed_over=told.passed_over,
     )
     since = payment.inconsistent_since or to.clock()
     return Write(event, message.body, outbox, after, since, message.transmission, told)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.ledger import PAYMENT
 from chalicelib.outbox import run_left
-from chalicelib.payments import news, project
+from chalicelib.payments import change, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Task
 from chalicelib.webhooks import Consumer
@@ -72,7 +72,8 @@ def _tasks(to: Consumer, chosen: Chosen) -> tuple[Task, ...]:
         raw += to.handlers.tasks(event, ())
         if chosen.event_id:
             facts = to.providers[event.provider].facts(event)
-            return (*to.handlers.milestone_tasks(news(chosen.subject, {}, facts)), *raw)
+            told = change(chosen.subject, {}, facts).milestones
+            return (*to.handlers.milestone_tasks(told), *raw)
     facts = to.ledger.payment(chosen.subject).facts
     reached = project(chosen.subject, facts).milestones if facts else ()
     return (*to.handlers.milestone_tasks(reached), *raw)

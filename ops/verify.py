@@ -1,11 +1,11 @@
 """Whether each stored payment is the fold of its events, and making it so."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.ledger import Ledger, StoredPayment
-from chalicelib.payments import Facts, fold, news, project
+from chalicelib.payments import Facts, change, fold, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 
@@ -68,7 +68,14 @@ def repair(ledger: Ledger, found: Drift, handlers: Handlers, now: int) -> int:
 
     They are left in the outbox. Raises ``VersionMoved`` if the payment was written meanwhile.
     """
-    milestones = news(found.subject, found.stored.facts, found.folded)
-    tasks = handlers.milestone_tasks(milestones)
-    ledger.save_payment(found.subject, found.folded, found.stored, tasks, now)
+    stored = found.stored
+    told = change(found.subject, stored.facts, found.folded, stored.outbox.passed_over)
+    tasks = handlers.milestone_tasks(told.milestones)
+    outbox = replace(
+        stored.outbox,
+        version=stored.version + 1,
+        tasks=(*stored.outbox.tasks, *tasks),
+        passed_over=told.passed_over,
+    )
+    ledger.save_payment(found.folded, outbox, stored.inconsistent_since or now)
     return len(tasks)

@@ -14,7 +14,7 @@ from chalicelib.errors import Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
 from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment, Write
-from chalicelib.payments import Facts, project
+from chalicelib.payments import Facts, Milestone, change, join, project
 from chalicelib.providers.protocol import Trust
 from ops.local.paypal import Issued, authority, leaf
 from ops.sender import PayPalSigner, StripeSigner
@@ -225,6 +225,32 @@ def signed(
         signer = PayPalSigner(key, CERT_URL, secret or WEBHOOK_ID, random.Random(1))
     headers = {name.lower(): value for name, value in signer.headers(body, at).items()}
     return Delivery(headers, body, received_at)
+
+
+# what a payment's status says has happened, of which handlers must have heard
+SAID_BY_STATUS = {
+    "authorized": "payment.authorized",
+    "failed": "payment.failed",
+    "canceled": "payment.canceled",
+    "succeeded": "payment.succeeded",
+    "disputed": "dispute.opened",
+    "charged_back": "dispute.lost",
+}
+
+
+def heard_of(subject: str, told: Iterable[Facts]) -> tuple[Facts, list[Milestone]]:
+    """Facts joined one after the other, and what handlers hear: at each moment, of what the status says."""
+    facts: Facts = {}
+    heard: list[Milestone] = []
+    passed_over: tuple[str, ...] = ()
+    for each in told:
+        before, facts = facts, join(facts, each)
+        news = change(subject, before, facts, passed_over)
+        passed_over = news.passed_over
+        heard += news.milestones
+        said = SAID_BY_STATUS.get(project(subject, facts).status)
+        assert said is None or said in {milestone.type for milestone in heard}
+    return facts, heard
 
 
 def as_bytes(event: Mapping[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from ops.stories import PayPalPayment, StripePayment
 
 Json = dict[str, Any]
+Action = tuple[str, tuple[Any, ...]]
 
 
 class StripeModel:
@@ -17,6 +18,18 @@ class StripeModel:
     Not every action is possible at every time; one that is not does nothing. ``tie`` makes all events of
     one second.
     """
+
+    ATTEMPTS: tuple[Action, ...] = ("fail", ()), ("process", ()), ("authorize", ())
+    SETTLED: Action = "succeed", ()
+    CHANGES: tuple[Action, ...] = (
+        ("capture", (3000,)),
+        ("cancel", ()),
+        ("refund", (400,)),
+        ("refund", (1000,)),
+        ("dispute", ("open",)),
+        ("dispute", ("won",)),
+        ("dispute", ("lost",)),
+    )
 
     def __init__(self, seed: int, tie: bool = False) -> None:
         self._rng = random.Random(seed)
@@ -27,7 +40,7 @@ class StripeModel:
         self.captured = 0
         self.authorized = False
         self.canceled = False
-        self.failed = False
+        self.attempt = "created"
         self.refunds: dict[str, tuple[int, str]] = {}  # id: amount, status
         self.disputes: dict[str, tuple[int, str]] = {}  # id: amount, status
         self.milestones: list[str] = []
@@ -54,9 +67,15 @@ class StripeModel:
         if self._open:
             for event in self._payment.fails():
                 self._emit(event)
-            if not self.failed:
+            if "payment.failed" not in self.milestones:
                 self.milestones.append("payment.failed")
-            self.failed = True
+            self.attempt = "failed"
+
+    def process(self) -> None:
+        """An attempt begins that takes its time, such as a bank debit."""
+        if self._open:
+            self._emit(self._payment.intent("processing", "processing"))
+            self.attempt = "processing"
 
     def succeed(self) -> None:
         """An attempt is paid and captured at once."""
@@ -174,7 +193,7 @@ class StripeModel:
             return self._after_capture()
         if self.canceled:
             return "canceled"
-        return "authorized" if self.authorized else "failed" if self.failed else "created"
+        return "authorized" if self.authorized else self.attempt
 
     def _after_capture(self) -> str:
         if self.given_back >= self.captured:
@@ -184,6 +203,16 @@ class StripeModel:
 
 class PayPalModel:
     """The same for a PayPal capture: v2, or v1 where it is a sale."""
+
+    ATTEMPTS: tuple[Action, ...] = ("pend", ()), ("deny", ())
+    SETTLED: Action = "complete", ()
+    CHANGES: tuple[Action, ...] = (
+        ("refund", (400, "COMPLETED")),
+        ("refund", (1000, "COMPLETED")),
+        ("refund", (600, "FAILED")),
+        ("dispute", (None,)),
+        ("dispute", ("RESOLVED_SELLER_FAVOUR",)),
+    )
 
     def __init__(self, seed: int) -> None:
         self._payment = PayPalPayment(random.Random(seed), 1_795_400_000_000, 5000, "EUR", None)
@@ -263,3 +292,21 @@ class PayPalModel:
                 return "refunded"
             return "partially_refunded" if self.given_back else "succeeded"
         return "failed" if self.failed else "processing" if self.pending else "created"
+
+
+Model = StripeModel | PayPalModel
+
+
+def lived(provider: str, rng: random.Random, most: int) -> Model:
+    """A payment's life by chance: attempts, then it is paid where it still can be, then what becomes of it.
+
+    ``most`` is how many actions there are at most beside its being paid.
+    """
+    seed = rng.getrandbits(48)
+    model: Model = StripeModel(seed) if provider == "stripe" else PayPalModel(seed)
+    count = rng.randint(0, most)
+    before = rng.randint(0, count)
+    attempts, changes = rng.choices(model.ATTEMPTS, k=before), rng.choices(model.CHANGES, k=count - before)
+    for name, arguments in (*attempts, model.SETTLED, *changes):
+        getattr(model, name)(*arguments)
+    return model

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import payments
-from chalicelib.payments import RULES, STATES, Facts, fact, fold, join, news, project
+from chalicelib.payments import RULES, STATES, Facts, change, fact, fold, join, project
 from chalicelib.providers import PROVIDERS
 from ops import stories
-from tests.fakes import NOW, as_bytes
+from tests.fakes import NOW, as_bytes, heard_of
 
 # ── join ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -106,12 +106,7 @@ def test_milestones_are_told_once_in_every_order(story: str) -> None:
     rng = random.Random(3)
     for _ in range(300):
         order = rng.sample(told, len(told)) + rng.sample(told, 2)
-        facts: Facts = {}
-        heard: list[payments.Milestone] = []
-        for each in order:
-            after = join(facts, each)
-            heard += news(subject, facts, after)
-            facts = after
+        facts, heard = heard_of(subject, order)
         types = [milestone.type for milestone in heard]
         overtakable = ("payment.failed", "dispute.opened")
         assert sorted(t for t in types if t not in overtakable) == sorted(
@@ -177,13 +172,8 @@ def test_a_refund_is_told_once_by_whatever_tells_it_first() -> None:
     """A step first and the single refund later, or the other way round: one milestone."""
     single, step = refund("a", 400, succeeded_at=5), total(400, 5, 400)
     for order in ((single, step), (step, single)):
-        facts = charged()
-        heard = []
-        for each in order:
-            after = join(facts, each)
-            heard += news("stripe:pi_1", facts, after)
-            facts = after
-        assert [(m.type, m.amount) for m in heard] == [("payment.refunded", 400)]
+        _, heard = heard_of("stripe:pi_1", [charged(), *order])
+        assert [(m.type, m.amount) for m in heard[1:]] == [("payment.refunded", 400)]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +200,23 @@ def test_what_is_overtaken_when_first_learnt_is_listed_but_not_told(
     """A failed attempt learnt after success, a dispute learnt when it is closed."""
     after = join(known, late)
     assert overtaken in [m.type for m in payments.milestones("stripe:pi_1", after)]
-    assert overtaken not in [m.type for m in news("stripe:pi_1", known, after)]
+    assert overtaken not in [m.type for m in change("stripe:pi_1", known, after).milestones]
+
+
+def test_what_was_overtaken_is_told_if_it_comes_to_hold() -> None:
+    """A failed attempt learnt after the next one began, which fails too; a dispute that is opened again."""
+
+    def state(name: str, at: int, **fields: int) -> Facts:
+        return fact("payment", state=[at, STATES.index(name)], **fields)
+
+    failures = [state("failed", at, failed_at=at) for at in (10, 30, 50)]
+    attempts = [state("processing", at) for at in (20, 40)]
+    order = [attempts[0], failures[0], failures[1], attempts[1], failures[2]]
+    _, heard = heard_of("stripe:pi_1", order)
+    assert [m.type for m in heard] == ["payment.failed"]
+    closed = fact("dispute d", opened_at=5, outcome=[9, 1], won_at=9)
+    _, heard = heard_of("stripe:pi_1", [closed, fact("dispute d", opened_at=5, outcome=[12, -1])])
+    assert [m.type for m in heard] == ["dispute.won", "dispute.opened"]
 
 
 def test_an_authorization_let_go_is_no_refund() -> None:

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.payments import Facts, Milestone, fold, join, news, project
+from chalicelib.payments import Facts, fold, project
 from chalicelib.providers import paypal, stripe
-from tests.fakes import NOW, as_bytes
+from tests.fakes import NOW, as_bytes, heard_of
 from tests.model import Json, PayPalModel, StripeModel
 
 Action = tuple[str, tuple[int | str, ...]]
 amounts = st.sampled_from([400, 400, 600, 1000, 5000])
 actions = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["fail", "succeed", "authorize", "cancel", "fail_refund"]), st.just(())),
+        st.tuples(
+            st.sampled_from(["fail", "process", "succeed", "authorize", "cancel", "fail_refund"]), st.just(())
+        ),
         st.tuples(st.just("capture"), st.sampled_from([(5000,), (3000,)])),
         st.tuples(st.just("refund"), st.tuples(amounts)),
         st.tuples(st.just("dispute"), st.sampled_from([("open",), ("won",), ("lost",), ("warning_closed",)])),
@@ -82,12 +84,7 @@ def test_what_handlers_hear_adds_up(story: list[Action], tie: bool, seed: int) -
     model = told([step for step in story if step[0] != "fail_refund"], tie)
     deliveries = model.events * 2
     random.Random(seed).shuffle(deliveries)
-    facts: Facts = {}
-    heard: list[Milestone] = []
-    for each in facts_of(deliveries):
-        after = join(facts, each)
-        heard += news(model.subject, facts, after)
-        facts = after
+    _, heard = heard_of(model.subject, facts_of(deliveries))
     assert len({milestone.id for milestone in heard}) == len(heard)
     types = [milestone.type for milestone in heard]
     for once in ("payment.succeeded", "payment.refunded", "dispute.won", "dispute.lost"):
@@ -119,12 +116,8 @@ def test_paypals_record_equals_the_model(story: list[Action], seed: int) -> None
         getattr(model, name)(*arguments)
     deliveries = model.events * 2
     random.Random(seed).shuffle(deliveries)
-    facts: Facts = {}
-    heard: list[Milestone] = []
-    for each in (paypal.facts(paypal.event(as_bytes(event), NOW)) for event in deliveries):
-        after = join(facts, each)
-        heard += news(model.subject, facts, after)
-        facts = after
+    told = (paypal.facts(paypal.event(as_bytes(event), NOW)) for event in deliveries)
+    facts, heard = heard_of(model.subject, told)
     payment = project(model.subject, facts)
     shown = (payment.status, payment.captured, payment.refunded, payment.disputed)
     assert shown == (model.status, model.captured, model.given_back, model.disputed)

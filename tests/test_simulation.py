@@ -21,8 +21,8 @@ from chalicelib.webhooks import park, process
 from ops.redrive import Redrive
 from tests.conftest import TORTURE
 from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, sqs_record
-from tests.model import PayPalModel, StripeModel
-from tests.test_torture import HEARD, PAYPAL_ACTIONS, STRIPE_ACTIONS
+from tests.model import Model, lived
+from tests.test_torture import HEARD, wanted_of
 from tests.test_webhooks import consumer
 
 HISTORIES = 20_000 if TORTURE else 300
@@ -119,7 +119,7 @@ class History:
         self.ledger: Any = Faulty(self.table, self.rng, self.clock)
         self.heard: Counter[str] = Counter()
         self.kills = 0
-        self.models = [self._model(n) for n in range(self.rng.randrange(1, 4))]
+        self.models = [self._model() for _ in range(self.rng.randrange(1, 4))]
         handlers = Handlers()
 
         @handlers.on("payment.*")
@@ -136,14 +136,8 @@ class History:
         base = consumer(self.ledger, MemoryInbox())
         self.to = replace(base, inbox=inbox, handlers=handlers, clock=self.clock)
 
-    def _model(self, n: int) -> StripeModel | PayPalModel:
-        seed = self.rng.getrandbits(48)
-        model: Any = StripeModel(seed) if self.rng.random() < 0.6 else PayPalModel(seed)
-        actions = STRIPE_ACTIONS if isinstance(model, StripeModel) else PAYPAL_ACTIONS
-        for name, arguments in (actions[1], *self.rng.choices(actions, k=self.rng.randrange(4))):
-            getattr(model, name)(*arguments)
-        made: StripeModel | PayPalModel = model
-        return made
+    def _model(self) -> Model:
+        return lived("stripe" if self.rng.random() < 0.6 else "paypal", self.rng, 3)
 
     def run(self) -> None:
         events = [(model, event) for model in self.models for event in model.events]
@@ -166,7 +160,7 @@ class History:
             for each in waiting:
                 redrive.send(each)
 
-    def _send(self, model: StripeModel | PayPalModel, event: dict[str, Any]) -> None:
+    def _send(self, model: Model, event: dict[str, Any]) -> None:
         provider = model.subject.partition(":")[0]
         body = as_bytes(event)
         made = PROVIDERS[provider].event(body, self.clock.now)
@@ -207,7 +201,8 @@ class History:
                 if name.startswith(f"{model.subject}/")
             ]
             got = Counter(name.partition("/")[0] for name in names)
-            wanted = Counter(type_ for type_ in model.milestones if type_ in HEARD)
+            wanted = wanted_of(model)
+            assert not wanted - got, names
             assert {name: got[name] for name in HEARD} == {name: wanted[name] for name in HEARD}, names
             assert self.table.payment(model.subject).outbox.tasks == ()
 
