@@ -95,11 +95,19 @@ class StripePayment:
             "created": self._seconds(),
             "currency": self.currency,
             "customer": f"cus_{self.id[-14:]}",
-            "billing_details": {"email": "jenny.rosen@example.com", "name": "Jenny Rosen"},
+            "billing_details": {
+                "address": {"line1": "510 Townsend St", "postal_code": "94103"},
+                "email": "jenny.rosen@example.com",
+                "name": "Jenny Rosen",
+            },
             "disputed": False,
             "livemode": False,
             "paid": True,
             "payment_intent": self.id,
+            "payment_method_details": {
+                "card": {"brand": "visa", "fingerprint": "Xt5EWLLDS7FJjR1c", "last4": "4242"},
+                "type": "card",
+            },
             "refunded": self.refunded >= self.amount,
             "status": "succeeded",
         }
@@ -365,6 +373,7 @@ class PayPalPayment:
             "id": self._refund_id,
             "amount": self._money(amount),
             "status": status,
+            "note_to_payer": "With our apologies, Jenny Rosen",
             "seller_payable_breakdown": {
                 "gross_amount": self._money(amount),
                 "total_refunded_amount": self._money(self.refunded),
@@ -395,7 +404,11 @@ class PayPalPayment:
         resource = {
             "dispute_id": self._dispute_id,
             "disputed_transactions": [
-                {"seller_transaction_id": self.id, "buyer_transaction_id": self._token(17)}
+                {
+                    "seller_transaction_id": self.id,
+                    "buyer_transaction_id": self._token(17),
+                    "buyer": {"name": "Jenny Rosen"},
+                }
             ],
             "reason": "MERCHANDISE_OR_SERVICE_NOT_RECEIVED",
             "status": status,
@@ -410,6 +423,7 @@ class PayPalPayment:
             "id": self.order_id,
             "intent": "CAPTURE",
             "status": status,
+            "payer": {"email_address": "jenny.rosen@example.com", "name": {"surname": "Rosen"}},
             "purchase_units": [{"amount": self._money(self.amount)}],
             "links": self._links("v2/checkout/orders", self.order_id),
         }

@@ -9,6 +9,7 @@ With 0 for N it says which gaps there are.
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,21 @@ def receive(app: Any, gap: Gaps, request: Path) -> None:
     answer = app.app(json.loads(request.read_text()), None)
     gap("request", "answered")
     sys.stdout.write(f"status: {answer['statusCode']}\n")
+
+
+def attempt(role: str, environ: dict[str, str], n: int, file: Path) -> "subprocess.CompletedProcess[str]":
+    """That in a process of its own; what it writes is written here too, where it is searched for marks."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash", role, str(n), str(file)],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    sys.stdout.write(done.stdout + done.stderr)
+    return done
 
 
 def main(role: str, n: int, file: Path) -> None:

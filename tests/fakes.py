@@ -16,6 +16,7 @@ from chalicelib.inbox import Message
 from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment, Write
 from chalicelib.payments import Facts, Milestone, change, join, project
 from chalicelib.providers.protocol import Trust
+from chalicelib.telemetry import Telemetry, stdout
 from ops.local.paypal import Issued, authority, leaf
 from ops.sender import PayPalSigner, StripeSigner
 
@@ -33,6 +34,19 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now
+
+
+def telemetry(
+    lines: list[str] | None = None, clock: Callable[[], int] | None = None, **more: Any
+) -> Telemetry:
+    """Telemetry whose lines are kept, and written out: what tests write out is searched for marks."""
+
+    def write(line: str) -> None:
+        if lines is not None:
+            lines.append(line)
+        stdout(line)
+
+    return Telemetry("test", clock or Clock(), write, **more)
 
 
 class MemoryLedger:

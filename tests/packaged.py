@@ -148,6 +148,7 @@ class Functions:
     def stop(self) -> None:
         for function in self._started:
             function.stop()
+            sys.stdout.writelines(function.lines)  # where it is searched for marks
 
 
 @contextmanager

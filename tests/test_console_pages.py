@@ -15,7 +15,6 @@ from chalicelib.errors import InvalidParameter
 from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
-from chalicelib.telemetry import Telemetry
 from chalicelib.times import DAY
 from chalicelib.webhooks import record_event
 from ops.console import masking, search
@@ -23,7 +22,7 @@ from ops.console.app import Console, create_app
 from ops.console.overview import overview
 from ops.stage import Stage
 from ops.stories import tell
-from tests.fakes import NOW, Clock, MemoryInbox, as_bytes
+from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, telemetry
 from tests.test_webhooks import consumer
 
 PORT = 8001
@@ -34,7 +33,7 @@ def console(stage: Stage, lines: list[str], **more: Any) -> Console:
     return Console(
         stage=stage,
         consumer=consumer(stage.ledger(), MemoryInbox()),
-        telemetry=Telemetry("test", Clock(), lines.append, metrics=False),
+        telemetry=telemetry(lines, metrics=False),
         clock=Clock(),
         who=lambda: "tester",
         port=PORT,

@@ -1,12 +1,10 @@
 """A process killed at each gap between two side effects, and started again: nothing lost or doubled."""
 
 import json
-import os
 import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,7 +16,7 @@ from chalicelib.payments import fold, project
 from chalicelib.providers import PROVIDERS
 from ops.stage import Stage
 from ops.stories import tell
-from tests.conftest import ROOT
+from tests.crash import attempt
 from tests.fakes import as_bytes
 from tests.packaged import batch, paypal_request, stripe_request
 from tests.test_pipeline import START, backlog, deliver
@@ -27,20 +25,8 @@ QUEUE = "payment-events-dev.fifo"
 HANDLER = ["dynamodb GetItem", "handler begins", "handler ended", "dynamodb UpdateItem"]
 
 
-def run(role: str, environ: dict[str, str], n: int, file: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "tests.crash", role, str(n), str(file)],
-        cwd=ROOT,
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 def consume(stage_environ: dict[str, str], n: int, heard: Path) -> "subprocess.CompletedProcess[str]":
-    return run("consume", stage_environ, n, heard)
+    return attempt("consume", stage_environ, n, heard)
 
 
 def send(daybook: Any, seed: int) -> list[str]:
@@ -126,9 +112,9 @@ def test_a_receiver_killed_at_any_gap_loses_nothing_once_it_is_sent_again(
         body = as_bytes({**PAYPAL_EVENT, "id": f"{provider}-{n}"})
         sent = stripe_request(body) if provider == "stripe" else paypal_request(body, dev)
         (tmp_path / "request").write_text(json.dumps(sent))
-        assert run("receive", environ, n, tmp_path / "request").returncode == -signal.SIGKILL, gap
+        assert attempt("receive", environ, n, tmp_path / "request").returncode == -signal.SIGKILL, gap
         assert waiting(dev) == (gap == "request answered")
-        again = run("receive", environ, 0, tmp_path / "request")
+        again = attempt("receive", environ, 0, tmp_path / "request")
         assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "status: 200")
         assert re.search(r"gaps: (.+)", again.stderr)[1].split(", ") == RECEIVER[provider]  # type: ignore[index]
         on_queue = [json.loads(each["body"])["event_id"] for each in batch(dev, QUEUE)["Records"]]

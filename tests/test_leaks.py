@@ -1,7 +1,11 @@
 """Nothing personal and nothing secret in what is written for others to read: marked values, and a search."""
 
 import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import park, process, receive
 from ops.stories import tell
+from tests.conftest import ROOT, marks_in
 from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, signed, sqs_record
 from tests.test_webhooks import Rolling, consumer, receiver
 
@@ -75,6 +80,32 @@ def test_what_is_written_holds_no_mark(capsys: pytest.CaptureFixture[str]) -> No
         json.loads(line).get("message") for line in lines
     }
     assert "ship: RuntimeError" in reasons
+
+
+WRITES = """
+import sys
+from tests.conftest import pytest_runtest_makereport as pytest_runtest_makereport
+
+def test_is_silent():
+    pass
+
+def test_writes():
+    sys.stdout.write("for Jenny Rosen")
+
+def test_writes_an_error():
+    sys.stderr.write('{"signature": "t=1,v1=abc"}')
+"""
+
+
+def test_a_test_that_writes_a_mark_out_fails(tmp_path: Path) -> None:
+    """All tests' output is searched: what they send is about Jenny Rosen, and signed."""
+    (tmp_path / "conftest.py").write_text(WRITES.partition("def ")[0])
+    (tmp_path / "test_it.py").write_text(WRITES)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1].startswith("2 failed, 1 passed in ")
+    assert marks_in(json.dumps(tell("stripe", random.Random(1), NOW, 5000, "EUR", type_="charge.succeeded")))
 
 
 def test_a_traced_failure_has_no_text() -> None:

@@ -19,10 +19,9 @@ from chalicelib.outbox import run_left
 from chalicelib.payments import Milestone, Payment
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
-from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import Consumer, process, record_event
 from ops.stories import tell
-from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, sqs_record
+from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, sqs_record, telemetry
 
 MINUTE = 60_000
 
@@ -62,10 +61,11 @@ class Setup:
     def __init__(self) -> None:
         self.ledger, self.business, self.clock = MemoryLedger(), Business(), Clock()
         self.lines: list[str] = []
-        telemetry = Telemetry("test", self.clock, self.lines.append)
         inbox: Any = None
         ledger: Any = self.ledger
-        self.consumer = Consumer(PROVIDERS, ledger, inbox, telemetry, self.business.handlers, self.clock)
+        self.consumer = Consumer(
+            PROVIDERS, ledger, inbox, telemetry(self.lines, self.clock), self.business.handlers, self.clock
+        )
 
     def record(self, event: dict[str, Any]) -> None:
         record_event(message(event), self.consumer, self.clock.now + MINUTE)

@@ -14,14 +14,13 @@ from chalicelib.paypal_api import PayPalApi
 from chalicelib.providers import PROVIDERS
 from chalicelib.reconcile import OVERDUE, Reconciler, overdue, watched
 from chalicelib.stripe_api import StripeApi
-from chalicelib.telemetry import Telemetry
 from chalicelib.times import DAY
 from chalicelib.webhooks import record_event
 from ops.cli import main
 from ops.local.event_source import EventSource
 from ops.stage import Stage
 from tests.fake_apis import HOUR, FakePayPal, FakeStripe, event_listed, paypal_listed
-from tests.fakes import NOW, Clock, MemoryInbox, as_bytes
+from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, telemetry
 from tests.test_webhooks import consumer, message_of
 
 
@@ -48,8 +47,8 @@ class Setup:
         self.pauses: list[float] = []
         self.lines: list[str] = []
         inbox: Any = self.queue
-        telemetry = Telemetry("test", self.clock, self.lines.append)
-        self.reconciler = Reconciler(PROVIDERS, self.ledger, inbox, telemetry, self.clock, self.pauses.append)
+        told = telemetry(self.lines, self.clock)
+        self.reconciler = Reconciler(PROVIDERS, self.ledger, inbox, told, self.clock, self.pauses.append)
 
     def know(self, *events: dict[str, Any]) -> None:
         for event in events:

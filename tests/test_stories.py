@@ -12,10 +12,9 @@ from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handler, Handlers
-from chalicelib.telemetry import Telemetry
 from chalicelib.times import to_iso
 from chalicelib.webhooks import Consumer, record_event
-from tests.fakes import NOW, Clock, MemoryLedger, as_bytes
+from tests.fakes import NOW, Clock, MemoryLedger, as_bytes, telemetry
 
 Json = dict[str, Any]
 START = 1_795_400_000  # seconds
@@ -104,8 +103,7 @@ class Book:
         handlers = Handlers([Handler("hear", MILESTONE_TYPES, self._hear)])
         ledger: Any = self.ledger
         inbox: Any = None
-        telemetry = Telemetry("test", Clock(), lambda _: None, metrics=False)
-        self._consumer = Consumer(PROVIDERS, ledger, inbox, telemetry, handlers, Clock())
+        self._consumer = Consumer(PROVIDERS, ledger, inbox, telemetry(metrics=False), handlers, Clock())
 
     def _hear(self, payment: Payment, milestone: Milestone) -> None:
         self.heard.append(milestone)

@@ -12,11 +12,10 @@ from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS, stripe
 from chalicelib.reactions import Handlers
 from chalicelib.stripe_api import StripeApi
-from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import Consumer, record_event
 from ops.verify import folded
 from tests.fake_apis import FakeStripe
-from tests.fakes import NOW, Clock, MemoryLedger, as_bytes
+from tests.fakes import NOW, Clock, MemoryLedger, as_bytes, telemetry
 
 REFUND = {
     "id": "re_1",
@@ -107,8 +106,7 @@ def test_twins_make_one_milestone(api: FakeStripe) -> None:
     heard: list[str] = []
     handlers = Handlers()
     handlers.on("payment.refunded")(lambda payment, milestone: heard.append(milestone.id))
-    telemetry = Telemetry("test", Clock(), lambda _: None)
-    to = Consumer(PROVIDERS, ledger, inbox, telemetry, handlers, Clock(), client(api).complete)
+    to = Consumer(PROVIDERS, ledger, inbox, telemetry(), handlers, Clock(), client(api).complete)
     twin: dict[str, Any] = {
         "id": "evt_twin",
         "type": "refund.created",

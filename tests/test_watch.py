@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-from chalicelib.telemetry import Telemetry
 from chalicelib.watch import LONG, watch
 from chalicelib.webhooks import process
-from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, sqs_record
+from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, sqs_record, telemetry
 from tests.test_webhooks import consumer, message_of
 
 
@@ -26,11 +25,11 @@ def test_only_what_stays_inconsistent_for_an_hour_is_counted() -> None:
     ledger: Any = MemoryLedger()
     process([refund("evt_1")], consumer(ledger, MemoryInbox()), NOW)
     lines: list[str] = []
-    telemetry = Telemetry("test", Clock(), lines.append)
-    watch(ledger, telemetry, NOW + LONG - 1)
+    told = telemetry(lines)
+    watch(ledger, told, NOW + LONG - 1)
     assert json.loads(lines.pop())["inconsistent"] == 0
     later = consumer(ledger, MemoryInbox())
     process([refund("evt_2")], later, NOW + LONG - 1)
-    watch(ledger, telemetry, NOW + LONG)
+    watch(ledger, told, NOW + LONG)
     assert [json.loads(line).get("inconsistent") for line in lines] == [1, None]
     assert json.loads(lines[1])["subject"] == "stripe:pi_1"

@@ -12,9 +12,18 @@ from chalicelib.events import Event
 from chalicelib.inbox import Message
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
-from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import Consumer, Receiver, park, process, receive
-from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, signed, sqs_record, trust
+from tests.fakes import (
+    NOW,
+    Clock,
+    MemoryInbox,
+    MemoryLedger,
+    as_bytes,
+    signed,
+    sqs_record,
+    telemetry,
+    trust,
+)
 
 
 class Rolling:
@@ -34,13 +43,12 @@ class Rolling:
 
 
 def receiver(inbox: Any, credentials: Any, livemode: bool | None = None) -> Receiver:
-    telemetry = Telemetry("test", Clock(), lambda _: None)
     return Receiver(
         PROVIDERS,
         credentials,
         lambda secrets: trust(**secrets),
         inbox,
-        telemetry,
+        telemetry(),
         livemode,
     )
 
@@ -48,8 +56,7 @@ def receiver(inbox: Any, credentials: Any, livemode: bool | None = None) -> Rece
 def consumer(
     ledger: Any, inbox: Any, lines: list[str] | None = None, handlers: Handlers | None = None
 ) -> Consumer:
-    telemetry = Telemetry("test", Clock(), (lines if lines is not None else []).append)
-    return Consumer(PROVIDERS, ledger, inbox, telemetry, handlers or Handlers(), Clock())
+    return Consumer(PROVIDERS, ledger, inbox, telemetry(lines), handlers or Handlers(), Clock())
 
 
 BODY = as_bytes({"id": "evt_1", "livemode": False})

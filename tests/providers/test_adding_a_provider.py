@@ -10,9 +10,17 @@ from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import Provider, Trust
 from chalicelib.reactions import Handlers
-from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import Consumer, record_event
-from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, OneCertificate, as_bytes, paypal_leaf
+from tests.fakes import (
+    NOW,
+    Clock,
+    MemoryInbox,
+    MemoryLedger,
+    OneCertificate,
+    as_bytes,
+    paypal_leaf,
+    telemetry,
+)
 from tests.providers import acme
 from tests.providers.contract import ProviderContract
 from tests.test_webhooks import Rolling, receiver
@@ -52,8 +60,7 @@ def test_it_is_received_and_recorded_like_any_other() -> None:
     assert [message.event_id for message in inbox.messages.values()] == ["e1"]
     ledger: Any = MemoryLedger()
     no_inbox: Any = None
-    telemetry = Telemetry("test", Clock(), lambda _: None)
-    consumer = Consumer(REGISTRY, ledger, no_inbox, telemetry, Handlers(), Clock())
+    consumer = Consumer(REGISTRY, ledger, no_inbox, telemetry(), Handlers(), Clock())
     record_event(Message("acme", "e1", "acme:p1", NOW, body), consumer, NOW)
     payment = project("acme:p1", ledger.payment("acme:p1").facts)
     assert (payment.status, payment.captured, payment.provider) == ("succeeded", 700, "acme")
