@@ -120,7 +120,7 @@ def _delivery() -> Delivery:
 # ── queues ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-@app.on_sqs_message(queue=SETTINGS.queue, batch_size=10)
+@app.on_sqs_message(queue=SETTINGS.queue, batch_size=10, maximum_concurrency=SETTINGS.consumers)
 def process(event: SQSEvent) -> None:
     webhooks.process(event.to_dict()["Records"], _consumer(), _begun(event))
 

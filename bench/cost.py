@@ -150,7 +150,7 @@ def _met_at(rate: int) -> str:
     if rate <= 100:
         return "nothing, with the default 1,000 concurrent functions"
     if rate <= 1_000:
-        return "the index `by-day`: all payments of a day share one partition of 1,000 write units a second, so some 500 to 1,000 events (not measured; its key would have to be spread). Events wait, and are tried again; `RequestsPerSecond` above 1,000"
+        return "the index `by-day`: all payments of a day share one partition of 1,000 write units a second, so some 500 to 1,000 events (not measured; its key would have to be spread); the consumer's cap, `DAYBOOK_CONSUMERS`, is 20. Events wait, and are tried again; `RequestsPerSecond` above 1,000"
     if rate <= 10_000:
         return "that, and a table's 40,000 write units a second (a quota to raise, and its warm throughput before a sale), API Gateway's 10,000 requests a second a region, a FIFO queue's 3,000 to 30,000 transactions a second by region: quotas"
     return "one region's API Gateway and one FIFO queue: several stages side by side, payments spread over them by account or by provider; functions at once are a quota too"

@@ -98,8 +98,11 @@ class DuplicateEvent(DaybookError):
     pass
 
 
+TAMPERED, CONTRADICTED = DISTRUSTED = "tampered", "contradicted"
+
+
 class Distrusted(DaybookError):
-    """``reason`` is ``tampered``: another content under a known id; or ``contradicted`` by the provider."""
+    """``reason`` is ``TAMPERED``: another content under a known id; or ``CONTRADICTED`` by the provider."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

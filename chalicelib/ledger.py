@@ -26,7 +26,7 @@ from itertools import groupby
 from typing import Any
 
 from chalicelib.aws import Caller
-from chalicelib.errors import AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
+from chalicelib.errors import TAMPERED, AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.payments import Change, Facts, project
 from chalicelib.reactions import Task
@@ -190,7 +190,7 @@ class Ledger:
 
     def hold(self, transmission: str, body: bytes, received_at: int) -> None:
         """Let a transmission stand for that body. Raises ``Distrusted`` if it stands for another."""
-        with _unless_it_holds(Distrusted("tampered")):
+        with _unless_it_holds(Distrusted(TAMPERED)):
             self._call("PutItem", **_held_to_one_body(transmission, body, received_at))
 
     def _transact(self, writes: Sequence[Write]) -> list[DaybookError | None]:
@@ -734,7 +734,7 @@ def _refusal(write: Write, codes: dict[str, str]) -> DaybookError | None:
     """What a canceled transaction says of one write, by what was to be put."""
     refused = {name for name, code in codes.items() if code == "ConditionalCheckFailed"}
     if "transmission" in refused:
-        return Distrusted("tampered")
+        return Distrusted(TAMPERED)
     if refused & {"event", "id"}:
         return DuplicateEvent(write.event.key)
     if refused or "TransactionConflict" in codes.values():

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import certifi
 import urllib3
 
-from chalicelib.errors import Distrusted, NotConfigured, Throttled, Unavailable, seconds
+from chalicelib.errors import CONTRADICTED, Distrusted, NotConfigured, Throttled, Unavailable, seconds
 from chalicelib.events import Event, items
 from chalicelib.providers import paypal
 from chalicelib.reconcile import Page
@@ -76,7 +76,7 @@ class PayPalApi:
         if not shown:  # it may not be readable yet; what stays so is parked after its last try
             raise Unavailable("PayPal does not show it", reason="paypal_api")
         if paypal.contradicts(event, shown):
-            raise Distrusted("contradicted")
+            raise Distrusted(CONTRADICTED)
 
     def page(self, since: int, until: int, cursor: str | None) -> Page:
         """A page of the application's events. Raises ``Throttled``, ``Unavailable``.

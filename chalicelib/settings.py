@@ -1,5 +1,6 @@
 """What a stage is told through its environment: names and switches, never a secret (but for stage local)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,13 +15,14 @@ LOCAL_CREDENTIALS = {
     "paypal_client_id": "",
     "paypal_client_secret": "",
 }
+CONSUMERS = 20  # at once: a backlog is not to take the concurrency that the routes need
 CERT_HOSTS = ("api.paypal.com", "api.sandbox.paypal.com")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``livemode`` is ``None`` where the stage does not declare a mode. ``keep_bodies`` is a number of days.
-    ``ca_bundle`` is a file of PEM.
+    ``consumers`` is how many of the consumer run at once at most. ``ca_bundle`` is a file of PEM.
 
     ``access_key`` is the process's own, with its secret and its session's token. ``receives``: this is the
     function behind the routes, in Lambda.
@@ -37,6 +39,7 @@ class Settings:
     secret: str
     livemode: bool | None
     keep_bodies: int | None
+    consumers: int
     metrics: bool
     log_level: str
     event_bus: str | None
@@ -70,7 +73,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         dead_queue=environ.get("DAYBOOK_DEAD_QUEUE", f"payment-events-dead-{stage}.fifo"),
         secret=environ.get("DAYBOOK_SECRET", f"daybook/{stage}"),
         livemode=_choice(environ, "DAYBOOK_LIVEMODE", {"": None, "true": True, "false": False}),
-        keep_bodies=_days(environ, "DAYBOOK_KEEP_BODIES"),
+        keep_bodies=_whole(environ, "DAYBOOK_KEEP_BODIES", "of days", 1, 3650),
+        consumers=_whole(environ, "DAYBOOK_CONSUMERS", "of functions", 2, 1000) or CONSUMERS,
         metrics=stage != STAGE_LOCAL or environ.get("DAYBOOK_METRICS") == "true",
         log_level=_one_of(environ, "DAYBOOK_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
         event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
@@ -99,10 +103,10 @@ def _choice(environ: Mapping[str, str], name: str, meaning: Mapping[str, bool | 
     return meaning[value]
 
 
-def _days(environ: Mapping[str, str], name: str) -> int | None:
+def _whole(environ: Mapping[str, str], name: str, unit: str, least: int, most: int) -> int | None:
     text = environ.get(name, "")
-    if text and not (text.isascii() and text.isdigit() and 1 <= int(text) <= 3650):
-        raise ValueError(f"{name} must be a number of days from 1 to 3650, or unset")
+    if text and not (re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most):
+        raise ValueError(f"{name} must be a number {unit} from {least} to {most}, or unset")
     return int(text) if text else None
 
 

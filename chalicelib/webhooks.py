@@ -4,6 +4,7 @@ receive: prove a delivery genuine, name its event, and put it on the queue befor
 process: record each queued event with the payment that it makes, once, and run what handlers are left.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 from chalicelib.credentials import Credentials, Secrets
 from chalicelib.errors import (
+    TAMPERED,
     AwsError,
     BatchFailed,
     BodyRemoved,
@@ -241,9 +243,13 @@ def _process_record(
 
 
 def _set_aside(record: Record, why: Distrusted, to: Consumer) -> Outcome:
-    """Park at once what must not count: the genuine events of its payment are not to wait for it."""
+    """Park at once what must not count: the genuine events of its payment are not to wait for it.
+
+    Each content has a place of its own: evidence must not be replaced by more of it.
+    """
     subject, event_id = record.address
-    event_id = f"{event_id}:{why.reason}"
+    content = hashlib.sha256(record.message.body if record.message else b"").hexdigest()
+    event_id = f"{event_id}:{why.reason}:{content[:8]}"
     try:
         to.ledger.note_failure(subject, event_id, why.reason, record.attempts)
         to.ledger.park(subject, event_id, record.sqs["body"], record.attempts, to.clock())
@@ -281,7 +287,7 @@ def _duplicated(event: Event, to: Consumer) -> str:
     """The subject it is recorded under. Raises ``Distrusted`` where what has this id is another event."""
     subject, recorded = to.recorded(event)
     if recorded and not event.is_same_as(recorded):
-        raise Distrusted("tampered")
+        raise Distrusted(TAMPERED)
     return subject
 
 

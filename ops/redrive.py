@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from chalicelib.errors import DISTRUSTED
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger, ParkedEvent
 from chalicelib.payments import join, project
@@ -19,6 +20,9 @@ class Redrive:
 
     def preview(self, parked: ParkedEvent) -> Iterator[str]:
         """What it would change of its payment, a field a line; or why nothing."""
+        if parked.reason in DISTRUSTED:
+            yield f"is held against what is known again; set aside again if it is {parked.reason} still"
+            return
         try:
             message = Message.decode(parked.message)
             provider = PROVIDERS[message.provider]

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from chalicelib.certificates import Key
-from chalicelib.errors import Distrusted, DuplicateEvent, VersionMoved
+from chalicelib.errors import TAMPERED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
 from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment, Write
@@ -93,7 +93,7 @@ class MemoryLedger:
 
     def hold(self, transmission: str, body: bytes, received_at: int) -> None:
         if self.bodies.setdefault(transmission, body) != body:
-            raise Distrusted("tampered")
+            raise Distrusted(TAMPERED)
 
     def _keep_payment(self, subject: str, facts: Facts, write: Write) -> None:
         self.kept[subject] = facts, _kept(write.outbox)

@@ -77,6 +77,13 @@ def test_the_ledger_can_be_recovered_and_deleted() -> None:
     assert RESOURCES["Parameters"]["DeletionProtection"]["Default"] == "false"
 
 
+def test_a_backlog_leaves_concurrency_to_the_routes(template: dict[str, Any]) -> None:
+    """The consumer's event source has a cap."""
+    events = template["Resources"]["Process"]["Properties"]["Events"]
+    [source] = [each["Properties"] for each in events.values()]
+    assert (source["BatchSize"], source["ScalingConfig"]) == (10, {"MaximumConcurrency": 20})
+
+
 def test_the_queues_are_as_designed() -> None:
     """High-throughput FIFO, 14 days, encrypted, five tries; hidden for six times a consumer's time."""
     queues = of_type(RESOURCES, "AWS::SQS::Queue")
