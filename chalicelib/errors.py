@@ -17,7 +17,8 @@
     ├── HandlerFailed            a handler raised; what is left of the outbox is tried again
     ├── HandlersBusy             somebody else runs this payment's handlers now
     ├── BatchFailed              some records of a batch were not processed
-    └── AwsError                 AWS refused an operation, or did not answer
+    ├── AwsError                 AWS refused an operation, or did not answer
+    └── InvalidSetting           the environment says what cannot be; before anything is received
 
 Messages are written for the caller. They never hold a secret, a payload or another exception's text.
 """
@@ -143,3 +144,7 @@ class AwsError(DaybookError):
         self.code = code
         self.passing = passing
         self.reasons = reasons
+
+
+class InvalidSetting(DaybookError, ValueError):
+    """Names the variable, and what it may be."""

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from chalicelib.errors import InvalidSetting
+
 STAGE_LOCAL = "local"
 # Credentials by the name that they have in the stage's secret; stage local reads them in upper case
 # from its environment instead, separated by commas.
@@ -58,10 +60,10 @@ class Settings:
 
 
 def read(environ: Mapping[str, str]) -> Settings:
-    """The settings in ``environ``. Raises ``ValueError`` that names what is wrong."""
+    """The settings in ``environ``. Raises ``InvalidSetting`` that names what is wrong."""
     stage = environ.get("DAYBOOK_STAGE", STAGE_LOCAL)
     if stage == STAGE_LOCAL and "AWS_LAMBDA_FUNCTION_NAME" in environ and "AWS_ENDPOINT_URL" not in environ:
-        raise ValueError("DAYBOOK_STAGE must name the stage: local's secrets are known to everybody")
+        raise InvalidSetting("DAYBOOK_STAGE must name the stage: local's secrets are known to everybody")
     return Settings(
         stage=stage,
         region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION", "us-east-1"),
@@ -99,21 +101,21 @@ def _access_key(environ: Mapping[str, str]) -> tuple[str, str, str | None] | Non
 def _choice(environ: Mapping[str, str], name: str, meaning: Mapping[str, bool | None]) -> bool | None:
     value = environ.get(name, "").lower()
     if value not in meaning:
-        raise ValueError(f"{name} must be one of: {', '.join(filter(None, meaning))}, or unset")
+        raise InvalidSetting(f"{name} must be one of: {', '.join(filter(None, meaning))}, or unset")
     return meaning[value]
 
 
 def _whole(environ: Mapping[str, str], name: str, unit: str, least: int, most: int) -> int | None:
     text = environ.get(name, "")
     if text and not (re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most):
-        raise ValueError(f"{name} must be a number {unit} from {least} to {most}, or unset")
+        raise InvalidSetting(f"{name} must be a number {unit} from {least} to {most}, or unset")
     return int(text) if text else None
 
 
 def _one_of(environ: Mapping[str, str], name: str, default: str, *others: str) -> str:
     value = environ.get(name) or default
     if value not in (default, *others):
-        raise ValueError(f"{name} must be one of: {', '.join((default, *others))}")
+        raise InvalidSetting(f"{name} must be one of: {', '.join((default, *others))}")
     return value
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import AwsError, InvalidParameter, Refused, VersionMoved
+from chalicelib.errors import AwsError, InvalidParameter, InvalidSetting, Refused, VersionMoved
 from ops.commands import Failed, console, deploying, looking, repairing, sending, watching
 
 # What a person wants to do: its commands, with what `--help` says of each in a line.
@@ -44,7 +44,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except InvalidParameter as wrong:
+        except (InvalidParameter, InvalidSetting) as wrong:
             raise click.UsageError(str(wrong)) from None
         except VersionMoved as moved:
             raise Failed(f"{moved} was written by somebody else meanwhile: run it again") from None

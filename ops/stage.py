@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from botocore.exceptions import NoCredentialsError
 from chalicelib import settings
 from chalicelib.aws import Aws, keys_of
 from chalicelib.credentials import Credentials, FixedCredentials, SecretsManagerCredentials
+from chalicelib.errors import InvalidSetting
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.settings import STAGE_LOCAL, Settings
@@ -84,10 +86,10 @@ class Stage:
 
 
 def port(environ: Mapping[str, str], name: str, default: int) -> int:
-    """A port from the environment. Raises ``ValueError`` that names the variable."""
+    """A port from the environment. Raises ``InvalidSetting`` that names the variable."""
     text = environ.get(name, str(default))
-    if not text.isdigit() or not 0 < int(text) < 65536:
-        raise ValueError(f"{name} is not a port: {text}")
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise InvalidSetting(f"{name} is not a port: {text}")
     return int(text)
 
 

@@ -26,6 +26,11 @@ def run(*arguments: str, **environ: str) -> tuple[int, str]:
         (["send", "square", "x.y"], "'square' is not one of"),
         (["send", "stripe", "charge.succeeded", "--currency", "ZZZ"], "ZZZ is no ISO 4217 code"),
         (["send", "stripe", "charge.succeeded", "--amount", "0"], "is not above 0"),
+        (["send", "stripe", "charge.succeeded", "--repeat", "0"], "0 is not in the range"),
+        (["list", "--limit", "0"], "0 is not in the range"),
+        (["verify", "--against-provider", "--sample", "-1"], "-1 is not in the range"),
+        (["tail", "--count", "0"], "0 is not in the range"),
+        (["console", "--port", "99999"], "99999 is not in the range"),
         (["frobnicate"], "No such command"),
     ],
 )
@@ -34,6 +39,20 @@ def test_wrong_usage_exits_with_2_and_says_what_to_do(arguments: list[str], says
     code, output = run(*arguments)
     assert code == 2
     assert says in output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("AWS_PORT", "x", "AWS_PORT is not a port: x"),
+        ("AWS_PORT", "²", "AWS_PORT is not a port"),
+        ("DAYBOOK_LIVEMODE", "yes", "DAYBOOK_LIVEMODE must be one of: true, false, or unset"),
+    ],
+)
+def test_a_wrong_setting_exits_with_2_and_names_it(name: str, value: str, says: str) -> None:
+    """In a line, like any other wrong usage."""
+    code, output = run("reconcile", **{name: value})
+    assert (code, says in output) == (2, True)
 
 
 def test_without_a_server_it_says_how_to_start_one() -> None:

@@ -24,7 +24,9 @@ THREADS = 6
 
 
 @click.command()
-@click.option("--port", "at", type=int, help="Of 127.0.0.1. [default: $CONSOLE_PORT or 8001]")
+@click.option(
+    "--port", "at", type=click.IntRange(1, 65535), help="Of 127.0.0.1. [default: $CONSOLE_PORT or 8001]"
+)
 @click.option("--allow-writes", is_flag=True, help="Also for a stage called prod: replay and redrive.")
 @stage_option
 def console(at: int | None, allow_writes: bool, stage: str) -> None:

@@ -100,7 +100,7 @@ def _rows(title: str, rows: list[dict[str, str]]) -> Table:
 @click.option("--provider", type=click.Choice(list(PROVIDERS)))
 @click.option("--since", help="ISO 8601 date or time.")
 @click.option("--until", help="ISO 8601 date or time.")
-@click.option("--limit", default=20, show_default=True, help="How many, 100 at most.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Where the page before ended.")
 @stage_option
 @json_option
@@ -177,7 +177,13 @@ def age(milliseconds: int) -> str:
 @click.option("--subject", help="Only that payment, as provider:id. [default: the whole table]")
 @click.option("--repair", "mend", is_flag=True, help="Write each drifted payment anew from its events.")
 @click.option("--against-provider", is_flag=True, help="Compare amounts with the provider's own instead.")
-@click.option("--sample", default=20, show_default=True, help="How many payments to ask the provider for.")
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How many payments to ask the provider for.",
+)
 @stage_option
 @json_option
 def verify(

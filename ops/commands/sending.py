@@ -27,7 +27,9 @@ MANY = 50  # deliveries from which a progress bar is shown
 @click.option("--amount", default=5000, show_default=True, help="In minor units (cents).")
 @click.option("--currency", default="EUR", show_default=True, help="ISO 4217 code.")
 @click.option("--id", "object_id", help="The payment's id (pi_…, or a PayPal capture). [default: a new one]")
-@click.option("--repeat", default=1, show_default=True, help="Send every event that many times.")
+@click.option(
+    "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Send every event that many times."
+)
 @click.option("--shuffle", is_flag=True, help="Send in random order.")
 @click.option("--seed", type=int, help="Same seed, same ids and order.")
 @click.option("--url", help="Daybook's address. [default: http://127.0.0.1:$PORT]")

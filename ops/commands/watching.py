@@ -20,7 +20,7 @@ MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "wrong": "[red]w
 
 
 @click.command()
-@click.option("--count", type=int, help="Stop after so many. [default: until Ctrl-C]")
+@click.option("--count", type=click.IntRange(1), help="Stop after so many. [default: until Ctrl-C]")
 @stage_option
 @json_option
 def tail(count: int | None, stage: str, as_json: bool) -> None:
