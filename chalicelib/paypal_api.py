@@ -6,6 +6,7 @@ https://developer.paypal.com/docs/api/payments/v2/
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -111,10 +112,14 @@ class PayPalApi:
         return self._token
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:
+        ask = partial(
+            self._pool.request, method, self._api + path, body=body, headers=headers, redirect=False
+        )
         try:
-            response = self._pool.request(
-                method, self._api + path, body=body, headers=headers, redirect=False
-            )
+            try:
+                response = ask()
+            except urllib3.exceptions.ProtocolError:  # a kept connection that PayPal had closed meanwhile
+                response = ask()
             answer = response.json()
         except (urllib3.exceptions.HTTPError, ValueError):
             raise Unavailable("PayPal cannot be asked", reason="paypal_api") from None

@@ -106,6 +106,10 @@ class Deployment:
         return record
 
 
+# by an attempt that failed; by a change set that somebody made and nobody carried out
+NEVER_CREATED = "ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """A CloudFormation stack by its name."""
@@ -118,7 +122,7 @@ class Stack:
     def apply(self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Make it what the template says, and wait for that. Raises ``Failed``."""
         state = self._settled()
-        if state == "ROLLBACK_COMPLETE":  # never was created: it can only be deleted
+        if state in NEVER_CREATED:  # it can only be deleted
             self.delete()
             state = GONE
         request: Any = {
@@ -172,7 +176,7 @@ class Stack:
     def _settled(self) -> str:
         """The stack's state, once nothing is in progress."""
         before = ""
-        while (state := self._state()).endswith("_IN_PROGRESS"):
+        while (state := self._state()).endswith("_IN_PROGRESS") and state not in NEVER_CREATED:
             if state != before:
                 self.say(f"  {state.lower().replace('_', ' ')} …")
             before = state

@@ -327,16 +327,19 @@ def _stripe_endpoints(endpoints: list[dict[str, Any]]) -> Iterator[Finding]:
 
 
 def _paypal_webhooks(webhooks: list[dict[str, Any]], ids: tuple[str, ...]) -> Iterator[Finding]:
-    ours = [each for each in webhooks if str(each.get("url", "")).endswith("/webhooks/paypal")]
-    if not ours:
+    """Those that are not in ``ids`` may be another stage's: they are told where none is ours."""
+    leading = [each for each in webhooks if str(each.get("url", "")).endswith("/webhooks/paypal")]
+    ours = [each for each in leading if each.get("id") in ids]
+    if not leading:
         yield Finding("paypal", WRONG, "no webhook leads here", "add this stage's /webhooks/paypal at PayPal")
+    elif not ours:
+        listed = ", ".join(f"{each['url']} has the id {each.get('id')}" for each in leading)
+        remedy = "put this stage's into paypal_webhook_ids, or add a webhook for it"
+        yield Finding("paypal", WRONG, f"no configured id is among PayPal's webhooks: {listed}", remedy)
     for each in ours:
         types = {str(type_.get("name")) for type_ in each.get("event_types", ())}
         missing = [] if "*" in types else sorted(set(paypal.CAPTURES) & {"PAYMENT.CAPTURE.COMPLETED"} - types)
-        if each.get("id") not in ids:
-            remedy = "put its id into paypal_webhook_ids"
-            yield Finding("paypal", WRONG, f"{each['url']} has the id {each.get('id')}", remedy)
-        elif missing:
+        if missing:
             yield Finding("paypal", WARNING, f"{each['url']} does not send {missing[0]}", "add this type")
         else:
             yield Finding("paypal", OK, f"{each['url']} sends {len(types)} types")

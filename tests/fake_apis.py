@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from chalicelib.times import from_iso, to_iso
 
 HOUR = 3_600_000
+BROKEN = 0  # in place of a status: the connection ends without an answer
 Answer = tuple[int, dict[str, str], Any]
 
 
@@ -146,9 +147,14 @@ class FakePayPal(FakeApi):
 
 def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections are kept
+
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, headers, answer = api.serve(Request(self.path, dict(self.headers), body))
+            if status == BROKEN:
+                self.close_connection = True
+                return
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(content))}.items():

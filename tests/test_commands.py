@@ -239,10 +239,17 @@ def test_endpoints_are_looked_at_where_keys_are_set(stage: Stage) -> None:
             "warning: paypal was never reconciled",
         ]
         stripe.objects["/v1/webhook_endpoints"] = {"data": [{**ENDPOINT, "status": "disabled"}]}
-        paypal.objects["/v1/notifications/webhooks"] = {"webhooks": [{**webhook, "id": "other"}]}
+        other = {**webhook, "id": "other"}  # another stage's
+        paypal.objects["/v1/notifications/webhooks"] = {"webhooks": [other, webhook]}
+        assert findings(stage, secrets, **addresses)["paypal"] == [
+            "ok: https://x/webhooks/paypal sends 1 types"
+        ]
+        paypal.objects["/v1/notifications/webhooks"] = {"webhooks": [other]}
         found = findings(stage, secrets, **addresses)
         assert found["stripe"] == ["wrong: https://x/dev/webhooks/stripe is disabled"]
-        assert found["paypal"] == ["wrong: https://x/webhooks/paypal has the id other"]
+        assert found["paypal"] == [
+            "wrong: no configured id is among PayPal's webhooks: https://x/webhooks/paypal has the id other"
+        ]
         stripe.objects["/v1/webhook_endpoints"] = {
             "data": [{**ENDPOINT, "enabled_events": ["payment_intent.succeeded"]}]
         }

@@ -320,6 +320,23 @@ def test_a_stack_that_failed_says_why(emulator: str, checkout: Path) -> None:
         Stack(Cloud(), "s", print, lambda seconds: None).apply(template, {"Stage": "dev"}, {})
 
 
+def test_a_stack_that_was_only_proposed_is_made(aws: dict[str, str]) -> None:
+    """By a change set that nobody carried out: nothing will ever come of it."""
+    said: list[str] = []
+    session = boto3.Session("k", "s", region_name="us-east-1")
+    client = session.client("cloudformation", endpoint_url=aws["AWS_ENDPOINT_URL"])
+    stack = Stack(client, "proposed", said.append, lambda seconds: None)
+    template = "Resources: {Topic: {Type: AWS::SNS::Topic}}"
+    client.create_change_set(
+        StackName="proposed", ChangeSetName="later", ChangeSetType="CREATE", TemplateBody=template
+    )
+    [proposed] = client.describe_stacks(StackName="proposed")["Stacks"]
+    assert proposed["StackStatus"] == "REVIEW_IN_PROGRESS"
+    stack.apply(template, {}, {})
+    assert said[-1] == "  create complete"
+    stack.delete()
+
+
 # ── the command ─────────────────────────────────────────────────────────────────────────────────────
 
 

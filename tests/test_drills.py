@@ -102,7 +102,7 @@ def test_handler_failed_and_replay(drill: Drill) -> None:
     assert "event_bus: " in drill.run("parked")[1]
     drill.stage.client("events").create_event_bus(Name="daybook-gone")
     code, output = drill.run("redrive", "--all")
-    assert (code, output) == (0, "1 sent again\n") or output.endswith("sent again\n")
+    assert (code, output.endswith("sent again\n")) == (0, True)
     wait_until(lambda: not drill.stage.ledger().payment(subject).outbox.tasks, 60)
     assert drill.run("parked")[0] == 0
 

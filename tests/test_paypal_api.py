@@ -12,7 +12,7 @@ from chalicelib.paypal_api import PayPalApi
 from chalicelib.providers import paypal
 from chalicelib.providers.protocol import Trust
 from ops.stories import tell
-from tests.fake_apis import FakePayPal
+from tests.fake_apis import BROKEN, FakePayPal
 from tests.fakes import NOW, WEBHOOK_ID, Clock, OneCertificate, as_bytes, paypal_leaf, signed
 
 BODY = b'{"id": "WH-1",  "amount": 1.10}'
@@ -54,6 +54,17 @@ def test_an_outage_is_no_verdict(api: FakePayPal) -> None:
         paypal.verify(signed("paypal", BODY), trusted(api, WEBHOOK_ID))
     with pytest.raises(NotConfigured):
         paypal.verify(signed("paypal", BODY), trusted(api, WEBHOOK_ID, client=()))
+
+
+def test_a_connection_that_broke_is_made_anew(api: FakePayPal) -> None:
+    """As a kept one does that PayPal closed meanwhile; twice is an outage."""
+    api.objects["/x"] = {"name": "it"}
+    asked = PayPalApi(api.address, ("id", "secret"), Clock())
+    api.faults = [(BROKEN, {}, {})]
+    assert asked.get("/x") == {"name": "it"}
+    api.faults = [(BROKEN, {}, {})] * 2
+    with pytest.raises(Unavailable):
+        asked.get("/x")
 
 
 # ── confirming money ────────────────────────────────────────────────────────────────────────────────
