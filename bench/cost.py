@@ -13,9 +13,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from chalicelib.entries import Outbox, Write
 from chalicelib.events import Event
 from chalicelib.inbox import Message
-from chalicelib.ledger import Ledger, Outbox, Write
+from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, join
 from chalicelib.providers import PROVIDERS
 from ops.stories import STORIES, tell

@@ -49,6 +49,10 @@ class Event:
         """Whether both tell of one thing. Two API versions may show it differently: that proves nothing."""
         return self.api_version != other.api_version or (self.type, self.about) == (other.type, other.about)
 
+    def is_of_other_mode(self, livemode: bool | None) -> bool:
+        """Whether it is a test's where ``livemode``, or the other way round, as far as either says so."""
+        return None not in (livemode, self.livemode) and self.livemode != livemode
+
     @property
     def key(self) -> str:
         """``provider:id``: no two providers' events share it."""

@@ -1,52 +1,33 @@
-"""The table: what is kept under which key, and the one transaction that records an event.
-
-    subject (partition)   entry (sort)        holds
-    stripe:pi_…           payment             facts, the payment computed from them, version, outbox
-    stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
-    id:stripe:evt_…       id                  the one subject that an event id is recorded under
-    stripe:pi_…           parked:evt_…        why an event is not recorded, and its body
-    calendar              2026-11-24          a day on which a payment was created
-    certificate           https://…           a signing certificate
-    transmission:…        transmission        the digest of the one body that it stands for; expires
-
-Four sparse indexes: ``by-reference`` (connected accounts' payments by their bare id), ``by-day`` (payments by
-day and time; all that is parked, under the day ``parked``; bodies that expire, under the day they came on),
-``by-inconsistency`` (payments that are not consistent, by when they became so), ``by-customer`` (payments and
-other objects of a customer, by time).
-"""
+"""The table's operations, and the one transaction that records an event. What it holds: ``entries.py``."""
 
 import base64
 import hashlib
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from chalicelib import entries
 from chalicelib.aws import Caller
+from chalicelib.entries import PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment, Write, key, string
 from chalicelib.errors import TAMPERED, AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
-from chalicelib.events import Event
-from chalicelib.payments import Change, Facts, project
-from chalicelib.reactions import Task
-from chalicelib.times import from_iso, sortable, to_iso
+from chalicelib.payments import Facts
+from chalicelib.times import sortable
 
 BY_REFERENCE = "by-reference"
 BY_DAY = "by-day"
 BY_INCONSISTENCY = "by-inconsistency"
 BY_CUSTOMER = "by-customer"
-PAYMENT = "payment"
 CALENDAR = "calendar"
 CERTIFICATE = "certificate"
 PARKED = "parked"
-BODIES = "bodies"  # with a day: the events whose bodies came on it, and expire
 CHECKPOINT = "checkpoint"
 
 # why an event is parked for which no failure was noted
 DIED = "the consumer stopped or ran out of time"
 
-OUTBOX = ("version", "outbox", "leased_until", "passed_over")
 NOT_THERE_YET = "attribute_not_exists(entry)"
 VERSION_NOT_MOVED = "version = :version"
 NOT_PARKED_ANEW = "parked_at = :parked_at"
@@ -54,90 +35,6 @@ SAME_BODY = "attribute_not_exists(entry) OR digest = :digest"
 STILL_THERE = "attribute_exists(entry)"
 # Seconds: longer than a transmission's time is accepted and a message can wait on the queues.
 TRANSMISSION_KEPT = 40 * 24 * 3600
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPayment:
-    """A payment's facts and the version they were read at; version 0 is not stored yet.
-
-    ``inconsistent_since`` is when it was first written so, in milliseconds; ``None`` while it is consistent.
-    """
-
-    facts: Facts
-    version: int
-    outbox: "Outbox"
-    inconsistent_since: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outbox:
-    """What handlers are still to hear, at the version it was read at. ``leased_until`` in milliseconds.
-
-    ``passed_over`` names the milestones that they did not hear, being overtaken (see ``payments.Change``).
-    """
-
-    subject: str
-    entry: str
-    version: int
-    tasks: tuple[Task, ...] = ()
-    leased_until: int = 0
-    passed_over: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """An event entry. Instants in milliseconds; ``body`` as the provider sent it, ``None`` once removed."""
-
-    subject: str
-    id: str
-    type: str
-    created_at: int
-    received_at: int
-    body: bytes | None
-    completed: bytes | None = None
-
-    @property
-    def content(self) -> bytes | None:
-        """What the event's facts are read from, as long as it is kept."""
-        return self.completed or self.body
-
-    def to_dict(self) -> dict[str, str]:
-        return {
-            "id": self.id,
-            "type": self.type,
-            "created_at": to_iso(self.created_at),
-            "received_at": to_iso(self.received_at),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ParkedEvent:
-    """A message that was set aside. ``parked_at`` is ``None`` while it is still being tried."""
-
-    subject: str
-    event_id: str
-    reason: str
-    attempts: int
-    parked_at: int | None
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """An event to be recorded, and the payment that it makes: ``facts``, ``None`` where it proves nothing.
-
-    ``outbox.version`` is one above that of the payment that ``facts`` were joined to. ``since`` is when the
-    payment became inconsistent, if it is. ``transmission`` is an id that may stand for this body only.
-    ``change`` is what becomes of the payment.
-    """
-
-    event: Event
-    body: bytes
-    outbox: Outbox
-    facts: Facts | None = None
-    since: int = 0
-    transmission: str | None = None
-    change: Change | None = None
 
 
 class Ledger:
@@ -154,16 +51,18 @@ class Ledger:
     def payment(self, subject: str) -> StoredPayment:
         """The payment as last written."""
         item = self._get(subject, PAYMENT)
-        return _stored_payment(item) if item else StoredPayment({}, 0, Outbox(subject, PAYMENT, 0))
+        return entries.stored_payment(item) if item else StoredPayment({}, 0, Outbox(subject, PAYMENT, 0))
 
     def payments(self, subjects: Iterable[str]) -> dict[str, StoredPayment]:
         """The payments of up to 100 subjects as last written, in one read. Some may be left out."""
-        keys = [_key(subject, PAYMENT) for subject in subjects]
+        keys = [key(subject, PAYMENT) for subject in subjects]
         wanted = {self._table: {"Keys": keys, "ConsistentRead": True}}
         answer = self._aws("dynamodb", "BatchGetItem", RequestItems=wanted)
         skipped = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", ())
-        asked = {key["subject"]["S"] for key in keys} - {key["subject"]["S"] for key in skipped}
-        found = {item["subject"]["S"]: _stored_payment(item) for item in answer["Responses"][self._table]}
+        asked = {each["subject"]["S"] for each in keys} - {each["subject"]["S"] for each in skipped}
+        found = {
+            item["subject"]["S"]: entries.stored_payment(item) for item in answer["Responses"][self._table]
+        }
         nothing = {subject: StoredPayment({}, 0, Outbox(subject, PAYMENT, 0)) for subject in asked}
         return {**nothing, **found}
 
@@ -212,19 +111,20 @@ class Ledger:
 
     def _puts(self, write: Write) -> dict[str, dict[str, Any]]:
         """The writes of one event: its entry and its id; its transmission and its payment, if there are."""
-        event = _event_item(write)
+        event = entries.event_item(write)
         if self._bodies_expire:
-            event |= {"day": _s(_day_of_bodies(write.event.received_at)), "listed": _listed(write.event)}
+            came_on = sortable(write.event.received_at)[:10]
+            event |= {"day": entries.bodies_of(came_on), "listed": entries.listed(write.event)}
         puts: dict[str, dict[str, Any]] = {
             "event": {"Item": event, "ConditionExpression": NOT_THERE_YET},
-            "id": {"Item": _id_item(write.event), "ConditionExpression": NOT_THERE_YET},
+            "id": {"Item": entries.id_item(write.event), "ConditionExpression": NOT_THERE_YET},
         }
         if write.transmission:
             puts["transmission"] = _held_to_one_body(write.transmission, write.body, write.event.received_at)
         if write.facts is not None:
-            item = _payment_item(write.event.subject, write.facts, write.since)
+            item = entries.payment_item(write.event.subject, write.facts, write.since)
             self._mark_day(item["day"]["S"])
-            item |= _outbox_attributes(write.outbox)
+            item |= entries.outbox_attributes(write.outbox)
             puts["payment"] = {"Item": item, **_version_not_moved(write.outbox.version - 1)}
         return {name: {"TableName": self._table, **put} for name, put in puts.items()}
 
@@ -233,7 +133,7 @@ class Ledger:
 
         ``outbox.version`` and ``since`` are as in ``Write``. Raises ``VersionMoved``.
         """
-        item = {**_payment_item(outbox.subject, facts, since), **_outbox_attributes(outbox)}
+        item = {**entries.payment_item(outbox.subject, facts, since), **entries.outbox_attributes(outbox)}
         self._mark_day(item["day"]["S"])
         with _unless_it_holds(VersionMoved(outbox.subject)):
             self._call("PutItem", Item=item, **_version_not_moved(outbox.version - 1))
@@ -241,21 +141,21 @@ class Ledger:
     def outbox(self, subject: str, entry: str) -> Outbox:
         """What handlers are still to hear of a payment, or of an event without one."""
         item = self._get(subject, entry)
-        return _outbox(item) if item else Outbox(subject, entry, 0)
+        return entries.stored_outbox(item) if item else Outbox(subject, entry, 0)
 
     def write_outbox(self, outbox: Outbox) -> Outbox:
         """The outbox as it is once written. Raises ``VersionMoved`` if it changed since it was read."""
         written = replace(outbox, version=outbox.version + 1)
-        attributes = _outbox_attributes(written)
+        attributes = entries.outbox_attributes(written)
         sets = ", ".join(f"#{name} = :{name}" for name in attributes)
-        gone = [f"#{name}" for name in OUTBOX if name not in attributes]
+        gone = [f"#{name}" for name in entries.OUTBOX if name not in attributes]
         with _unless_it_holds(VersionMoved(outbox.subject)):
             self._call(
                 "UpdateItem",
-                Key=_key(outbox.subject, outbox.entry),
+                Key=key(outbox.subject, outbox.entry),
                 UpdateExpression=f"SET {sets}" + (f" REMOVE {', '.join(gone)}" if gone else ""),
                 ConditionExpression="#version = :was",
-                ExpressionAttributeNames={f"#{name}": name for name in OUTBOX},
+                ExpressionAttributeNames={f"#{name}": name for name in entries.OUTBOX},
                 ExpressionAttributeValues={
                     **{f":{name}": value for name, value in attributes.items()},
                     ":was": {"N": str(outbox.version)},
@@ -266,7 +166,7 @@ class Ledger:
     def _mark_day(self, day: str) -> None:
         """Put the day into the calendar, once a process, before the first payment of that day is written."""
         if day not in self._days:
-            self._put({"subject": _s(CALENDAR), "entry": _s(day)})
+            self._put({"subject": string(CALENDAR), "entry": string(day)})
             self._days.add(day)
 
     # ── read ────────────────────────────────────────────────────────────────────────────────────
@@ -275,10 +175,10 @@ class Ledger:
         """All events of a subject, in the order of their keys."""
         for item in self._query(
             KeyConditionExpression="subject = :subject AND begins_with(entry, :event)",
-            ExpressionAttributeValues={":subject": _s(subject), ":event": _s("event:")},
+            ExpressionAttributeValues={":subject": string(subject), ":event": string("event:")},
             ConsistentRead=True,
         ):
-            yield _stored_event(item)
+            yield entries.stored_event(item)
 
     def subjects(self) -> Iterator[str]:
         """Every subject that has an event, once. Reads the whole table, page by page."""
@@ -290,7 +190,7 @@ class Ledger:
 
     def event(self, subject: str, event_id: str) -> StoredEvent | None:
         item = self._get(subject, f"event:{event_id}")
-        return _stored_event(item) if item else None
+        return entries.stored_event(item) if item else None
 
     def subject_of(self, event_key: str) -> str | None:
         """The subject that the event ``provider:id`` is recorded under, if it is."""
@@ -299,14 +199,8 @@ class Ledger:
 
     def recorded(self, event_keys: Iterable[str]) -> set[str]:
         """Those of up to 100 ``provider:id`` that are recorded."""
-        left: Any = {self._table: {"Keys": [_key(f"id:{key}", "id") for key in event_keys]}}
-        found: set[str] = set()
-        while left:
-            answer = self._aws("dynamodb", "BatchGetItem", RequestItems=left)
-            items = answer["Responses"].get(self._table, ())
-            found |= {item["subject"]["S"].removeprefix("id:") for item in items}
-            left = answer.get("UnprocessedKeys")
-        return found
+        found = self._each(Keys=[key(f"id:{name}", "id") for name in event_keys])
+        return {item["subject"]["S"].removeprefix("id:") for item in found}
 
     def referred(self, reference: str) -> list[str]:
         """The subjects of connected accounts' payments whose bare id is in ``provider:id``."""
@@ -314,7 +208,7 @@ class Ledger:
             IndexName=BY_REFERENCE,
             KeyConditionExpression="#reference = :reference",
             ExpressionAttributeNames={"#reference": "reference"},
-            ExpressionAttributeValues={":reference": _s(reference)},
+            ExpressionAttributeValues={":reference": string(reference)},
         )
         return [item["subject"]["S"] for item in found]
 
@@ -326,7 +220,7 @@ class Ledger:
         found = self._query(
             IndexName=BY_CUSTOMER,
             KeyConditionExpression="customer = :customer",
-            ExpressionAttributeValues={":customer": _s(customer)},
+            ExpressionAttributeValues={":customer": string(customer)},
             ScanIndexForward=False,
         )
         for item in found:
@@ -337,9 +231,9 @@ class Ledger:
         found = self._query(
             KeyConditionExpression="subject = :calendar AND entry BETWEEN :since AND :until",
             ExpressionAttributeValues={
-                ":calendar": _s(CALENDAR),
-                ":since": _s(since),
-                ":until": _s(until),
+                ":calendar": string(CALENDAR),
+                ":since": string(since),
+                ":until": string(until),
             },
             ScanIndexForward=False,
             ConsistentRead=True,
@@ -356,10 +250,10 @@ class Ledger:
         """
         names = {f"#{name}": name for name in ("day", "listed", *wanted)}
         values = {
-            ":day": _s(day),
-            ":since": _s(since),
-            ":until": _s(until),
-            **{f":{name}": _s(value) for name, value in wanted.items()},
+            ":day": string(day),
+            ":since": string(since),
+            ":until": string(until),
+            **{f":{name}": string(value) for name, value in wanted.items()},
         }
         request: Any = {
             "IndexName": BY_DAY,
@@ -381,7 +275,7 @@ class Ledger:
         found = self._query(
             IndexName=BY_INCONSISTENCY,
             KeyConditionExpression="inconsistent = :yes AND inconsistent_since <= :until",
-            ExpressionAttributeValues={":yes": _s("yes"), ":until": {"N": str(until)}},
+            ExpressionAttributeValues={":yes": string("yes"), ":until": {"N": str(until)}},
         )
         for item in found:
             yield item["subject"]["S"]
@@ -393,7 +287,7 @@ class Ledger:
         with suppress(VersionMoved), _unless_it_holds(VersionMoved(subject)):
             self._call(
                 "UpdateItem",
-                Key=_key(subject, f"event:{event_id}"),
+                Key=key(subject, f"event:{event_id}"),
                 UpdateExpression="REMOVE body, completed, #day",
                 ConditionExpression=STILL_THERE,
                 ExpressionAttributeNames={"#day": "day"},
@@ -405,7 +299,7 @@ class Ledger:
             IndexName=BY_DAY,
             KeyConditionExpression="#day = :day",
             ExpressionAttributeNames={"#day": "day"},
-            ExpressionAttributeValues={":day": _s(f"{BODIES} {day}")},
+            ExpressionAttributeValues={":day": entries.bodies_of(day)},
         )
         for item in found:
             yield item["subject"]["S"], item["entry"]["S"].partition(":")[2]
@@ -419,7 +313,7 @@ class Ledger:
         return noted
 
     def note_checkpoint(self, name: str, noted: dict[str, Any]) -> None:
-        self._put({"subject": _s(CHECKPOINT), "entry": _s(name), "noted": _s(json.dumps(noted))})
+        self._put({"subject": string(CHECKPOINT), "entry": string(name), "noted": string(json.dumps(noted))})
 
     # ── parked ──────────────────────────────────────────────────────────────────────────────────
 
@@ -429,19 +323,19 @@ class Ledger:
             subject,
             f"{PARKED}:{event_id}",
             "SET reason = :reason, attempts = :attempts",
-            {":reason": _s(reason), ":attempts": {"N": str(attempts)}},
+            {":reason": string(reason), ":attempts": {"N": str(attempts)}},
         )
 
     def forget_failure(self, subject: str, event_id: str) -> None:
         """The event is recorded after all."""
-        self._call("DeleteItem", Key=_key(subject, f"{PARKED}:{event_id}"))
+        self._call("DeleteItem", Key=key(subject, f"{PARKED}:{event_id}"))
 
     def unpark(self, parked: ParkedEvent) -> None:
         """It was sent again; unless it was parked anew meanwhile."""
         with suppress(VersionMoved), _unless_it_holds(VersionMoved(parked.subject)):
             self._call(
                 "DeleteItem",
-                Key=_key(parked.subject, f"{PARKED}:{parked.event_id}"),
+                Key=key(parked.subject, f"{PARKED}:{parked.event_id}"),
                 ConditionExpression=NOT_PARKED_ANEW,
                 ExpressionAttributeValues={":parked_at": {"N": str(parked.parked_at)}},
             )
@@ -454,12 +348,12 @@ class Ledger:
             "SET reason = if_not_exists(reason, :died), attempts = :attempts, parked_at = :now,"
             " message = :message, #day = :parked, listed = :listed",
             {
-                ":died": _s(DIED),
+                ":died": string(DIED),
                 ":attempts": {"N": str(attempts)},
                 ":now": {"N": str(now)},
-                ":message": {"B": zlib.compress(message.encode(), 6)},  # as text it may be too large
-                ":parked": _s(PARKED),
-                ":listed": _s(f"{sortable(now)}#{subject}#{event_id}"),
+                ":message": entries.packed(message.encode()),  # as text it may be too large
+                ":parked": string(PARKED),
+                ":listed": string(f"{sortable(now)}#{subject}#{event_id}"),
             },
             {"#day": "day"},
         )
@@ -470,11 +364,11 @@ class Ledger:
             IndexName=BY_DAY,
             KeyConditionExpression="#day = :parked",
             ExpressionAttributeNames={"#day": "day"},
-            ExpressionAttributeValues={":parked": _s(PARKED)},
+            ExpressionAttributeValues={":parked": string(PARKED)},
             ScanIndexForward=False,
         )
-        for key in found:
-            parked = self.parked_event(key["subject"]["S"], key["entry"]["S"].partition(":")[2])
+        for item in found:
+            parked = self.parked_event(item["subject"]["S"], item["entry"]["S"].partition(":")[2])
             if parked:
                 yield parked
 
@@ -486,26 +380,28 @@ class Ledger:
             IndexName=BY_DAY,
             KeyConditionExpression=f"#day = :parked {place}".strip(),
             ExpressionAttributeNames={"#day": "day", **({"#listed": "listed"} if below else {})},
-            ExpressionAttributeValues={":parked": _s(PARKED), **({":below": _s(below)} if below else {})},
+            ExpressionAttributeValues={
+                ":parked": string(PARKED),
+                **({":below": string(below)} if below else {}),
+            },
             ScanIndexForward=False,
             Limit=limit,
         )
-        keys = [_key(each["subject"]["S"], each["entry"]["S"]) for each in answer["Items"]]
+        keys = [key(each["subject"]["S"], each["entry"]["S"]) for each in answer["Items"]]
         if not keys:
             return [], None
-        wanted = {
-            "Keys": keys,
-            "ProjectionExpression": "subject, entry, #reason, attempts, parked_at, listed",
-            "ExpressionAttributeNames": {"#reason": "reason"},
-        }
-        found = self._aws("dynamodb", "BatchGetItem", RequestItems={self._table: wanted})
-        items = sorted(found["Responses"][self._table], key=lambda each: each["listed"]["S"], reverse=True)
+        found = self._each(
+            Keys=keys,
+            ProjectionExpression="subject, entry, #reason, attempts, parked_at, listed",
+            ExpressionAttributeNames={"#reason": "reason"},
+        )
+        items = sorted(found, key=lambda each: each["listed"]["S"], reverse=True)
         last = answer["Items"][-1]["listed"]["S"] if "LastEvaluatedKey" in answer else None
-        return [_parked_event(each) for each in items], last
+        return [entries.parked_event(each) for each in items], last
 
     def parked_event(self, subject: str, event_id: str) -> ParkedEvent | None:
         item = self._get(subject, f"{PARKED}:{event_id}")
-        return _parked_event(item) if item else None
+        return entries.parked_event(item) if item else None
 
     # ── certificates ────────────────────────────────────────────────────────────────────────────
 
@@ -514,7 +410,7 @@ class Ledger:
         return base64.b64decode(item["pem"]["B"]) if item else None
 
     def keep_certificate(self, url: str, pem: bytes) -> None:
-        self._put({"subject": _s(CERTIFICATE), "entry": _s(url), "pem": {"B": pem}})
+        self._put({"subject": string(CERTIFICATE), "entry": string(url), "pem": {"B": pem}})
 
     # ── the table itself ────────────────────────────────────────────────────────────────────────
 
@@ -522,7 +418,15 @@ class Ledger:
         return self._aws("dynamodb", operation, TableName=self._table, **request)
 
     def _get(self, subject: str, entry: str) -> dict[str, Any] | None:
-        return self._call("GetItem", Key=_key(subject, entry), ConsistentRead=True).get("Item")
+        return self._call("GetItem", Key=key(subject, entry), ConsistentRead=True).get("Item")
+
+    def _each(self, **wanted: Any) -> Iterator[dict[str, Any]]:
+        """The items of up to 100 keys that are there, in no order, asked for until all were looked for."""
+        left: Any = {self._table: wanted}
+        while left:
+            answer = self._aws("dynamodb", "BatchGetItem", RequestItems=left)
+            yield from answer["Responses"].get(self._table, ())
+            left = answer.get("UnprocessedKeys")
 
     def _put(self, item: Any) -> None:
         self._call("PutItem", Item=item)
@@ -538,7 +442,7 @@ class Ledger:
         extra: Any = {"ExpressionAttributeNames": names} if names else {}
         self._call(
             "UpdateItem",
-            Key=_key(subject, entry),
+            Key=key(subject, entry),
             UpdateExpression=expression,
             ExpressionAttributeValues=values,
             **extra,
@@ -557,56 +461,6 @@ class Ledger:
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
 
-def _s(text: str) -> Any:
-    return {"S": text}
-
-
-def _key(subject: str, entry: str) -> Any:
-    return {"subject": _s(subject), "entry": _s(entry)}
-
-
-def _listed(event: Event) -> Any:
-    return _s(f"{sortable(event.created_at)}#{event.subject}#{event.id}")
-
-
-def _day_of_bodies(received_at: int) -> str:
-    return f"{BODIES} {sortable(received_at)[:10]}"
-
-
-def _id_item(event: Event) -> dict[str, Any]:
-    return {"subject": _s(f"id:{event.key}"), "entry": _s("id"), "of": _s(event.subject)}
-
-
-def _event_item(write: Write) -> dict[str, Any]:
-    event = write.event
-    item = {
-        "subject": _s(event.subject),
-        "entry": _s(f"event:{event.id}"),
-        "type": _s(event.type),
-        "created_at": {"N": str(event.created_at)},
-        "received_at": {"N": str(event.received_at)},
-        "body": {"B": zlib.compress(write.body, 6)},
-    }
-    if write.facts is None:
-        item |= _outbox_attributes(write.outbox)
-        item |= _of_customer(event.provider, event.customer)
-    if write.facts is None and event.customer:
-        item["listed"] = _listed(event)
-    if event.livemode is not None:
-        item["livemode"] = {"BOOL": event.livemode}
-    if event.account:
-        item["account"] = _s(event.account)
-    if event.completed:
-        item["completed"] = {"B": zlib.compress(event.completed, 6)}
-    if event.api_version:
-        item["api_version"] = _s(event.api_version)
-    return item
-
-
-def _of_customer(provider: str, customer: str | None) -> dict[str, Any]:
-    return {"customer": _s(f"{provider}:{customer}")} if customer else {}
-
-
 def _version_not_moved(version: int) -> Any:
     """The condition under which a payment that was read at ``version`` may be written."""
     if not version:
@@ -615,83 +469,6 @@ def _version_not_moved(version: int) -> Any:
         "ConditionExpression": VERSION_NOT_MOVED,
         "ExpressionAttributeValues": {":version": {"N": str(version)}},
     }
-
-
-def _payment_item(subject: str, facts: Facts, since: int) -> dict[str, Any]:
-    payment = project(subject, facts)
-    item = {
-        "subject": _s(subject),
-        "entry": _s(PAYMENT),
-        "facts": _s(json.dumps(facts, sort_keys=True)),
-        "view": _s(json.dumps(payment.to_dict())),
-        "provider": _s(payment.provider),
-        "status": _s(payment.status),
-        "day": _s(payment.created_at[:10]),
-        "listed": _s(f"{sortable(from_iso(payment.created_at))}#{payment.id}"),
-    }
-    if payment.account:  # so that it is found without naming the account
-        item["reference"] = _s(f"{payment.provider}:{subject.rpartition(':')[2]}")
-    item |= _of_customer(payment.provider, payment.customer)
-    if not payment.consistent:
-        item |= {"inconsistent": _s("yes"), "inconsistent_since": {"N": str(since)}}
-    return item
-
-
-def _outbox_attributes(outbox: Outbox) -> dict[str, Any]:
-    """An empty outbox is no attribute, and has no lease; nor is what is empty of the rest."""
-    attributes = {"version": {"N": str(outbox.version)}}
-    if outbox.passed_over:
-        attributes["passed_over"] = _s(json.dumps(outbox.passed_over))
-    if outbox.tasks:
-        attributes["outbox"] = _s(json.dumps([task.to_dict() for task in outbox.tasks]))
-        attributes["leased_until"] = {"N": str(outbox.leased_until)}
-    return attributes
-
-
-def _outbox(item: dict[str, Any]) -> Outbox:
-    tasks = json.loads(item["outbox"]["S"]) if "outbox" in item else []
-    return Outbox(
-        subject=item["subject"]["S"],
-        entry=item["entry"]["S"],
-        version=int(item["version"]["N"]) if "version" in item else 0,
-        tasks=tuple(Task.from_dict(task) for task in tasks),
-        leased_until=int(item["leased_until"]["N"]) if "leased_until" in item else 0,
-        passed_over=tuple(json.loads(item["passed_over"]["S"])) if "passed_over" in item else (),
-    )
-
-
-def _stored_payment(item: dict[str, Any]) -> StoredPayment:
-    outbox = _outbox(item)
-    since = int(item["inconsistent_since"]["N"]) if "inconsistent_since" in item else None
-    return StoredPayment(json.loads(item["facts"]["S"]), outbox.version, outbox, since)
-
-
-def _stored_event(item: dict[str, Any]) -> StoredEvent:
-    return StoredEvent(
-        subject=item["subject"]["S"],
-        id=item["entry"]["S"].partition(":")[2],
-        type=item["type"]["S"],
-        created_at=int(item["created_at"]["N"]),
-        received_at=int(item["received_at"]["N"]),
-        body=_unpacked(item["body"]) if "body" in item else None,
-        completed=_unpacked(item["completed"]) if "completed" in item else None,
-    )
-
-
-def _parked_event(item: dict[str, Any]) -> ParkedEvent:
-    parked_at = item.get("parked_at")
-    return ParkedEvent(
-        subject=item["subject"]["S"],
-        event_id=item["entry"]["S"].partition(":")[2],
-        reason=item["reason"]["S"],
-        attempts=int(item["attempts"]["N"]),
-        parked_at=int(parked_at["N"]) if parked_at else None,
-        message=_unpacked(item["message"]).decode() if "message" in item else "",
-    )
-
-
-def _unpacked(attribute: dict[str, str]) -> bytes:
-    return zlib.decompress(base64.b64decode(attribute["B"]))
 
 
 @contextmanager
@@ -716,12 +493,12 @@ def _token(writes: Sequence[Write]) -> str:
 
 def _held_to_one_body(transmission: str, body: bytes, received_at: int) -> dict[str, Any]:
     """A transmission's entry, and that it may be written again for the same body only."""
-    digest = _s(hashlib.sha256(body).hexdigest())
+    digest = string(hashlib.sha256(body).hexdigest())
     expires = received_at // 1000 + TRANSMISSION_KEPT
     return {
         "Item": {
-            "subject": _s(f"transmission:{transmission}"),
-            "entry": _s("transmission"),
+            "subject": string(f"transmission:{transmission}"),
+            "entry": string("transmission"),
             "digest": digest,
             "expires_at": {"N": str(expires)},
         },

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from chalicelib.entries import Outbox
 from chalicelib.errors import BodyRemoved, HandlerFailed, HandlersBusy, VersionMoved
 from chalicelib.events import Event
-from chalicelib.ledger import Ledger, Outbox
+from chalicelib.ledger import Ledger
 from chalicelib.payments import project
 from chalicelib.reactions import Handler, Handlers, Task
 from chalicelib.telemetry import Telemetry

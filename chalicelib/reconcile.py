@@ -152,7 +152,7 @@ class Reconciler:
             except InvalidPayload:
                 summary.ignored += 1
                 continue
-            if None not in (self.livemode, event.livemode) and event.livemode != self.livemode:
+            if event.is_of_other_mode(self.livemode):
                 summary.ignored += 1
                 continue
             events[event.key] = event, body

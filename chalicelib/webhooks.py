@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from chalicelib.credentials import Credentials, Secrets
+from chalicelib.entries import PAYMENT, Outbox, StoredEvent, StoredPayment, Write
 from chalicelib.errors import (
     TAMPERED,
     AwsError,
@@ -28,7 +29,7 @@ from chalicelib.errors import (
 )
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox, Message
-from chalicelib.ledger import PAYMENT, Ledger, Outbox, StoredEvent, StoredPayment, Write
+from chalicelib.ledger import Ledger
 from chalicelib.outbox import Runner, run, run_left
 from chalicelib.payments import Change, Facts, change, join
 from chalicelib.providers.protocol import Proof, Provider, Trust
@@ -69,7 +70,7 @@ def receive(provider_name: str, delivery: Delivery, to: Receiver) -> dict[str, s
     with to.telemetry.span("verify", provider=provider.NAME):
         proof = _verify(provider, delivery, to)
     event = provider.event(delivery.body, delivery.received_at)
-    status = "ignored" if _is_of_other_mode(event, to.livemode) else "accepted"
+    status = "ignored" if event.is_of_other_mode(to.livemode) else "accepted"
     if status == "accepted":
         with to.telemetry.span("enqueue", provider=event.provider, type=event.type, subject=event.subject):
             to.inbox.send(event, delivery.body, proof.transmission, to.telemetry.trace())
@@ -93,10 +94,6 @@ def _verify(provider: Provider, delivery: Delivery, to: Receiver) -> Proof:
         if not to.credentials.reread():
             raise
         return provider.verify(delivery, to.trust(to.credentials.current()))
-
-
-def _is_of_other_mode(event: Event, livemode: bool | None) -> bool:
-    return None not in (livemode, event.livemode) and event.livemode != livemode
 
 
 # ── process ─────────────────────────────────────────────────────────────────────────────────────────

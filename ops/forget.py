@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from chalicelib.entries import PAYMENT, ParkedEvent
 from chalicelib.errors import DaybookError
 from chalicelib.inbox import Message
-from chalicelib.ledger import PAYMENT, Ledger, ParkedEvent
+from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from chalicelib.entries import ParkedEvent
 from chalicelib.errors import DISTRUSTED
 from chalicelib.inbox import Inbox, Message
-from chalicelib.ledger import Ledger, ParkedEvent
+from chalicelib.ledger import Ledger
 from chalicelib.payments import join, project
 from chalicelib.providers import PROVIDERS
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from chalicelib.entries import PAYMENT
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
-from chalicelib.ledger import PAYMENT
 from chalicelib.outbox import run_left
 from chalicelib.payments import change, project
 from chalicelib.providers import PROVIDERS

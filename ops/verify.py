@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chalicelib.ledger import Ledger, StoredPayment
+from chalicelib.entries import StoredPayment
+from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, change, fold, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers

@@ -10,10 +10,11 @@ from functools import cache
 from typing import Any
 
 from chalicelib.certificates import Key
+from chalicelib.entries import PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment, Write
 from chalicelib.errors import TAMPERED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
-from chalicelib.ledger import DIED, PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment, Write
+from chalicelib.ledger import DIED
 from chalicelib.payments import Facts, Milestone, change, join, project
 from chalicelib.providers.protocol import Trust
 from chalicelib.telemetry import Telemetry, stdout

@@ -11,7 +11,7 @@ from typing import Self
 import psutil
 import pytest
 
-from chalicelib.ledger import Outbox, Write
+from chalicelib.entries import Outbox, Write
 from chalicelib.payments import fact
 from chalicelib.providers import PROVIDERS
 from chalicelib.reconcile import OVERDUE

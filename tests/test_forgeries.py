@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib.certificates import SigningCertificates
+from chalicelib.entries import Outbox
 from chalicelib.errors import Distrusted, InvalidSignature, Refused
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
-from chalicelib.ledger import Outbox
 from chalicelib.providers import PROVIDERS, stripe
 from chalicelib.providers.protocol import Trust
 from chalicelib.webhooks import process, receive

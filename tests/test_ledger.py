@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from chalicelib.entries import PAYMENT, Outbox, Write
 from chalicelib.errors import Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.inbox import Message
-from chalicelib.ledger import PAYMENT, Ledger, Outbox, Write
+from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, fact, join
 from chalicelib.reactions import Task
 from ops.stage import Stage
@@ -87,6 +88,9 @@ def test_an_outbox_is_written_with_its_payment_and_then_alone(ledger: Ledger) ->
     ledger.write_outbox(outbox(2, leased_until=9))
     assert ledger.payment("stripe:pi_1").outbox == outbox(3)
     assert ledger.payment("stripe:pi_1").facts == FACTS
+    passed_over = replace(outbox(3), passed_over=("payment.failed", "dispute.opened/dp_1"))
+    assert ledger.write_outbox(passed_over) == ledger.outbox("stripe:pi_1", PAYMENT)
+    assert ledger.write_outbox(outbox(4)) == ledger.outbox("stripe:pi_1", PAYMENT) == outbox(5)
     assert ledger.outbox("stripe:pi_1", "event:evt_1").tasks == ()
 
 
@@ -212,6 +216,20 @@ def test_a_payment_that_a_batch_read_skips_is_left_out() -> None:
         return {"Responses": {"t": []}, "UnprocessedKeys": {"t": {"Keys": [key]}}}
 
     assert list(Ledger(busy, "t").payments(["stripe:pi_1", "stripe:pi_2"])) == ["stripe:pi_2"]
+
+
+def test_a_batch_read_that_skips_some_asks_for_them_again() -> None:
+    """Where all must be known: what is not found would be fetched from the provider again."""
+    asked: list[int] = []
+
+    def busy(service: str, operation: str, /, **request: Any) -> dict[str, Any]:
+        first, *others = request["RequestItems"]["t"]["Keys"]
+        asked.append(1 + len(others))
+        left = {"t": {"Keys": others}} if others else {}
+        return {"Responses": {"t": [first]}, "UnprocessedKeys": left}
+
+    assert Ledger(busy, "t").recorded(["stripe:evt_1", "stripe:evt_2"]) == {"stripe:evt_1", "stripe:evt_2"}
+    assert asked == [2, 1]
 
 
 def test_events_of_several_subjects_are_recorded_together(ledger: Ledger) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from chalicelib.bus import EventBus
+from chalicelib.entries import PAYMENT
 from chalicelib.errors import BatchFailed, HandlersBusy, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Message
-from chalicelib.ledger import PAYMENT
 from chalicelib.outbox import run_left
 from chalicelib.payments import Milestone, Payment
 from chalicelib.providers import PROVIDERS

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from chalicelib.entries import Outbox, Write
 from chalicelib.events import Event
-from chalicelib.ledger import Ledger, Outbox, Write
+from chalicelib.ledger import Ledger
 from chalicelib.times import DAY
 from ops.local.paypal import FakePayPal
 from ops.local.runtime import FunctionFailed

@@ -5,8 +5,8 @@ from typing import Any
 
 from flask import Flask, abort, redirect, render_template, request, url_for
 
+from chalicelib.entries import ParkedEvent, StoredEvent
 from chalicelib.errors import HandlerFailed, HandlersBusy, NotFound
-from chalicelib.ledger import ParkedEvent, StoredEvent
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 from ops import replay as replaying

@@ -7,8 +7,9 @@ from itertools import islice
 from typing import Any
 
 from chalicelib import listing, money
+from chalicelib.entries import PAYMENT
 from chalicelib.errors import InvalidParameter
-from chalicelib.ledger import PAYMENT, Ledger
+from chalicelib.ledger import Ledger
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 
