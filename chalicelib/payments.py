@@ -52,6 +52,8 @@ RULES: Mapping[str, Callable[[Any, Any], Any]] = {
     "amount": _latest,
     "customer": _latest,
     "outcome": _latest,
+    "settled_by_refund": _latest,
+    "returned": _latest,
     # totals that only grow
     "authorized": _largest,
     "captured": _largest,
@@ -80,7 +82,7 @@ RULES: Mapping[str, Callable[[Any, Any], Any]] = {
     "charge": _union,
     "livemode": _largest,
     "reversal": _largest,
-    "settled_by_refund": _largest,
+    "sightings": _union,
 }
 
 
@@ -114,6 +116,7 @@ class Refund(NamedTuple):
 
     One that only a charge's running total tells of is ``anonymous``: its id is ``charge:n``, where it is
     the n-th refund of the payment. A ``foreign`` one is in another currency, and cannot be added up.
+    One that is not ``told`` was made before what is known; no event tells when, or whether it was one.
     """
 
     id: str
@@ -123,6 +126,7 @@ class Refund(NamedTuple):
     reversal: bool = False
     anonymous: bool = False
     foreign: bool = False
+    told: bool = True
 
     @property
     def counts(self) -> bool:
@@ -130,6 +134,8 @@ class Refund(NamedTuple):
 
 
 class Dispute(NamedTuple):
+    """A dispute. ``returned`` is what came back of it where that is known; ``ended_at`` when, if it has."""
+
     id: str
     amount: int
     opened_at: int
@@ -139,10 +145,21 @@ class Dispute(NamedTuple):
     reinstated: bool
     foreign: bool
     settled_by_refund: bool
+    returned: int | None
+    ended_at: int | None
 
     @property
     def counts(self) -> bool:
         return self.outcome in (None, "lost") and not self.reinstated and not self.foreign
+
+    @property
+    def held(self) -> int:
+        """What of its amount counts against the payment, while it does."""
+        return self.amount - (self.returned or 0)
+
+    def took(self, at: int) -> bool:
+        """Whether a reversal at that instant can be of its money."""
+        return self.outcome in (None, "lost") or at <= (self.ended_at or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +261,9 @@ def refunds(facts: Facts) -> list[Refund]:
     """Every refund that the facts prove: single ones, and what running totals tell beyond those.
 
     A charge's ``amount_refunded`` is a running total. With the total before it, it proves one refund, a
-    *step*, which is the same refund as a single one of that amount. Without, it proves only that the
+    *step*, which is the same refund as a single one of that amount. With or without, it proves that the
     single refunds and steps known so far, and something more where they fall short, make up that total.
-    A refund that failed before a total was last seen is not part of that total.
+    A refund that failed before a total was seen is not part of that total, nor is one made after it.
     """
     currency = _currency(facts)
     if not _captured(facts, currency) and _state(facts) == "canceled":
@@ -268,7 +285,8 @@ def refunds(facts: Facts) -> list[Refund]:
     unexplained = _unexplained([f for f in totals if "step" not in f], found, steps, single)
     unnamed = sorted([*steps, *unexplained], key=attrgetter("succeeded_at", "amount", "id"))
     numbers = range(len(found) + 1, len(found) + len(unnamed) + 1)
-    return [*found, *(r._replace(id=f"{r.id}:{n}") for n, r in zip(numbers, unnamed, strict=True))]
+    named = [r._replace(id=f"{r.id}:{n}") for n, r in zip(numbers, unnamed, strict=True)]
+    return [*found, *named, *_made_before([f for f in totals if "step" in f], found, unnamed, single)]
 
 
 def _of_charge(refund: Fields, charge: str) -> bool:
@@ -278,29 +296,59 @@ def _of_charge(refund: Fields, charge: str) -> bool:
 def _match_steps(steps: list[Fields], single: dict[str, Fields]) -> tuple[dict[str, int], list[Refund]]:
     """Which single refund each step is (id to instant), and the steps that no single refund explains.
 
-    Those carry their charge's id until they are numbered.
+    A step is one that had been made, and had not failed, when the step was seen; of several the one made
+    last, so that as many as can be are explained. The others carry their charge's id until they are numbered.
     """
     covered: dict[str, int] = {}
     alone: list[Refund] = []
-    for step in sorted(steps, key=itemgetter("last_seen_at", "total"), reverse=True):
+    seen = [(at, step["total"], step) for step in steps for at in _apart(step, single)]
+    for at, _, step in sorted(seen, key=itemgetter(0, 1), reverse=True):
         [charge] = step["charge"]
-        alike = {
-            refund_id: f.get("failed_at", step["last_seen_at"])
+        made = {
+            refund_id: f.get("created_at", -1)
             for refund_id, f in single.items()
             if refund_id not in covered
-            and _of_charge(f, charge)
+            and _was_there(f, charge, at)
             and f.get("amount", [0, 0])[1] == step["step"]
         }
-        match = next((each for each, failed_at in alike.items() if failed_at >= step["last_seen_at"]), None)
-        if match:
-            covered[match] = step["seen_at"]
-            continue
-        # it was those first, which failed before the same amount was refunded again
-        covered |= {
-            each: step["seen_at"] for each, failed_at in alike.items() if failed_at >= step["seen_at"]
-        }
-        alone.append(Refund(charge, step["step"], step["seen_at"], None, anonymous=True))
+        if made:
+            covered[max(made, key=lambda refund_id: (made[refund_id], refund_id))] = at
+        else:
+            alone.append(Refund(charge, step["step"], at, None, anonymous=True))
     return covered, alone
+
+
+def _apart(step: Fields, single: dict[str, Fields]) -> Iterator[int]:
+    """When that total was reached: again only where a refund of the charge failed in between."""
+    [charge] = step["charge"]
+    failed = [f["failed_at"] for f in single.values() if "failed_at" in f and _of_charge(f, charge)]
+    before = None
+    for at in step["sightings"]:
+        if before is None or any(before <= failed_at <= at for failed_at in failed):
+            yield at
+        before = at
+
+
+def _was_there(refund: Fields, charge: str, at: int) -> bool:
+    """Whether that single refund was part of its charge's total at that instant."""
+    made, failed = refund.get("created_at", at), refund.get("failed_at", at)
+    return _of_charge(refund, charge) and made <= at <= failed
+
+
+def _made_before(
+    totals: list[Fields], found: list[Refund], unnamed: list[Refund], single: dict[str, Fields]
+) -> Iterator[Refund]:
+    """What totals of known step tell of refunds made before the first one that is known."""
+    missing: dict[str, Refund] = {}
+    for f in totals:
+        [charge] = f["charge"]
+        for at in f["sightings"]:
+            known = sum(r.amount for r in found if _was_there(single[r.id], charge, at) and not r.foreign)
+            known += sum(r.amount for r in unnamed if r.id == charge and (r.succeeded_at or 0) <= at)
+            if f["total"] - known > (missing[charge].amount if charge in missing else 0):
+                earlier = f"{charge}:earlier"
+                missing[charge] = Refund(earlier, f["total"] - known, at, None, anonymous=True, told=False)
+    yield from missing.values()
 
 
 def _unexplained(
@@ -330,20 +378,27 @@ def _unexplained(
 def disputes(facts: Facts) -> list[Dispute]:
     """Every dispute. Money that was given back no longer counts against the payment."""
     currency = _currency(facts)
-    return [
-        Dispute(
-            dispute_id,
-            f["amount"][1] if "amount" in f else 0,
-            f["opened_at"],
-            f.get("won_at"),
-            f.get("lost_at"),
-            _ended(f.get("outcome", [0, OPEN])[1]),
-            f.get("reinstated_at", -1) >= max(f.get("withdrawn_at", 0), f.get("lost_at", 0)),
-            not _in_currency(f, currency),
-            bool(f.get("settled_by_refund")),
-        )
-        for dispute_id, f in _things(facts, "dispute")
-    ]
+    return [_dispute(dispute_id, f, currency) for dispute_id, f in _things(facts, "dispute")]
+
+
+def _dispute(dispute_id: str, f: Fields, currency: str | None) -> Dispute:
+    amount = f["amount"][1] if "amount" in f else 0
+    told_at, rank = f.get("outcome", [0, OPEN])
+    returned = f["returned"][1] if "returned" in f else None
+    came_back = f.get("reinstated_at", -1) >= max(f.get("withdrawn_at", 0), f.get("lost_at", 0))
+    return Dispute(
+        dispute_id,
+        amount,
+        f["opened_at"],
+        f.get("won_at"),
+        f.get("lost_at"),
+        _ended(rank),
+        came_back and (returned is None or returned >= amount),
+        not _in_currency(f, currency),
+        bool(f.get("settled_by_refund", [0, False])[1]),
+        min(returned, amount) if returned is not None and came_back else None,
+        None if rank == OPEN else told_at,
+    )
 
 
 def outcome_at(instant: int, outcome: str | None) -> list[int]:
@@ -355,12 +410,13 @@ def _ended(rank: int) -> str | None:
     return None if rank == OPEN else OUTCOMES[rank]
 
 
-def _refunded(found: Iterable[Refund], disputed: int) -> int:
+def _refunded(found: Iterable[Refund], disputed: Iterable[Dispute]) -> int:
     """A reversal takes the money of a dispute, whose outcome says whose it is: it is not counted twice."""
     counting = [refund for refund in found if refund.counts]
-    reversed_ = sum(refund.amount for refund in counting if refund.reversal)
+    reversed_ = [refund for refund in counting if refund.reversal]
+    took = [d for d in disputed if any(d.took(refund.succeeded_at or 0) for refund in reversed_)]
     plain = sum(refund.amount for refund in counting if not refund.reversal)
-    return plain + max(0, reversed_ - disputed)
+    return plain + max(0, sum(refund.amount for refund in reversed_) - sum(d.amount for d in took))
 
 
 def _settled(found: Iterable[Refund], counting: Iterable[Dispute]) -> int:
@@ -481,7 +537,7 @@ def _once(facts: Facts) -> Iterator[_Reached]:
 
 
 def _of_refunds(facts: Facts) -> Iterator[_Reached]:
-    for refund in refunds(facts):
+    for refund in (each for each in refunds(facts) if each.told):
         failed = refund.failed_at is not None
         if refund.succeeded_at is not None:
             yield _Reached(refund.succeeded_at, "payment.refunded", refund.id, refund.amount, failed)
@@ -524,13 +580,14 @@ def change(subject: str, before: Facts, after: Facts, passed_over: Iterable[str]
     """From ``before``, for which ``passed_over`` was kept, to ``after``."""
     told = {r.name for r in _reached(before)} - {*passed_over}
     new = [r for r in _reached(after) if r.type != "payment.refunded" and r.name not in told]
-    holding = [r for r in new if not r.overtaken]
-    heard = sorted([*holding, *_new_refunds(before, after)], key=_order)
+    failed = {name for name in passed_over if name.startswith("payment.refunded/")}  # for good
+    new += _new_refunds(before, after, failed)
+    heard = sorted((r for r in new if not r.overtaken), key=_order)
     steps = zip(MONEY, _sums(before), _sums(after), strict=True)
     moved = {name: then - now for name, now, then in steps if then != now}
     return Change(
         tuple(r.milestone(subject) for r in heard),
-        tuple(r.name for r in new if r.overtaken),
+        tuple(sorted(failed | {r.name for r in new if r.overtaken})),
         _currency(after),
         moved,
     )
@@ -540,24 +597,29 @@ def _sums(facts: Facts) -> tuple[int, int, int]:
     """Captured, refunded, disputed."""
     found, disputed_at_all = refunds(facts), [dispute for dispute in disputes(facts) if not dispute.foreign]
     counting = [dispute for dispute in disputed_at_all if dispute.counts]
-    refunded = _refunded(found, sum(dispute.amount for dispute in disputed_at_all))
-    disputed = sum(dispute.amount for dispute in counting)
+    refunded = _refunded(found, disputed_at_all)
+    disputed = sum(dispute.held for dispute in counting)
     return _captured(facts, _currency(facts)), refunded, disputed - _settled(found, counting)
 
 
-def _new_refunds(before: Facts, after: Facts) -> Iterator[_Reached]:
+def _new_refunds(before: Facts, after: Facts, failed: set[str]) -> Iterator[_Reached]:
     """The refunds that are new: as many of an amount as there are more of, their sum at most what it grew by.
 
     So a refund that is first told by a running total and then by itself, or the other way round, is told
-    once. An anonymous one is told as the payment's n-th refund, n being new with it.
+    once. An anonymous one is told as the payment's n-th refund, n being new with it. ``failed`` names those
+    that never were told, since they had failed when first learnt.
     """
-    old = [r for r in refunds(before) if r.succeeded_at is not None]
-    now = [r for r in refunds(after) if r.succeeded_at is not None]
+
+    def tellable(facts: Facts) -> list[Refund]:
+        found = (r for r in refunds(facts) if r.told and r.succeeded_at is not None)
+        return [r for r in found if f"payment.refunded/{r.id}" not in failed]
+
+    old, now = tellable(before), tellable(after)
     more = Counter(r.amount for r in now) - Counter(r.amount for r in old)
     growth = sum(r.amount for r in now) - sum(r.amount for r in old)
     named = {r.id for r in old if not r.anonymous}
     seen = {(r.amount, r.succeeded_at) for r in old if r.anonymous}
-    number = len(refunds(after))
+    number = sum(r.told for r in refunds(after))
     for r in sorted(now, key=lambda r: (r.anonymous, (r.amount, r.succeeded_at) in seen, r)):
         if r.id in named or not more[r.amount] or r.amount > growth:
             continue
@@ -566,5 +628,5 @@ def _new_refunds(before: Facts, after: Facts) -> Iterator[_Reached]:
         if r.anonymous:
             r = r._replace(id=f"{r.id.rpartition(':')[0]}:{number}")
             number -= 1
-        if r.failed_at is None:
-            yield _Reached(r.succeeded_at or 0, "payment.refunded", r.id, r.amount)
+        overtaken = r.failed_at is not None
+        yield _Reached(r.succeeded_at or 0, "payment.refunded", r.id, r.amount, overtaken)

@@ -32,6 +32,7 @@ class StripePayment:
         self.id = id or f"pi_{self._token(24)}"
         self.charge_id = f"ch_{self._token(24)}"
         self._refund_id = f"re_{self._token(24)}"
+        self._refunds_made: dict[str, int] = {}
         self._dispute_id = f"dp_{self._token(24)}"
         self.refunded = 0
 
@@ -120,7 +121,7 @@ class StripePayment:
             "object": "refund",
             "amount": amount,
             "charge": self.charge_id,
-            "created": self._seconds(),
+            "created": self._refunds_made.setdefault(self._refund_id, self._seconds()),
             "currency": self.currency,
             "payment_intent": self.id,
             "reason": "requested_by_customer",

@@ -137,13 +137,14 @@ class StripeModel:
             self._emit(self._payment.refund("charge.refund.updated", amount))
             self.milestones.append("payment.refunded")
 
-    def fail_refund(self) -> None:
-        """The last refund fails: the money is back, and the running total goes down without an event."""
+    def fail_refund(self, which: int = -1) -> None:
+        """A refund fails: the money is back, and the running total goes down without an event."""
         alive = [name for name, (_, status) in self.refunds.items() if status == "succeeded"]
         if alive:
-            amount, _ = self.refunds[alive[-1]]
-            self.refunds[alive[-1]] = amount, "failed"
-            self._payment._refund_id = alive[-1]
+            refund_id = alive[which]
+            amount, _ = self.refunds[refund_id]
+            self.refunds[refund_id] = amount, "failed"
+            self._payment._refund_id = refund_id
             self._emit(self._payment.refund("refund.failed", amount, "failed"))
             self._emit(self._payment.refund("charge.refund.updated", amount, "failed"))
             self.milestones.append("refund.failed")

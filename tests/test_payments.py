@@ -16,8 +16,8 @@ from tests.fakes import NOW, as_bytes, heard_of
 
 # ── join ────────────────────────────────────────────────────────────────────────────────────────────
 
-LATEST = ("state", "amount", "customer", "outcome")
-UNION = ("currency", "account", "related", "charge")
+LATEST = ("state", "amount", "customer", "outcome", "settled_by_refund", "returned")
+UNION = ("currency", "account", "related", "charge", "sightings")
 number = st.integers(0, 5)
 
 
@@ -129,14 +129,8 @@ def refund(name: str, amount: int, **fields: Any) -> Facts:
 
 
 def total(amount: int, at: int, step: int | None = None) -> Facts:
-    return fact(
-        f"total ch {amount} {step or '?'}",
-        charge=["ch"],
-        total=amount,
-        step=step,
-        seen_at=at,
-        last_seen_at=at,
-    )
+    seen: dict[str, Any] = {"sightings": [at]} if step else {"seen_at": at, "last_seen_at": at}
+    return fact(f"total ch {amount} {step or '?'}", charge=["ch"], total=amount, step=step, **seen)
 
 
 def refunded(*facts: Facts) -> int:
@@ -154,9 +148,74 @@ def test_running_totals_are_not_added_up() -> None:
 
 
 def test_a_total_tells_of_refunds_that_are_not_known_yet() -> None:
-    """Either kind of event may be all that came so far."""
-    assert refunded(total(1000, 6, 600)) == 600
+    """Either kind of event may be all that came so far; what was made before it is not told as a refund."""
+    assert refunded(total(1000, 6, 600)) == 1000
     assert refunded(total(1000, 6), refund("b", 600, succeeded_at=6)) == 1000
+    assert refunded(total(800, 6, 400), refund("a", 400, created_at=5, succeeded_at=5)) == 800
+    _, heard = heard_of("stripe:pi_1", [charged(), total(1000, 6, 600), total(400, 5, 400)])
+    assert [m.amount for m in heard if m.type == "payment.refunded"] == [600, 400]
+    early, _ = heard_of("stripe:pi_1", [charged(), total(1000, 6, 600)])
+    assert [m.amount for m in payments.milestones("stripe:pi_1", early)][1:] == [600]
+
+
+EQUAL: dict[str, tuple[list[Facts], list[int]]] = {
+    "the first fails, and a third is made": (
+        [
+            total(400, 1, 400),
+            total(800, 2, 400),
+            refund("a", 400, created_at=1, failed_at=3),
+            refund("b", 400, created_at=2, succeeded_at=4),
+            total(800, 5, 400),
+        ],
+        [800, 3],
+    ),
+    "both fail, and a third is made": (
+        [
+            total(400, 1, 400),
+            total(800, 2, 400),
+            refund("a", 400, created_at=1, failed_at=3),
+            refund("b", 400, created_at=2, failed_at=4),
+            total(400, 5, 400),
+        ],
+        [400, 3],
+    ),
+    "the first fails, a third is made, the second fails": (
+        [
+            total(400, 1, 400),
+            total(800, 2, 400),
+            refund("a", 400, created_at=1, failed_at=3),
+            total(800, 4, 400),
+            refund("b", 400, created_at=2, failed_at=5),
+        ],
+        [400, 3],
+    ),
+}
+
+
+@pytest.mark.parametrize("story", EQUAL)
+def test_equal_refunds_of_a_charge_some_of_which_fail(story: str) -> None:
+    """By running totals and failures alone: the sum in every order; in theirs each is told."""
+    told, [amount, count] = EQUAL[story]
+    for order in permutations(told):
+        assert refunded(*order) == amount
+    _, heard = heard_of("stripe:pi_1", [charged(), *told])
+    assert [m.type for m in heard].count("payment.refunded") == count
+    assert len({m.id for m in heard}) == len(heard)
+
+
+def test_a_refund_is_not_a_step_that_was_seen_before_it_was_made() -> None:
+    """The step was another's, which failed since and whose first event comes last."""
+    order = [
+        charged(),
+        total(700, 200, 700),
+        refund("z", 700, created_at=200, failed_at=300),
+        refund("a", 700, created_at=400, succeeded_at=400),
+        total(700, 400, 700),
+        refund("z", 700, created_at=200, succeeded_at=200),
+    ]
+    facts, heard = heard_of("stripe:pi_1", order)
+    assert [m.type for m in heard].count("payment.refunded") == 2
+    assert project("stripe:pi_1", facts).refunded == 700
 
 
 def test_a_failed_refund_gives_the_money_back() -> None:
@@ -217,6 +276,14 @@ def test_what_was_overtaken_is_told_if_it_comes_to_hold() -> None:
     closed = fact("dispute d", opened_at=5, outcome=[9, 1], won_at=9)
     _, heard = heard_of("stripe:pi_1", [closed, fact("dispute d", opened_at=5, outcome=[12, -1])])
     assert [m.type for m in heard] == ["dispute.won", "dispute.opened"]
+
+
+def test_a_refund_of_a_customers_balance_is_of_no_payment() -> None:
+    """It names neither a payment nor a charge: recorded under its own id, it moves no payment's money."""
+    about = {"object": "refund", "id": "re_1", "amount": 400, "currency": "eur", "status": "succeeded"}
+    sent = {"id": "evt_1", "type": "refund.created", "created": 1, "data": {"object": about}}
+    event = PROVIDERS["stripe"].event(as_bytes(sent), NOW)
+    assert (event.subject, PROVIDERS["stripe"].facts(event)) == ("stripe:re_1", {})
 
 
 def test_an_authorization_let_go_is_no_refund() -> None:

@@ -341,7 +341,7 @@ def _of_dispute(event: Event, dispute: Resource) -> Iterator[Facts]:
         currency=[currency],
         opened_at=min(at, _instant(dispute.get("create_time"), at)),
         outcome=outcome_at(at, outcome),
-        settled_by_refund=True,
+        settled_by_refund=[at, True],
         won_at=at if outcome == "won" else None,
         lost_at=at if outcome == "lost" else None,
     )

@@ -176,9 +176,16 @@ def facts(event: Event) -> Facts:
     """What a snapshot event proves of its payment."""
     about = _object(event.payload)
     read = OBJECTS.get(str(about.get("object")))
-    if read is None or (about.get("object") == "checkout.session" and not _payment_intent(about)):
+    if read is None or not _is_of_a_payment(about):
         return {}
     return fold([_common(event), _state(event, about), *read(event, about)])
+
+
+def _is_of_a_payment(about: Mapping[str, Any]) -> bool:
+    """A session may be of a subscription, a refund of a customer's cash balance."""
+    if about["object"] == "refund" and _id(about.get("charge")):
+        return True
+    return about["object"] not in ("checkout.session", "refund") or _payment_intent(about) is not None
 
 
 def _type(event: Event) -> str:
@@ -302,14 +309,10 @@ def _refund_total(event: Event, charge: Mapping[str, Any], charge_id: str, relea
     if not total:
         return {}
     step = total - before if before is not None and before < total else None
-    return fact(
-        f"total {charge_id} {total} {step or '?'}",
-        charge=[charge_id],
-        total=total,
-        step=step,
-        seen_at=event.created_at,
-        last_seen_at=event.created_at,
-    )
+    at = event.created_at
+    seen = {"sightings": [at]} if step else {"seen_at": at, "last_seen_at": at}
+    named = f"total {charge_id} {total} {step or '?'}"
+    return fact(named, charge=[charge_id], total=total, step=step, **seen)
 
 
 def _of_refund(event: Event, refund: Mapping[str, Any]) -> Iterator[Facts]:
@@ -317,11 +320,13 @@ def _of_refund(event: Event, refund: Mapping[str, Any]) -> Iterator[Facts]:
     refund_id = required_id(refund.get("id"))
     charge = _id(refund.get("charge"))
     status = refund.get("status") or "succeeded"  # API versions before 2015 have none
+    made = _created(refund.get("created"), 0)
     yield fact(
         f"refund {refund_id}",
         amount=_at(event, _amount(refund, "amount", currency)),
         currency=[currency],
         charge=[charge] if charge else None,
+        created_at=min(event.created_at, made) if made else None,
         succeeded_at=event.created_at if status == "succeeded" else None,
         failed_at=event.created_at if status in ("failed", "canceled") else None,
     )
@@ -332,7 +337,8 @@ def _of_dispute(event: Event, dispute: Mapping[str, Any]) -> Iterator[Facts]:
     currency = _currency(dispute)
     charge = _id(dispute.get("charge"))
     dispute_id = required_id(dispute.get("id") or charge)
-    outcome = OUTCOME_OF.get(str(dispute.get("status")))
+    status = str(dispute.get("status"))
+    outcome = OUTCOME_OF.get(status)
     at = event.created_at
     yield fact(
         f"dispute {dispute_id}",
@@ -344,8 +350,30 @@ def _of_dispute(event: Event, dispute: Mapping[str, Any]) -> Iterator[Facts]:
         lost_at=at if outcome == "lost" else None,
         withdrawn_at=at if _type(event) == "charge.dispute.funds_withdrawn" else None,
         reinstated_at=at if _type(event) == "charge.dispute.funds_reinstated" else None,
+        returned=_at(event, _returned(dispute, currency)),
+        settled_by_refund=[
+            at,
+            status.startswith("warning_"),
+        ],  # an inquiry: nothing is withdrawn, refunds may be
     )
     yield fact("payment", related=_related(charge=charge, dispute=dispute_id))
+
+
+def _returned(dispute: Mapping[str, Any], currency: str) -> int | None:
+    """What came back, where the account is paid out in the charge's currency.
+
+    It can be less than the amount: https://docs.stripe.com/disputes/how-disputes-work
+    """
+    moves = items(dispute.get("balance_transactions"))
+    if not moves or any(str(move.get("currency")).upper() != currency for move in moves):
+        return None
+    came_back = sum(move["amount"] for move in moves if _amount_above_0(move))
+    return _amount({"returned": came_back}, "returned", currency)
+
+
+def _amount_above_0(move: Mapping[str, Any]) -> bool:
+    amount = move.get("amount")
+    return isinstance(amount, int) and amount > 0
 
 
 def _of_checkout_session(event: Event, session: Mapping[str, Any]) -> Iterator[Facts]:
