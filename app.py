@@ -21,6 +21,7 @@ from chalicelib.credentials import (
     FixedCredentials,
     Secrets,
     SecretsManagerCredentials,
+    paypal_client,
     usable,
 )
 from chalicelib.errors import InvalidPayload, Refused, Unavailable
@@ -222,8 +223,8 @@ def _complete(event: Event) -> Event:
     No other event needs the credentials. Raises ``Distrusted``, ``Unavailable``.
     """
     if paypal.path_to_confirm(event) is not None and event.provider == paypal.NAME:
-        client = _paypal_client(_credentials().current())
-        if len(client) == 2:
+        client = paypal_client(_credentials().current())
+        if client:
             with _asking(event):
                 _paypal_api(client).confirm(event)
     if stripe.path_to_fetch(event) is None:
@@ -237,10 +238,6 @@ def _complete(event: Event) -> Event:
 
 def _asking(event: Event) -> AbstractContextManager[Any]:
     return _telemetry().span("ask", provider=event.provider, type=event.type, subject=event.subject)
-
-
-def _paypal_client(secrets: Secrets) -> tuple[str, ...]:
-    return (*secrets.get("paypal_client_id", ()), *secrets.get("paypal_client_secret", ()))
 
 
 @cache
@@ -258,11 +255,11 @@ def _reconciler() -> reconciling.Reconciler:
 
 def _listings(secrets: Secrets) -> dict[str, reconciling.Listing]:
     """The listings of those providers whose API keys are set."""
-    keys, client = secrets.get("stripe_api_key", ()), _paypal_client(secrets)
+    keys, client = secrets.get("stripe_api_key", ()), paypal_client(secrets)
     listings: dict[str, reconciling.Listing] = {}
     if keys:
         listings[stripe.NAME] = _stripe_api(keys[0])
-    if len(client) == 2:
+    if client:
         listings[paypal.NAME] = _paypal_api(client)
     return listings
 
@@ -279,7 +276,7 @@ def _handlers() -> Handlers:
 def _trust(secrets: Secrets) -> Trust:
     hosts = secrets.get("paypal_cert_hosts") or settings.CERT_HOSTS
     asks = SETTINGS.paypal_verification == "postback"
-    postback = _paypal_api(_paypal_client(secrets)) if asks else None
+    postback = _paypal_api(paypal_client(secrets)) if asks else None
     return Trust(usable(SETTINGS, secrets), PinnedCertificates(hosts), postback)
 
 

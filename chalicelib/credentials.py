@@ -106,6 +106,15 @@ def _text(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
+def paypal_client(secrets: Secrets) -> tuple[str, ...]:
+    """PayPal's client id and secret, the first of each; empty where there is neither.
+
+    With one of the two nothing can be asked: that is an outage, never a reason not to ask.
+    """
+    found = (secrets.get(name, ())[:1] for name in ("paypal_client_id", "paypal_client_secret"))
+    return tuple(value for values in found for value in values)
+
+
 def usable(settings: Settings, secrets: Secrets) -> Secrets:
     """The credentials without the simulator's webhook id, which only stage local may accept."""
     ids = secrets.get("paypal_webhook_ids", ())

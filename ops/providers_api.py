@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chalicelib import settings
-from chalicelib.credentials import Secrets
+from chalicelib.credentials import Secrets, paypal_client
 from chalicelib.paypal_api import PayPalApi
 from chalicelib.reconcile import Listing, Reconciler
 from chalicelib.stripe_api import StripeApi
@@ -30,11 +30,10 @@ class Apis:
 def apis(secrets: Secrets, environ: Mapping[str, str]) -> Apis:
     """At the addresses in ``STRIPE_API`` and ``PAYPAL_API``, or the providers' own."""
     told = settings.read({"DAYBOOK_STAGE": "local", **_addresses(environ)})
-    keys = secrets.get("stripe_api_key", ())
-    client = (*secrets.get("paypal_client_id", ()), *secrets.get("paypal_client_secret", ()))
+    keys, client = secrets.get("stripe_api_key", ()), paypal_client(secrets)
     return Apis(
         StripeApi(keys[0], told.stripe_api) if keys else None,
-        PayPalApi(told.paypal_api, client, _now) if len(client) == 2 else None,
+        PayPalApi(told.paypal_api, client, _now) if client else None,
     )
 
 

@@ -77,6 +77,13 @@ def test_a_pinned_host_is_asked(url: str) -> None:
         "https://api.paypal.com/x#y",
         "https://api.paypal.com/../x",
         "https://api.paypal.com/%2e%2e/x",
+        "https://api.paypal.com/./x",
+        "https://api.paypal.com//x",
+        "https://api.paypal.com/x/",
+        "https://api.paypal.com/x;y",
+        "https://api.paypal.com/x/./y",
+        "https://api.paypal.com/.x",
+        "https://api.paypal.com/",
         "https://api.paypal.com\\@evil.example/x",
         "https://api.paypal.com\t/x",
         "https://[::1]/x",
@@ -123,6 +130,18 @@ def test_a_certificate_that_expires_is_no_longer_believed() -> None:
         believed.key(CERT_URL)
     with pytest.raises(InvalidSignature):
         certificates(host, shelf, clock=clock).key(CERT_URL)
+
+
+def test_a_certificate_that_was_renewed_at_its_url_is_fetched_anew() -> None:
+    """Also by a container that remembers the one before."""
+    clock, host = Clock(), Host(paypal_leaf().pem)
+    believed = certificates(host, clock=clock)
+    believed.key(CERT_URL)
+    clock.now += 60 * DAY
+    later = datetime.fromtimestamp(clock.now / 1000, UTC)
+    host.pem = leaf(paypal_authority(), SIGNER, later).pem
+    believed.key(CERT_URL)
+    assert len(host.fetched) == 2
 
 
 @pytest.mark.parametrize(
@@ -175,10 +194,20 @@ def test_fetching_needs_tls_that_verifies(paypal: FakePayPal, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(302, b""), (500, b""), (200, b"x" * 40_000), (403, b"")], ids=str
+    ("status", "body", "refusal"),
+    [
+        (302, b"", Unavailable),
+        (500, b"", Unavailable),
+        (200, b"x" * 40_000, Unavailable),
+        (403, b"", Unavailable),
+        (401, b"", InvalidSignature),
+        (404, b"", InvalidSignature),
+    ],
+    ids=str,
 )
-def test_what_the_host_answers_is_bounded(status: int, body: bytes) -> None:
-    """No redirect is followed, nothing large is read, and a broken host is an outage, not a verdict."""
+def test_what_the_host_answers_is_bounded(status: int, body: bytes, refusal: type[Exception]) -> None:
+    """No redirect is followed, nothing large is read, a broken host is an outage; a path of another API's is
+    none."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -194,7 +223,7 @@ def test_what_the_host_answers_is_bounded(status: int, body: bytes) -> None:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with pytest.raises(Unavailable):
+        with pytest.raises(refusal):
             fetcher(None)(f"http://127.0.0.1:{server.server_address[1]}/cert")
     finally:
         server.shutdown()

@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -76,6 +78,8 @@ PATHS = {
     "PAYMENT.SALE.COMPLETED": "/v1/payments/sale/",
     "PAYMENT.SALE.REFUNDED": "/v1/payments/refund/",
     "PAYMENT.AUTHORIZATION.CREATED": "/v2/payments/authorizations/",
+    "PAYMENT.CAPTURE.DENIED": "/v2/payments/captures/",
+    "PAYMENT.AUTHORIZATION.VOIDED": "/v2/payments/authorizations/",
 }
 
 
@@ -121,16 +125,29 @@ def test_what_paypal_shows_otherwise_contradicts(api: FakePayPal, change: dict[s
         ("PAYMENT.CAPTURE.REFUNDED", {"capture_id": "ANOTHER"}),
         ("PAYMENT.SALE.REFUNDED", {"sale_id": "ANOTHER"}),
         ("PAYMENT.REFUND.FAILED", {"status": "COMPLETED"}),
+        ("PAYMENT.CAPTURE.REFUNDED", {"status": "FAILED"}),
+        ("PAYMENT.CAPTURE.DENIED", {"status": "COMPLETED"}),
+        ("PAYMENT.AUTHORIZATION.VOIDED", {"status": "CREATED"}),
     ],
 )
 def test_a_refund_of_another_payment_or_end_contradicts(
     api: FakePayPal, type_: str, change: dict[str, Any]
 ) -> None:
-    """A real refund's id and amount do not make it one of this payment, nor one that failed."""
+    """A real refund's id and amount do not make it one of this payment, nor one that failed; and so on."""
     event, resource = made(type_)
     api.objects[PATHS[type_] + resource["id"]] = {**resource, **change}
     with pytest.raises(Distrusted):
         PayPalApi(api.address, ("id", "secret"), Clock()).confirm(event)
+
+
+@pytest.mark.parametrize("made_up", ["3C_1", "3C.", "../3C", "3C?x=1"])
+def test_an_id_that_is_none_of_paypals_is_asked_about_too(api: FakePayPal, made_up: str) -> None:
+    """PayPal shows nothing of it: it never counts unasked."""
+    event, _ = made("PAYMENT.CAPTURE.COMPLETED")
+    forged = replace(event, payload={**event.payload, "resource": {"id": made_up}})
+    with pytest.raises(Unavailable):
+        PayPalApi(api.address, ("id", "secret"), Clock()).confirm(forged)
+    assert api.asked[-1] == "/v2/payments/captures/" + quote(made_up, safe="")
 
 
 def test_an_outage_contradicts_nothing(api: FakePayPal) -> None:

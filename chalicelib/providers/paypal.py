@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, Event, items, mapping, parse, required_id, safe_id
@@ -179,6 +180,12 @@ RESOURCES = {
     ("AUTHORIZATION", "authorization"): "/v2/payments/authorizations/",
 }
 TOOK_MONEY = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "REVERSED")
+# What a resource cannot be any more, or never was, once an event said that of it.
+NOT_AFTER = {
+    "failed": TOOK_MONEY,
+    "canceled": ("CREATED", "AUTHORIZED", "CAPTURED", "COMPLETED"),
+    "succeeded": ("FAILED",),
+}
 
 
 def path_to_confirm(event: Event) -> str | None:
@@ -189,25 +196,30 @@ def path_to_confirm(event: Event) -> str | None:
     words = event.type.split(".")
     if len(words) != 3 or words[0] != "PAYMENT" or REFUNDS.get(event.type) == "reversed":
         return None
-    resource_id = safe_id(mapping(event.payload.get("resource")).get("id")) or ""
+    resource_id = safe_id(mapping(event.payload.get("resource")).get("id"))
     is_refund = event.type in REFUNDS
     folder = RESOURCES.get((words[1], "refund" if is_refund else words[1].lower()))
-    return folder + resource_id if folder and re.fullmatch(r"[A-Za-z0-9-]+", resource_id) else None
+    # one of PayPal's has letters, digits and hyphens; of any other PayPal is asked too, and shows nothing
+    return folder + quote(resource_id, safe="") if folder and resource_id else None
 
 
 def contradicts(event: Event, shown: Mapping[str, Any]) -> bool:
-    """Whether what PayPal shows is another resource, amount or payment, not paid, or not failed."""
+    """Whether what PayPal shows is another resource, amount or payment, or in a state that it cannot have."""
     told = mapping(event.payload.get("resource"))
     status = str(shown.get("status") or shown.get("state")).upper()
-    unpaid = CAPTURES.get(event.type) == "captured" and status not in TOOK_MONEY
     try:
         same_amount = _amount(told.get("amount")) == _amount(shown.get("amount"))
     except ValueError:
         same_amount = False
-    not_failed = REFUNDS.get(event.type) == "failed" and status == "COMPLETED"
     payment = _refunded_payment(shown) if event.type in REFUNDS else None
     elsewhere = payment is not None and f"{NAME}:{payment}" != event.subject
-    return told.get("id") != shown.get("id") or not same_amount or unpaid or not_failed or elsewhere
+    return told.get("id") != shown.get("id") or not same_amount or elsewhere or _is_ruled_out(event, status)
+
+
+def _is_ruled_out(event: Event, status: str) -> bool:
+    """Whether the status that PayPal shows rules out what the event says of its resource."""
+    said = {**CAPTURES, **AUTHORIZATIONS, **REFUNDS}.get(event.type, "")
+    return status not in TOOK_MONEY if said == "captured" else status in NOT_AFTER.get(said, ())
 
 
 # ── facts ───────────────────────────────────────────────────────────────────────────────────────────
