@@ -3,8 +3,8 @@
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ from chalicelib import listing, retention, settings, webhooks
 from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
 from chalicelib.aws import Aws, Keys, keys_of
+from chalicelib.breaker import CircuitBreaker
 from chalicelib.bus import EventBus
 from chalicelib.credentials import (
     Credentials,
@@ -154,7 +155,7 @@ def watch(event: CloudWatchEvent) -> None:
 def reconcile(event: CloudWatchEvent) -> None:
     deadline = _begun(event) - RECONCILE_ENDS
     secrets = _credentials().current()
-    reconciling.watched(_reconciler(), _listings(secrets), lambda: _now() < deadline)
+    reconciling.watched(_reconciler(), _listings(secrets), deadline)
 
 
 # ── wiring: each thing is made when it is first needed, and once ────────────────────────────────────
@@ -204,7 +205,7 @@ def _inbox() -> Inbox:
 def _credentials() -> Credentials:
     if SETTINGS.is_local:
         return FixedCredentials(SETTINGS.local_credentials)
-    return SecretsManagerCredentials(_aws(), SETTINGS.secret, _now)
+    return SecretsManagerCredentials(_aws(), SETTINGS.secret, _now, _aws().in_haste)
 
 
 @cache
@@ -236,8 +237,16 @@ def _complete(event: Event) -> Event:
         return cast("Event", _stripe_api(keys[0]).complete(event))
 
 
-def _asking(event: Event) -> AbstractContextManager[Any]:
-    return _telemetry().span("ask", provider=event.provider, type=event.type, subject=event.subject)
+@contextmanager
+def _asking(event: Event) -> Iterator[None]:
+    about = {"provider": event.provider, "type": event.type, "subject": event.subject}
+    with _breaker().asking(event.provider), _telemetry().span("ask", **about):
+        yield
+
+
+@cache
+def _breaker() -> CircuitBreaker:
+    return CircuitBreaker(_now)
 
 
 @cache

@@ -113,11 +113,11 @@ class Aws:
     @contextmanager
     def in_haste(self) -> Iterator[None]:
         """One attempt a call inside: for what has another chance later, and little time now."""
-        self._attempts = 1
+        before, self._attempts = self._attempts, 1
         try:
             yield
         finally:
-            self._attempts = ATTEMPTS
+            self._attempts = before
 
     def close(self) -> None:
         """Close all connections; the next call makes new ones."""

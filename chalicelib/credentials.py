@@ -7,6 +7,7 @@ The secret is a JSON object of lists, so that an old and a new value can be vali
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from chalicelib.aws import Caller
@@ -43,10 +44,20 @@ class FixedCredentials:
 
 
 class SecretsManagerCredentials:
-    """One secret, kept in memory for five minutes; while it cannot be read, the last value goes on."""
+    """One secret, kept in memory for five minutes; while it cannot be read, the last value goes on.
 
-    def __init__(self, aws: Caller, name: str, clock: Callable[[], int]) -> None:
+    ``in_haste`` makes calls of AWS give up early: a webhook does not wait long for what is known already.
+    """
+
+    def __init__(
+        self,
+        aws: Caller,
+        name: str,
+        clock: Callable[[], int],
+        in_haste: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._aws = aws
+        self._in_haste = in_haste
         self._name = name
         self._clock = clock
         self._secrets: Secrets | None = None
@@ -73,7 +84,8 @@ class SecretsManagerCredentials:
 
     def _try_to_read(self, now: int) -> None:
         try:
-            self._read(now)
+            with self._in_haste():
+                self._read(now)
         except Unavailable:
             return  # what was read before still verifies
 

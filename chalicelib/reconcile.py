@@ -94,7 +94,7 @@ class Reconciler:
         summary = Summary()
         while True:
             try:
-                page = self._page(listing, window)
+                page = self._page(listing, window, is_time_left)
             except Unavailable:
                 if not summary.listed and window.cursor:  # the provider may have forgotten that place
                     self._note(provider, _without_window(noted), dry_run)
@@ -131,13 +131,13 @@ class Reconciler:
             begun = {"begun_at": noted.get("begun_at", self.clock())}
             self.ledger.note_checkpoint(_name(provider), {**begun, **noted})
 
-    def _page(self, listing: Listing, window: Window) -> Page:
-        """A page, waited for as long as the provider asks."""
+    def _page(self, listing: Listing, window: Window, is_time_left: Callable[[], bool]) -> Page:
+        """A page, waited for as long as the provider asks and there is time."""
         for attempt in range(1, TRIES + 1):
             try:
                 return listing.page(window.since, window.until, window.cursor)
             except Unavailable as error:
-                if attempt == TRIES:
+                if attempt == TRIES or not is_time_left():
                     raise
                 asked = error.retry_after if isinstance(error, Throttled) else None
             self.pause(min(LONGEST_PAUSE, asked or 2.0**attempt))
@@ -177,6 +177,10 @@ class Reconciler:
         return True
 
 
+def _before(instant: int, clock: Callable[[], int]) -> Callable[[], bool]:
+    return lambda: clock() < instant
+
+
 def _without_window(noted: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in noted.items() if name != "window"}
 
@@ -198,14 +202,17 @@ def last_success(ledger: Ledger, provider: str) -> int | None:
     return done_at
 
 
-def watched(
-    reconciler: Reconciler, listings: Mapping[str, Listing], is_time_left: Callable[[], bool]
-) -> None:
-    """Reconcile each provider; one that fails does not hold up the others. Tells whether one is overdue."""
+def watched(reconciler: Reconciler, listings: Mapping[str, Listing], deadline: int) -> None:
+    """Reconcile each provider in its share of the time, in milliseconds; tell whether one is overdue.
+
+    One that fails, or lets itself be waited for, does not hold up the others.
+    """
     late = False
-    for provider, listing in listings.items():
+    for done, (provider, listing) in enumerate(listings.items()):
+        now = reconciler.clock()
+        until = now + (deadline - now) // (len(listings) - done)
         try:
-            found = reconciler.run(provider, listing, is_time_left=is_time_left)
+            found = reconciler.run(provider, listing, is_time_left=_before(until, reconciler.clock))
         except Unavailable as error:
             reconciler.telemetry.log("not reconciled", "ERROR", provider=provider, reason=error.reason)
             noted = reconciler.ledger.checkpoint(_name(provider))

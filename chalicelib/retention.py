@@ -15,7 +15,7 @@ BACK = 400  # days before that are looked at each time: a parked event may be re
 def expire(ledger: Ledger, keep: int, now: int, is_time_left: Callable[[], bool]) -> int:
     """Remove the bodies that came more than ``keep`` days ago; how many. What is left is done next time."""
     removed = 0
-    for back in range(keep + 1, keep + 1 + BACK):
+    for back in range(keep + BACK, keep, -1):  # the oldest first
         day = sortable(now - back * DAY)[:10]
         for subject, event_id in takewhile(lambda _: is_time_left(), ledger.bodies_of_day(day)):
             ledger.remove_body(subject, event_id)

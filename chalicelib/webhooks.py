@@ -41,6 +41,7 @@ Told = tuple[Event, Facts]
 Understood = dict[tuple[str, str], Told]  # by subject and event id
 Together = dict[tuple[str, str], Write]  # by subject and event id
 
+RESERVE = 12  # of a batch's time one part is left for what is done to be taken off the queue
 LARGEST = 1024 * 1024  # bytes of a body, before it is compressed
 TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
 
@@ -188,7 +189,10 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
     Raises ``BatchFailed`` when any failed, after taking those that succeeded off the queue: a raise makes
     Lambda deliver the whole batch again. After one that could not be recorded the rest of that subject waits
     for it once; where only its handlers failed, the rest is recorded: the outbox keeps the handlers' order.
+    What is not begun when the time is nearly up waits too: a process that is ended takes off nothing.
     """
+    began = to.clock()
+    enough = deadline - (deadline - began) // RESERVE
     batch = [_read(each) for each in records]
     understood: Understood = {}
     together = _record_together(batch, understood, to, deadline)
@@ -198,6 +202,10 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
     for record in batch:
         if record.group in stopped and record.attempts == 1:
             failed.add(record.group)  # waits, but not until both have used up their tries
+            continue
+        if to.clock() > enough:
+            to.telemetry.log("not begun: the time is up", "WARNING", message_id=record.sqs["messageId"])
+            failed.add(record.group)
             continue
         known = understood.pop(record.address, None)
         outcome = _process_record(record, together.pop(record.address, None), known, to, deadline)

@@ -1,12 +1,22 @@
 """Secrets: read once in a while, in time when one is rolled, and not lost when the store is down."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from chalicelib.credentials import EARLY, KEPT, SIMULATOR, SecretsManagerCredentials, usable
+from chalicelib.credentials import (
+    EARLY,
+    KEPT,
+    SIMULATOR,
+    SecretsManagerCredentials,
+    paypal_client,
+    usable,
+)
 from chalicelib.errors import AwsError, NotConfigured, Unavailable
+from chalicelib.paypal_api import PayPalApi
 from chalicelib.settings import read
 from tests.fakes import Clock
 
@@ -105,6 +115,37 @@ def test_the_simulators_webhook_id_counts_in_stage_local_only() -> None:
     assert usable(read({"DAYBOOK_STAGE": "local"}), secrets) == secrets
     for stage in ("dev", "prod"):
         assert usable(read({"DAYBOOK_STAGE": stage}), secrets) == {"paypal_webhook_ids": ("8PT",)}
+
+
+def test_what_is_known_is_not_waited_for_long() -> None:
+    """A store that hangs would hold up a webhook that it is not needed for; only the first read waits."""
+    store, clock, hasty = Store(stripe_webhook_secrets=["a"]), Clock(), []
+
+    @contextmanager
+    def in_haste() -> Iterator[None]:
+        hasty.append(store.reads)
+        yield
+
+    found = SecretsManagerCredentials(store, "daybook/dev", clock, in_haste)
+    found.current()
+    assert hasty == []
+    clock.now += KEPT
+    found.current()
+    clock.now += EARLY
+    found.reread()
+    assert (hasty, store.reads) == ([1, 2], 3)
+
+
+def test_half_of_paypals_client_is_not_none() -> None:
+    """With neither nothing is asked; with one of the two what asks has to fail. Of lists the first counts."""
+    assert paypal_client({"stripe_api_key": ("rk",)}) == ()
+    assert paypal_client({"paypal_client_id": ("a", "old"), "paypal_client_secret": ("b", "old")}) == (
+        "a",
+        "b",
+    )
+    for half in ({"paypal_client_id": ("a", "old")}, {"paypal_client_secret": ("b", "old")}):
+        with pytest.raises(NotConfigured):
+            PayPalApi("http://127.0.0.1:9", paypal_client(half), Clock()).get("/x")
 
 
 def test_a_function_without_a_stage_does_not_start() -> None:

@@ -215,7 +215,7 @@ def test_a_handler_that_hangs_ends_by_itself_and_is_named() -> None:
             with suppress(Exception):
                 time.sleep(0.01)
 
-    paid = [story("checkout")[1], second_payment()]
+    paid = [story("checkout")[1], paid_payment(77)]
     records = [
         sqs_record(message(each).encode(), group=str(n), receipt=str(n)) for n, each in enumerate(paid)
     ]
@@ -230,8 +230,28 @@ def test_a_handler_that_hangs_ends_by_itself_and_is_named() -> None:
     assert (first.leased_until, second.tasks) == (0, ())
 
 
-def second_payment() -> dict[str, Any]:
-    _, [event] = tell("stripe", random.Random(77), NOW, 5000, "EUR", type_="payment_intent.succeeded")
+def test_what_there_is_no_time_for_is_not_begun() -> None:
+    """Those before it are off the queue before the process is ended; none of the others has failed."""
+    setup = Setup()
+
+    @setup.business.handlers.on("payment.succeeded")
+    def takes_its_time(payment: Payment, milestone: Milestone) -> None:
+        setup.clock.now += MINUTE // 3
+
+    paid = [paid_payment(seed) for seed in range(5)]
+    records = [
+        sqs_record(message(each).encode(), group=str(n), receipt=str(n)) for n, each in enumerate(paid)
+    ]
+    inbox: Any = MemoryInbox()
+    with pytest.raises(BatchFailed, match="2 subject"):
+        process(records, replace(setup.consumer, inbox=inbox), setup.clock.now + MINUTE)
+    assert inbox.deleted == ["0", "1", "2"]
+    assert setup.ledger.notes == {}
+    assert sum("the time is up" in line for line in setup.lines) == 2
+
+
+def paid_payment(seed: int) -> dict[str, Any]:
+    _, [event] = tell("stripe", random.Random(seed), NOW, 5000, "EUR", type_="payment_intent.succeeded")
     return event
 
 

@@ -236,7 +236,7 @@ def test_it_is_said_in_time_that_no_run_succeeds(setup: Setup) -> None:
         api.faults = [(500, {}, {})] * 12
 
         def told() -> int:
-            watched(setup.reconciler, listings, lambda: True)
+            watched(setup.reconciler, listings, setup.clock.now + HOUR)
             [line] = [json.loads(line) for line in setup.lines if '"reconcile_overdue": ' in line]
             setup.lines.clear()
             return int(line["reconcile_overdue"])
@@ -247,8 +247,22 @@ def test_it_is_said_in_time_that_no_run_succeeds(setup: Setup) -> None:
         assert overdue(setup.ledger, "stripe", setup.clock.now)
         api.faults.clear()
         assert told() == 0
-    watched(setup.reconciler, {}, lambda: True)
+    watched(setup.reconciler, {}, setup.clock.now + HOUR)
     assert setup.lines == []
+
+
+def test_a_provider_that_lets_itself_be_waited_for_leaves_time_to_the_others(setup: Setup) -> None:
+    """Each has its share; what is asked for beyond it is not waited for."""
+    slow = replace(
+        setup.reconciler,
+        pause=lambda seconds: setattr(setup.clock, "now", setup.clock.now + int(seconds * 1000)),
+    )
+    with FakeStripe([]) as stripe, FakePayPal([paypal_listed("WH-1", NOW - HOUR)]) as paypal:
+        stripe.faults = [(429, {"Retry-After": "60"}, {})] * 9
+        listings: Any = {"stripe": StripeApi("rk_1", stripe.address), "paypal": paypal_api(paypal)}
+        watched(slow, listings, NOW + 200_000)
+    assert setup.queue.events == {"WH-1"}
+    assert setup.clock.now - NOW < 200_000
 
 
 # ── the command and the schedule ────────────────────────────────────────────────────────────────────
