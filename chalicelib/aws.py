@@ -71,9 +71,14 @@ class Keys:
 
 
 def keys_of(credentials: Any) -> Callable[[], Keys]:
-    """The keys of credentials that botocore found, which renews them where they expire."""
+    """The keys of credentials that botocore found, which renews them where they expire; ``None`` if none.
+
+    Raises ``AwsError`` where there are none, when they are first needed.
+    """
 
     def keys() -> Keys:
+        if credentials is None:
+            raise AwsError("aws", "sign", "NoCredentials", passing=False)
         frozen = credentials.get_frozen_credentials()
         return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 

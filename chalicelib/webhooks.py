@@ -41,7 +41,7 @@ Told = tuple[Event, Facts]
 Understood = dict[tuple[str, str], Told]  # by subject and event id
 Together = dict[tuple[str, str], Write]  # by subject and event id
 
-RESERVE = 12  # of a batch's time one part is left for what is done to be taken off the queue
+RESERVE = 5_000  # milliseconds of a batch's time, left for taking off the queue what is done
 LARGEST = 1024 * 1024  # bytes of a body, before it is compressed
 TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
 
@@ -170,7 +170,7 @@ class Record(NamedTuple):
     def address(self) -> tuple[str, str]:
         """Subject and event id; of one that cannot be read, its queue's names for them."""
         if self.message is None:
-            return f"queue:{self.group}", str(self.sqs["messageId"])
+            return f"queue:{self.group.removeprefix('queue:')}", str(self.sqs["messageId"])
         return self.message.subject, self.message.event_id
 
 
@@ -192,7 +192,7 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
     What is not begun when the time is nearly up waits too: a process that is ended takes off nothing.
     """
     began = to.clock()
-    enough = deadline - (deadline - began) // RESERVE
+    enough = max(deadline - RESERVE, began + RESERVE)  # where there is less, all of it
     batch = [_read(each) for each in records]
     understood: Understood = {}
     together = _record_together(batch, understood, to, deadline)

@@ -51,8 +51,9 @@ class Commands(click.Group):
         except Refused as refused:
             raise Failed(str(refused)) from None
         except (AwsError, BotoCoreError, ClientError) as error:
-            hint = "is `make run` running?" if "connect" in str(error).lower() else ""
-            raise Failed(f"AWS: {error} {hint}".strip()) from None
+            unreachable = "connect" in str(error).lower()
+            hint = "; is `make run` running, and AWS_PORT as it has it?" if unreachable else ""
+            raise Failed(f"AWS: {error}{hint}") from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in SECTIONS.items():

@@ -224,7 +224,7 @@ class Doctor:
 
     def providers(self) -> Iterator[Finding]:
         """The endpoints as the providers have them."""
-        found = apis(self.secrets(), self.environ)
+        found = apis(self.stage, self.secrets(), self.environ)
         if found.stripe:
             endpoints = found.stripe.get("/v1/webhook_endpoints", limit=100)["data"]
             yield from _stripe_endpoints(endpoints)
@@ -235,7 +235,7 @@ class Doctor:
             yield Finding("endpoints", OK, "not looked at: no API keys are set")
 
     def reconciled(self) -> Iterator[Finding]:
-        found = apis(self.secrets(), self.environ)
+        found = apis(self.stage, self.secrets(), self.environ)
         for name, api in ((stripe.NAME, found.stripe), (paypal.NAME, found.paypal)):
             if not api:
                 continue

@@ -36,10 +36,23 @@ def choose(to: Consumer, id_: str) -> Chosen:
 
 
 def replay(to: Consumer, chosen: Chosen, again: bool, deadline: int) -> int:
-    """How many handlers ran. Raises ``HandlersBusy``, ``HandlerFailed``."""
+    """How many handlers ran. Raises ``HandlersBusy``, ``HandlerFailed``.
+
+    Raises ``NotFound`` where something waits that no handler here hears: what is deployed would strike it
+    off as of a handler that is gone, but this may be an older checkout.
+    """
     if again:
         _leave(to, chosen)
     entries = [PAYMENT, *(f"event:{each}" for each in _events(to, chosen))]
+    outboxes = [to.ledger.outbox(chosen.subject, entry) for entry in entries]
+    unheard = {
+        task.type for outbox in outboxes for task in outbox.tasks if not to.handlers.hearing(task.type)
+    }
+    if unheard:
+        kinds = ", ".join(sorted(unheard))
+        raise NotFound(
+            f"no handler in this checkout hears {kinds}, which waits: run the code that is deployed"
+        )
     ran = sum(run_left(chosen.subject, entry, deadline, to.runner) for entry in entries)
     for entry in entries[1:]:  # recorded, and now heard: no longer set aside
         to.ledger.forget_failure(chosen.subject, entry.partition(":")[2])
@@ -74,9 +87,11 @@ def _tasks(to: Consumer, chosen: Chosen) -> tuple[Task, ...]:
             facts = to.providers[event.provider].facts(event)
             told = change(chosen.subject, {}, facts).milestones
             return (*to.handlers.milestone_tasks(told), *raw)
-    facts = to.ledger.payment(chosen.subject).facts
-    reached = project(chosen.subject, facts).milestones if facts else ()
-    return (*to.handlers.milestone_tasks(reached), *raw)
+    stored = to.ledger.payment(chosen.subject)
+    reached = project(chosen.subject, stored.facts).milestones if stored.facts else ()
+    passed_over = {f"{chosen.subject}/{name}" for name in stored.outbox.passed_over}
+    heard = [milestone for milestone in reached if milestone.id not in passed_over]
+    return (*to.handlers.milestone_tasks(heard), *raw)
 
 
 def _leave(to: Consumer, chosen: Chosen) -> None:

@@ -10,7 +10,7 @@ import pytest
 import urllib3
 
 from chalicelib import aws as caller
-from chalicelib.aws import Aws, Keys
+from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.errors import AwsError
 from ops.stage import Stage
 
@@ -82,6 +82,13 @@ def calls(request: pytest.FixtureRequest) -> Iterator[Calls]:
     made = Calls(*request.param)
     yield made
     made.server.close()
+
+
+def test_without_credentials_it_is_said_so() -> None:
+    """When AWS is first called: whoever forgot them finds the reason in the log."""
+    aws = Aws("us-east-1", keys_of(None), "http://127.0.0.1:9", lambda seconds: None, lambda a, b: 0)
+    with pytest.raises(AwsError, match="NoCredentials"):
+        aws("sqs", "GetQueueUrl", QueueName="q")
 
 
 def answers(*given: bytes | None) -> pytest.MarkDecorator:

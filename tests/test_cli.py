@@ -61,7 +61,7 @@ def test_without_a_server_it_says_how_to_start_one() -> None:
     for arguments in (("send", "stripe", "charge.succeeded"), ("list",), ("show", "pi_1")):
         code, output = run(*arguments, PORT=port, AWS_PORT=port)
         assert code == 1
-        assert "is `make run` running?" in output
+        assert "; is `make run` running, and " in output
 
 
 @pytest.mark.parametrize("provider", TYPES)

@@ -76,10 +76,13 @@ def test_what_is_acknowledged_is_recorded_right_whatever_fails(
     daybook, proxy = faulty
     sqs = stage.client("sqs")
     url = sqs.get_queue_url(QueueName=daybook.SETTINGS.queue)["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "360"})
+    source = EventSource(
+        sqs, daybook.SETTINGS.queue, daybook.process
+    )  # with a minute for a batch, as deployed
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "0"})
     sent = Sent(stories=6, single=14, seed=7)
     again = deliver(daybook, sent.deliveries)
-    source = EventSource(sqs, daybook.SETTINGS.queue, daybook.process)
     dead = EventSource(sqs, daybook.SETTINGS.dead_queue, daybook.park)
     while backlog(stage, daybook):
         source.poll(0)

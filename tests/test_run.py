@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, free_port
+from ops.local import run
+from tests.conftest import ROOT, free_port, wait_until
 
 PORTS = ("PORT", "CONSOLE_PORT", "PAYPAL_PORT", "AWS_PORT")
 DAYBOOK = str(Path(sys.executable).with_name("daybook"))
@@ -160,6 +161,20 @@ def test_a_second_one_names_the_busy_port(running: Running) -> None:
     )
     assert second.returncode == 1
     assert second.stderr == f"daybook: port {running.ports['PORT']} is in use; set PORT to another one\n"
+
+
+def test_the_same_port_twice_is_refused() -> None:
+    """Before anything is started."""
+    port = str(free_port())
+    with pytest.raises(run.Stopped, match="must be different ports"):
+        run._ports({"PORT": port, "CONSOLE_PORT": port})
+
+
+def test_what_was_sent_is_found_by_what_is_printed(running: Running) -> None:
+    """Also where it is about something else than a payment."""
+    sent = running.daybook("send", "stripe", "customer.created").stdout.split()[-1]
+    assert sent.startswith("stripe:cus_")
+    wait_until(lambda: running.daybook("show", sent).returncode == 0)
 
 
 def test_ctrl_c_leaves_nothing_behind(running: Running) -> None:

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from chalicelib.outbox import run_left
-from chalicelib.payments import change
-from chalicelib.reactions import Handlers
+from chalicelib.payments import STATES, change, fact, join
+from chalicelib.reactions import Handlers, Task
 from chalicelib.webhooks import record_event
-from ops import verify
+from ops import replay, verify
 from ops.cli import main
 from ops.commands import handlers as registered_handlers
 from ops.stage import Stage
@@ -117,3 +117,28 @@ def test_replay_runs_what_is_left(stage: Stage, recorded: list[str], run: Run) -
     assert run("replay", recorded[0]) == (0, f"0 handlers ran for {recorded[0]}\n")
     assert list(ledger.parked()) == []
     assert run("replay", "stripe:pi_missing")[0] == 1
+
+
+def test_replay_strikes_nothing_off_that_no_handler_here_hears(
+    stage: Stage, recorded: list[str], run: Run
+) -> None:
+    """What is deployed may have a handler for it that this checkout has not."""
+    ledger = stage.ledger()
+    task = Task(f"{recorded[0]}/payment.authorized", "payment.authorized", "2026-11-24T00:00:00Z")
+    ledger.write_outbox(replace(ledger.payment(recorded[0]).outbox, tasks=(task,)))
+    assert run("replay", recorded[0])[0] == 1
+    assert ledger.payment(recorded[0]).outbox.tasks == (task,)
+
+
+def test_replay_again_leaves_out_what_was_passed_over(stage: Stage, recorded: list[str]) -> None:
+    """No handler heard it the first time either."""
+    ledger = stage.ledger()
+    failed = fact("payment", failed_at=1, state=[1, STATES.index("failed")])
+    stored = ledger.payment(recorded[0])
+    outbox = replace(stored.outbox, version=stored.version + 1, passed_over=("payment.failed",))
+    ledger.save_payment(join(stored.facts, failed), outbox, NOW)
+    handlers = Handlers()
+    handlers.on("payment.*")(lambda payment, milestone: None)
+    to = replace(consumer(ledger, MemoryInbox()), handlers=handlers)
+    told = [name.rpartition("(")[2] for name in replay.names(to, replay.Chosen(recorded[0]))]
+    assert told == ["payment.succeeded)", "payment.refunded)", "payment.refunded)"]

@@ -74,7 +74,7 @@ def _print_payment(console: Console, found: Mapping[str, Any]) -> None:
         if not found["consistent"]:
             console.print("  [red]not consistent[/]: more given back than captured, or two currencies")
         for kind, ids in found["related"].items():
-            console.print(f"  {kind:<11}{', '.join(ids)}", highlight=False)
+            console.print(f"  {kind:<10} {', '.join(ids)}", highlight=False)
     for title, rows in (("milestone", _milestones(found)), ("event", found["events"])):
         if rows:
             console.print(_rows(title, rows))
@@ -229,7 +229,7 @@ def _repair(stage: Stage, found: list[verifier.Drift]) -> None:
 
 
 def _against_provider(stage: Stage, subject: str | None, sample: int, as_json: bool) -> None:
-    found = providers_api.apis(stage.credentials(os.environ, now).current(), os.environ)
+    found = providers_api.apis(stage, stage.credentials(os.environ, now).current(), os.environ)
     if not (found.stripe or found.paypal):
         raise Failed(providers_api.NO_KEYS.format(stage=stage.name))
     ledger = stage.ledger()

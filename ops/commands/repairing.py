@@ -139,7 +139,7 @@ def reconcile(provider: str | None, since: str | None, dry_run: bool, stage: str
     paypal_client_id and paypal_client_secret. A run that is stopped goes on where it was.
     """
     reached = connect(stage, os.environ)
-    listings = providers_api.listings(reached.credentials(os.environ, now).current(), os.environ)
+    listings = providers_api.listings(reached, os.environ)
     if provider:
         listings = {name: listing for name, listing in listings.items() if name == provider}
     if not listings:

@@ -21,7 +21,7 @@ MANY = 50  # deliveries from which a progress bar is shown
 
 
 @click.command()
-@click.argument("provider", type=click.Choice(list(PROVIDERS)))
+@click.argument("provider", type=click.Choice(list(stories.MODELS)))
 @click.argument("type_", metavar="[TYPE]", required=False)
 @click.option("--story", type=click.Choice(stories.STORIES), help="A whole story instead of one TYPE.")
 @click.option("--amount", default=5000, show_default=True, help="In minor units (cents).")
@@ -31,7 +31,7 @@ MANY = 50  # deliveries from which a progress bar is shown
     "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Send every event that many times."
 )
 @click.option("--shuffle", is_flag=True, help="Send in random order.")
-@click.option("--seed", type=int, help="Same seed, same ids and order.")
+@click.option("--seed", type=int, help="Same seed, same ids and order, at other times.")
 @click.option("--url", help="Daybook's address. [default: http://127.0.0.1:$PORT]")
 @click.option("--secret", help="Stripe's signing secret, or PayPal's webhook id. [default: stage local's]")
 def send(
@@ -65,11 +65,15 @@ def send(
     started = time.monotonic()
     tally = _send(bodies, f"{address.rstrip('/')}/webhooks/{provider}", signer)
     seconds = time.monotonic() - started
+    about = {PROVIDERS[provider].event(json.dumps(event).encode(), now()).subject for event in events}
+    if subject not in about:  # an event of something else than a payment
+        subject = ", ".join(sorted(about))
     click.echo(
         f"sent {tally.sent}, accepted {tally.accepted}, refused {tally.refused}, {seconds:.2f} s: {subject}"
     )
     if tally.unreachable:
-        raise Failed(f"no answer from {address} to {tally.unreachable}; is `make run` running?")
+        hint = "is `make run` running, and PORT as it has it?"
+        raise Failed(f"no answer from {address} to {tally.unreachable}; {hint}")
     if tally.refused:
         raise Failed(f"{tally.refused} refused; the app's log says why")
 

@@ -122,7 +122,7 @@ def main() -> int:
 
 
 def _ports(environ: Mapping[str, str]) -> dict[str, int]:
-    """The ports to use. Raises ``Stopped`` for one that is taken, naming its variable."""
+    """The ports to use. Raises ``Stopped`` for one that is taken, naming its variable, or taken twice."""
     defaults = {
         "PORT": stage.PORT,
         "CONSOLE_PORT": stage.CONSOLE_PORT,
@@ -130,6 +130,8 @@ def _ports(environ: Mapping[str, str]) -> dict[str, int]:
         "AWS_PORT": stage.AWS_PORT,
     }
     ports = {name: stage.port(environ, name, default) for name, default in defaults.items()}
+    if len({*ports.values()}) < len(ports):
+        raise Stopped(f"{', '.join(ports)} must be different ports")
     for name, port in ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -282,7 +284,7 @@ def _say_ready(ports: Mapping[str, int], environ: Mapping[str, str]) -> None:
 
 
 def _watch(parts: list[Part], stop: threading.Event) -> None:
-    """Until told to stop: restart the app and the consumer when code changes.
+    """Until told to stop: restart all but the emulator when code changes: the console runs handlers too.
 
     ``chalice local`` would restart itself, but at every file that is written below the project's folder: a
     commit, a test's output; and looks at all of them, an environment's too, every second.
@@ -299,7 +301,7 @@ def _watch(parts: list[Part], stop: threading.Event) -> None:
         if stop.is_set():
             return
         if changed:
-            for part in parts[-2:]:
+            for part in parts[1:]:
                 part.restart()
         _check(parts)
 
