@@ -71,9 +71,9 @@ class Keys:
 
 
 def keys_of(credentials: Any) -> Callable[[], Keys]:
-    """The keys of credentials that botocore found, which renews them where they expire; ``None`` if none.
+    """The keys of what botocore found, which renews them where they expire.
 
-    Raises ``AwsError`` where there are none, when they are first needed.
+    Where it found none (``None``), the first call that needs them raises ``AwsError``.
     """
 
     def keys() -> Keys:

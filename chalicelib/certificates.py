@@ -90,7 +90,7 @@ class SigningCertificates:
     def _allowed_host(self, url: str) -> str:
         """The host of a URL that may be fetched: https, a pinned host and port, a plain path, nothing else.
 
-        Anybody can send a URL, and what is fetched from one is kept: a certificate must have one URL only.
+        Anybody can send a URL, and what is fetched from one is kept: a certificate must not have many.
         """
         pinned, slash, path = url.removeprefix("https://").replace(":443/", "/", 1).partition("/")
         plain = url.startswith("https://") and len(url) <= LONGEST_URL and PATH.fullmatch(slash + path)

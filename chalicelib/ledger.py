@@ -395,7 +395,8 @@ class Ledger:
             ProjectionExpression="subject, entry, #reason, attempts, parked_at, listed",
             ExpressionAttributeNames={"#reason": "reason"},
         )
-        items = sorted(found, key=lambda each: each["listed"]["S"], reverse=True)
+        parked = [each for each in found if "listed" in each]  # not what is being tried again just now
+        items = sorted(parked, key=lambda each: each["listed"]["S"], reverse=True)
         last = answer["Items"][-1]["listed"]["S"] if "LastEvaluatedKey" in answer else None
         return [entries.parked_event(each) for each in items], last
 

@@ -33,13 +33,21 @@ class OutOfTime(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """All that running handlers needs. ``event`` reads a recorded event back; ``clock`` in milliseconds."""
+    """All that running handlers needs. ``event`` reads a recorded event back; ``clock`` in milliseconds.
+
+    ``keeps_unheard``: what no handler hears stays, instead of being struck off as of one that is gone.
+    """
 
     ledger: Ledger
     handlers: Handlers
     telemetry: Telemetry
     clock: Callable[[], int]
     event: Callable[[str, str], Event]
+    keeps_unheard: bool = False
+
+    def next(self, outbox: Outbox) -> Task | None:
+        heard = (each for each in outbox.tasks if not self.keeps_unheard or self.handlers.hearing(each.type))
+        return next(heard, None)
 
 
 def run_left(subject: str, entry: str, deadline: int, to: Runner) -> int:
@@ -48,7 +56,7 @@ def run_left(subject: str, entry: str, deadline: int, to: Runner) -> int:
     Raises ``HandlersBusy`` while somebody else does, ``HandlerFailed``.
     """
     outbox = to.ledger.outbox(subject, entry)
-    if not outbox.tasks:
+    if not to.next(outbox):
         return 0
     if outbox.leased_until > to.clock():
         raise HandlersBusy(subject)
@@ -58,13 +66,14 @@ def run_left(subject: str, entry: str, deadline: int, to: Runner) -> int:
 def run(outbox: Outbox, to: Runner) -> int:
     """Run all handlers of an outbox whose lease is ours. Raises ``HandlerFailed``, the lease given back."""
     count = 0
-    while outbox.tasks:
-        task = outbox.tasks[0]
+    while task := to.next(outbox):
         left = to.handlers.left(task)
         if left:
             _call(left[0], task, outbox, to)
             count += 1
         outbox = _struck_off(outbox, task, left[:1], to)
+    if outbox.tasks:
+        _give_back(outbox, to)
     return count
 
 

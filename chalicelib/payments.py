@@ -23,6 +23,8 @@ Facts = dict[str, Fields]
 STATES = ("created", "processing", "requires_action", "failed", "authorized", "canceled")
 # How a dispute ended. `closed` is an inquiry that never became a dispute over money.
 OUTCOMES = ("closed", "won", "lost")
+# Milliseconds by which a refund can be said to be made after an event that tells of it.
+SKEW = 5_000
 OPEN = -1  # in place of one: a dispute that ended can be opened again
 
 
@@ -309,10 +311,11 @@ def _match_steps(steps: list[Fields], single: dict[str, Fields]) -> tuple[dict[s
             for refund_id, f in single.items()
             if refund_id not in covered
             and _was_there(f, charge, at)
+            and f.get("failed_at", at) >= at
             and f.get("amount", [0, 0])[1] == step["step"]
         }
         if made:
-            covered[max(made, key=lambda refund_id: (made[refund_id], refund_id))] = at
+            covered[max(made, key=lambda refund_id: (made[refund_id] <= at, made[refund_id], refund_id))] = at
         else:
             alone.append(Refund(charge, step["step"], at, None, anonymous=True))
     return covered, alone
@@ -330,15 +333,17 @@ def _apart(step: Fields, single: dict[str, Fields]) -> Iterator[int]:
 
 
 def _was_there(refund: Fields, charge: str, at: int) -> bool:
-    """Whether that single refund was part of its charge's total at that instant."""
-    made, failed = refund.get("created_at", at), refund.get("failed_at", at)
-    return _of_charge(refund, charge) and made <= at <= failed
+    """Whether that single refund of the charge was made by that instant, as far as clocks can be trusted."""
+    return _of_charge(refund, charge) and bool(refund.get("created_at", at) <= at + SKEW)
 
 
 def _made_before(
     totals: list[Fields], found: list[Refund], unnamed: list[Refund], single: dict[str, Fields]
 ) -> Iterator[Refund]:
-    """What totals of known step tell of refunds made before the first one that is known."""
+    """What totals of known step tell of refunds made before the first one that is known.
+
+    Those that failed are taken as part of the total: whether it goes down again Stripe does not say.
+    """
     missing: dict[str, Refund] = {}
     for f in totals:
         [charge] = f["charge"]
@@ -364,8 +369,8 @@ def _unexplained(
         known = sum(
             r.amount
             for r in found
-            if _of_charge(single[r.id], charge)
-            and not r.foreign
+            if not r.foreign
+            and _was_there(single[r.id], charge, f["last_seen_at"])
             and (r.failed_at is None or r.failed_at >= f["last_seen_at"])
         )
         known += sum(step.amount for step in steps if step.id == charge)
@@ -620,7 +625,7 @@ def _new_refunds(before: Facts, after: Facts, failed: set[str]) -> Iterator[_Rea
     named = {r.id for r in old if not r.anonymous}
     seen = {(r.amount, r.succeeded_at) for r in old if r.anonymous}
     number = sum(r.told for r in refunds(after))
-    for r in sorted(now, key=lambda r: (r.anonymous, (r.amount, r.succeeded_at) in seen, r)):
+    for r in sorted(now, key=lambda r: ((r.amount, r.succeeded_at) in seen, r.anonymous, r)):
         if r.id in named or not more[r.amount] or r.amount > growth:
             continue
         more[r.amount] -= 1

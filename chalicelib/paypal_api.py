@@ -74,7 +74,7 @@ class PayPalApi:
         if path is None:
             return
         shown = self.get(path)
-        if not shown:  # it may not be readable yet; what stays so is parked after its last try
+        if not shown or paypal.is_not_shown_yet(event, shown):  # what stays so is parked after its last try
             raise Unavailable("PayPal does not show it", reason="paypal_api")
         if paypal.contradicts(event, shown):
             raise Distrusted(CONTRADICTED)

@@ -95,8 +95,11 @@ class Reconciler:
         while True:
             try:
                 page = self._page(listing, window, is_time_left)
-            except Unavailable:
-                if not summary.listed and window.cursor:  # the provider may have forgotten that place
+            except Unavailable as error:
+                asked = is_time_left() and not isinstance(error, Throttled)
+                if (
+                    asked and not summary.listed and window.cursor
+                ):  # the provider may have forgotten that place
                     self._note(provider, _without_window(noted), dry_run)
                 raise
             self._compare(provider, page.bodies, summary, dry_run)

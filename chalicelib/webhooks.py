@@ -254,7 +254,7 @@ def _set_aside(record: Record, why: Distrusted, to: Consumer) -> Outcome:
     """
     subject, event_id = record.address
     content = hashlib.sha256(record.message.body if record.message else b"").hexdigest()
-    event_id = f"{event_id}:{why.reason}:{content[:8]}"
+    event_id = f"{event_id}:{why.reason}:{content[:16]}"
     try:
         to.ledger.note_failure(subject, event_id, why.reason, record.attempts)
         to.ledger.park(subject, event_id, record.sqs["body"], record.attempts, to.clock())

@@ -203,6 +203,34 @@ def test_equal_refunds_of_a_charge_some_of_which_fail(story: str) -> None:
     assert len({m.id for m in heard}) == len(heard)
 
 
+def test_a_step_is_a_refund_whose_clock_is_a_second_ahead() -> None:
+    """Two of Stripe's servers need not agree on the second."""
+    step, single = total(400, 1000, 400), refund("a", 400, created_at=2000, succeeded_at=2000)
+    for order in permutations([step, single]):
+        facts, heard = heard_of("stripe:pi_1", [charged(), *order])
+        assert project("stripe:pi_1", facts).refunded == 400
+        assert [m.type for m in heard].count("payment.refunded") == 1
+
+
+def test_a_total_proves_nothing_of_a_refund_made_later() -> None:
+    """Nor that there was another one, where one that failed may still be part of it."""
+    later = refund("a", 600, created_at=60_000, succeeded_at=60_000)
+    assert refunded(total(400, 1000), later) == 1000
+    failed = refund("a", 400, created_at=1000, succeeded_at=1000, failed_at=20_000)
+    assert refunded(failed, total(700, 30_000, 300)) == 300
+
+
+def test_the_refund_that_stands_is_the_one_that_is_heard() -> None:
+    """Where the other one of that amount failed, whichever is learnt first."""
+    first, failure = total(400, 100_000, 400), refund("a", 400, created_at=100_000, failed_at=200_000)
+    second = total(400, 300_000, 400)
+    for order in ([first, second, failure], [first, failure, second], [second, first, failure]):
+        _, heard = heard_of("stripe:pi_1", [charged(), *order])
+        types = [m.type for m in heard if m.type != "payment.succeeded"]
+        assert sorted(types) == ["payment.refunded", "payment.refunded", "refund.failed"], order
+        assert len({m.id for m in heard}) == len(heard)
+
+
 def test_a_refund_is_not_a_step_that_was_seen_before_it_was_made() -> None:
     """The step was another's, which failed since and whose first event comes last."""
     order = [

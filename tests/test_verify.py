@@ -124,10 +124,15 @@ def test_replay_strikes_nothing_off_that_no_handler_here_hears(
 ) -> None:
     """What is deployed may have a handler for it that this checkout has not."""
     ledger = stage.ledger()
-    task = Task(f"{recorded[0]}/payment.authorized", "payment.authorized", "2026-11-24T00:00:00Z")
-    ledger.write_outbox(replace(ledger.payment(recorded[0]).outbox, tasks=(task,)))
-    assert run("replay", recorded[0])[0] == 1
-    assert ledger.payment(recorded[0]).outbox.tasks == (task,)
+    unheard, heard = (
+        Task(f"{recorded[0]}/{type_}", type_, "2026-11-24T00:00:00Z")
+        for type_ in ("payment.authorized", "payment.succeeded")
+    )
+    ledger.write_outbox(replace(ledger.payment(recorded[0]).outbox, tasks=(unheard, heard)))
+    assert run("replay", recorded[0])[1].endswith(f"1 handlers ran for {recorded[0]}\n")
+    outbox = ledger.payment(recorded[0]).outbox
+    assert (outbox.tasks, outbox.leased_until) == ((unheard,), 0)
+    assert run("replay", recorded[0]) == (0, f"0 handlers ran for {recorded[0]}\n")
 
 
 def test_replay_again_leaves_out_what_was_passed_over(stage: Stage, recorded: list[str]) -> None:

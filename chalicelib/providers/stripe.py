@@ -360,7 +360,7 @@ def _of_dispute(event: Event, dispute: Mapping[str, Any]) -> Iterator[Facts]:
 
 
 def _returned(dispute: Mapping[str, Any], currency: str) -> int | None:
-    """What came back, where the account is paid out in the charge's currency.
+    """What came back, where that is told and the account is paid out in the charge's currency.
 
     It can be less than the amount: https://docs.stripe.com/disputes/how-disputes-work
     """
@@ -368,7 +368,7 @@ def _returned(dispute: Mapping[str, Any], currency: str) -> int | None:
     if not moves or any(str(move.get("currency")).upper() != currency for move in moves):
         return None
     came_back = sum(move["amount"] for move in moves if _amount_above_0(move))
-    return _amount({"returned": came_back}, "returned", currency)
+    return _amount({"returned": came_back}, "returned", currency) or None
 
 
 def _amount_above_0(move: Mapping[str, Any]) -> bool:

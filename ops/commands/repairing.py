@@ -53,6 +53,9 @@ def replay(id_: str, again: bool, yes: bool, stage: str, as_json: bool) -> None:
         click.echo(json.dumps({"subject": chosen.subject, "ran": ran}))
         return
     click.echo(f"{ran} handlers ran for {chosen.subject}")
+    left = replaying.unheard(running, chosen)
+    if left:
+        click.echo(f"left, since no handler in this checkout hears it: {', '.join(left)}", err=True)
 
 
 @click.command()
