@@ -192,7 +192,7 @@ def process(records: Iterable[Mapping[str, Any]], to: Consumer, deadline: int) -
     What is not begun when the time is nearly up waits too: a process that is ended takes off nothing.
     """
     began = to.clock()
-    enough = max(deadline - RESERVE, began + RESERVE)  # where there is less, all of it
+    enough = max(deadline - RESERVE, began + RESERVE)  # who has little time uses it all
     batch = [_read(each) for each in records]
     understood: Understood = {}
     together = _record_together(batch, understood, to, deadline)
