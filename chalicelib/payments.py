@@ -310,7 +310,7 @@ def _match_steps(steps: list[Fields], single: dict[str, Fields]) -> tuple[dict[s
             refund_id: f.get("created_at", -1)
             for refund_id, f in single.items()
             if refund_id not in covered
-            and _was_there(f, charge, at)
+            and _is_made_by(f, charge, at)
             and f.get("failed_at", at) >= at
             and f.get("amount", [0, 0])[1] == step["step"]
         }
@@ -332,7 +332,7 @@ def _apart(step: Fields, single: dict[str, Fields]) -> Iterator[int]:
         before = at
 
 
-def _was_there(refund: Fields, charge: str, at: int) -> bool:
+def _is_made_by(refund: Fields, charge: str, at: int) -> bool:
     """Whether that single refund of the charge was made by that instant, as far as clocks can be trusted."""
     return _of_charge(refund, charge) and bool(refund.get("created_at", at) <= at + SKEW)
 
@@ -348,7 +348,7 @@ def _made_before(
     for f in totals:
         [charge] = f["charge"]
         for at in f["sightings"]:
-            known = sum(r.amount for r in found if _was_there(single[r.id], charge, at) and not r.foreign)
+            known = sum(r.amount for r in found if _is_made_by(single[r.id], charge, at) and not r.foreign)
             known += sum(r.amount for r in unnamed if r.id == charge and (r.succeeded_at or 0) <= at)
             if f["total"] - known > (missing[charge].amount if charge in missing else 0):
                 earlier = f"{charge}:earlier"
@@ -370,7 +370,7 @@ def _unexplained(
             r.amount
             for r in found
             if not r.foreign
-            and _was_there(single[r.id], charge, f["last_seen_at"])
+            and _is_made_by(single[r.id], charge, f["last_seen_at"])
             and (r.failed_at is None or r.failed_at >= f["last_seen_at"])
         )
         known += sum(step.amount for step in steps if step.id == charge)
