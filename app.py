@@ -16,7 +16,7 @@ from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
 from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.breaker import CircuitBreaker
-from chalicelib.bus import EventBus
+from chalicelib.bus import handlers_of
 from chalicelib.credentials import (
     Credentials,
     FixedCredentials,
@@ -31,7 +31,6 @@ from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS, paypal, stripe
 from chalicelib.providers.protocol import Trust
-from chalicelib.reactions import Handlers, registered
 from chalicelib.telemetry import Telemetry, stdout
 
 SETTINGS = settings.read(os.environ)
@@ -215,7 +214,9 @@ def _receiver() -> webhooks.Receiver:
 
 @cache
 def _consumer() -> webhooks.Consumer:
-    return webhooks.Consumer(PROVIDERS, _ledger(), _inbox(), _telemetry(), _handlers(), _now, _complete)
+    return webhooks.Consumer(
+        PROVIDERS, _ledger(), _inbox(), _telemetry(), handlers_of(SETTINGS, _aws), _now, _complete
+    )
 
 
 def _complete(event: Event) -> Event:
@@ -271,15 +272,6 @@ def _listings(secrets: Secrets) -> dict[str, reconciling.Listing]:
     if client:
         listings[paypal.NAME] = _paypal_api(client)
     return listings
-
-
-def _handlers() -> Handlers:
-    """The user's own, imported where they are run; and the event bus where there is one."""
-    from chalicelib import handlers  # noqa: F401 - importing it registers them
-
-    if not SETTINGS.event_bus:
-        return registered
-    return registered + EventBus(_aws(), SETTINGS.event_bus).handlers(SETTINGS.event_bus_raw)
 
 
 def _trust(secrets: Secrets) -> Trust:

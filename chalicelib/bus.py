@@ -5,19 +5,30 @@ the milestone, or the raw event.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 
 from chalicelib.aws import Caller
 from chalicelib.errors import Unavailable
 from chalicelib.events import Event
 from chalicelib.payments import Milestone, Payment
-from chalicelib.reactions import RAW, Handler
+from chalicelib.reactions import RAW, Handler, Handlers, registered
+from chalicelib.settings import Settings
 
 MILESTONE_TYPES = ("payment.*", "refund.*", "dispute.*")
 RAW_TYPES = tuple(f"{name}*" for name in RAW)
 # Bytes of an entry's detail, below what the bus takes in every region.
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
 LARGEST = 250_000
+
+
+def handlers_of(settings: Settings, aws: Callable[[], Caller]) -> Handlers:
+    """The user's own, imported where they are run; and the event bus where the stage has one."""
+    from chalicelib import handlers  # noqa: F401 - importing it registers them
+
+    if not settings.event_bus:
+        return registered
+    return registered + EventBus(aws(), settings.event_bus).handlers(settings.event_bus_raw)
 
 
 class EventBus:

@@ -18,11 +18,11 @@ other objects of a customer, by time).
 import base64
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.events import Event
-from chalicelib.payments import Change, Facts, project
+from chalicelib.payments import Change, Facts, change, project
 from chalicelib.reactions import Task
 from chalicelib.times import from_iso, sortable, to_iso
 
@@ -41,6 +41,19 @@ class StoredPayment:
     version: int
     outbox: "Outbox"
     inconsistent_since: int | None = None
+
+    def change_to(self, facts: Facts) -> Change:
+        """What those facts, in place of its own, make of it."""
+        return change(self.outbox.subject, self.facts, facts, self.outbox.passed_over)
+
+    def outbox_after(self, told: Change, tasks: tuple[Task, ...]) -> "Outbox":
+        """Its outbox once that change is written, with those tasks more."""
+        return replace(
+            self.outbox,
+            version=self.version + 1,
+            tasks=(*self.outbox.tasks, *tasks),
+            passed_over=told.passed_over,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -337,6 +337,11 @@ def _is_made_by(refund: Fields, charge: str, at: int) -> bool:
     return _of_charge(refund, charge) and bool(refund.get("created_at", at) <= at + SKEW)
 
 
+def _made_by(at: int, found: list[Refund], charge: str, single: dict[str, Fields]) -> list[Refund]:
+    """The single refunds of the charge that were made by that instant, in the payment's currency."""
+    return [r for r in found if not r.foreign and _is_made_by(single[r.id], charge, at)]
+
+
 def _made_before(
     totals: list[Fields], found: list[Refund], unnamed: list[Refund], single: dict[str, Fields]
 ) -> Iterator[Refund]:
@@ -344,16 +349,16 @@ def _made_before(
 
     Those that failed are taken as part of the total: whether it goes down again Stripe does not say.
     """
-    missing: dict[str, Refund] = {}
+    most: dict[str, tuple[int, int]] = {}  # by charge: how much is missing at most, and when
     for f in totals:
         [charge] = f["charge"]
         for at in f["sightings"]:
-            known = sum(r.amount for r in found if _is_made_by(single[r.id], charge, at) and not r.foreign)
+            known = sum(r.amount for r in _made_by(at, found, charge, single))
             known += sum(r.amount for r in unnamed if r.id == charge and (r.succeeded_at or 0) <= at)
-            if f["total"] - known > (missing[charge].amount if charge in missing else 0):
-                earlier = f"{charge}:earlier"
-                missing[charge] = Refund(earlier, f["total"] - known, at, None, anonymous=True, told=False)
-    yield from missing.values()
+            if f["total"] - known > most.get(charge, (0, at))[0]:
+                most[charge] = f["total"] - known, at
+    for charge, (missing, at) in most.items():
+        yield Refund(f"{charge}:earlier", missing, at, None, anonymous=True, told=False)
 
 
 def _unexplained(
@@ -366,13 +371,9 @@ def _unexplained(
     told: dict[str, int] = {}
     for f in sorted(totals, key=itemgetter("charge", "total")):
         [charge] = f["charge"]
-        known = sum(
-            r.amount
-            for r in found
-            if not r.foreign
-            and _is_made_by(single[r.id], charge, f["last_seen_at"])
-            and (r.failed_at is None or r.failed_at >= f["last_seen_at"])
-        )
+        at = f["last_seen_at"]
+        made = _made_by(at, found, charge, single)
+        known = sum(r.amount for r in made if r.failed_at is None or r.failed_at >= at)
         known += sum(step.amount for step in steps if step.id == charge)
         missing = f["total"] - known - told.get(charge, 0)
         if missing > 0:
@@ -615,16 +616,17 @@ def _new_refunds(before: Facts, after: Facts, failed: set[str]) -> Iterator[_Rea
     that never were told, since they had failed when first learnt.
     """
 
-    def tellable(facts: Facts) -> list[Refund]:
-        found = (r for r in refunds(facts) if r.told and r.succeeded_at is not None)
-        return [r for r in found if f"payment.refunded/{r.id}" not in failed]
+    def tellable(found: list[Refund]) -> list[Refund]:
+        succeeded = (r for r in found if r.told and r.succeeded_at is not None)
+        return [r for r in succeeded if f"payment.refunded/{r.id}" not in failed]
 
-    old, now = tellable(before), tellable(after)
+    known = refunds(after)
+    old, now = tellable(refunds(before)), tellable(known)
     more = Counter(r.amount for r in now) - Counter(r.amount for r in old)
     growth = sum(r.amount for r in now) - sum(r.amount for r in old)
     named = {r.id for r in old if not r.anonymous}
     seen = {(r.amount, r.succeeded_at) for r in old if r.anonymous}
-    number = sum(r.told for r in refunds(after))
+    number = sum(r.told for r in known)
     for r in sorted(now, key=lambda r: ((r.amount, r.succeeded_at) in seen, r.anonymous, r)):
         if r.id in named or not more[r.amount] or r.amount > growth:
             continue

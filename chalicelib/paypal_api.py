@@ -112,14 +112,8 @@ class PayPalApi:
         return self._token
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:
-        ask = partial(
-            self._pool.request, method, self._api + path, body=body, headers=headers, redirect=False
-        )
         try:
-            try:
-                response = ask()
-            except urllib3.exceptions.ProtocolError:  # a kept connection that PayPal had closed meanwhile
-                response = ask()
+            response = self._request(method, self._api + path, body, headers)
             answer = response.json()
         except (urllib3.exceptions.HTTPError, ValueError):
             raise Unavailable("PayPal cannot be asked", reason="paypal_api") from None
@@ -133,3 +127,11 @@ class PayPalApi:
         if response.status != 200 or not isinstance(answer, dict):
             raise Unavailable("PayPal cannot be asked", reason="paypal_api")
         return answer
+
+    def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
+        """Asked once more where a kept connection broke, which PayPal may have closed meanwhile."""
+        ask = partial(self._pool.request, method, url, body=body, headers=headers, redirect=False)
+        try:
+            return ask()
+        except urllib3.exceptions.ProtocolError:
+            return ask()

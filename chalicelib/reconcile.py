@@ -96,10 +96,8 @@ class Reconciler:
             try:
                 page = self._page(listing, window, is_time_left)
             except Unavailable as error:
-                asked = is_time_left() and not isinstance(error, Throttled)
-                if (
-                    asked and not summary.listed and window.cursor
-                ):  # the provider may have forgotten that place
+                told_why = isinstance(error, Throttled) or not is_time_left()
+                if window.cursor and not summary.listed and not told_why:  # it may have forgotten that place
                     self._note(provider, _without_window(noted), dry_run)
                 raise
             self._compare(provider, page.bodies, summary, dry_run)

@@ -31,7 +31,7 @@ from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
 from chalicelib.outbox import Runner, run, run_left
-from chalicelib.payments import Change, Facts, change, join
+from chalicelib.payments import Change, Facts, join
 from chalicelib.providers.protocol import Proof, Provider, Trust
 from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
@@ -362,16 +362,11 @@ def _joined(
 ) -> Write:
     """An event with the payment as it will be: facts joined, and what is new for handlers to hear."""
     after = join(payment.facts, facts)
-    told = change(event.subject, payment.facts, after, payment.outbox.passed_over)
-    outbox = replace(
-        payment.outbox,
-        version=payment.version + 1,
-        tasks=payment.outbox.tasks + to.handlers.tasks(event, told.milestones),
-        leased_until=leased_until,
-        passed_over=told.passed_over,
-    )
+    told = payment.change_to(after)
+    outbox = payment.outbox_after(told, to.handlers.tasks(event, told.milestones))
+    leased = replace(outbox, leased_until=leased_until)
     since = payment.inconsistent_since or to.clock()
-    return Write(event, message.body, outbox, after, since, message.transmission, told)
+    return Write(event, message.body, leased, after, since, message.transmission, told)
 
 
 def _is_busy(payment: StoredPayment, to: Consumer) -> bool:

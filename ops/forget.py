@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from chalicelib.entries import PAYMENT, ParkedEvent
 from chalicelib.errors import DaybookError
-from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
-from chalicelib.providers import PROVIDERS
+from ops.redrive import event_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +34,7 @@ def traces(ledger: Ledger, customer: str) -> Traces:
 def _about(parked: ParkedEvent) -> str | None:
     """The customer that a parked event names, where it can be read."""
     try:
-        message = Message.decode(parked.message)
-        event = PROVIDERS[message.provider].event(message.body, message.received_at)
+        event = event_of(parked)
     except (DaybookError, KeyError, ValueError):
         return None
     return f"{event.provider}:{event.customer}"

@@ -1,6 +1,5 @@
 """The providers' own APIs, asked from a person's machine with the keys in the stage's secret."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +46,6 @@ def listings(stage: Stage, environ: Mapping[str, str]) -> dict[str, Listing]:
     return {name: listing for name, listing in made.items() if listing}
 
 
-def reconciler(stage: Stage, to: Consumer) -> Reconciler:
-    livemode = stage.settings(os.environ).livemode
+def reconciler(stage: Stage, to: Consumer, environ: Mapping[str, str]) -> Reconciler:
+    livemode = stage.settings(environ).livemode
     return Reconciler(to.providers, to.ledger, stage.inbox(), to.telemetry, to.clock, time.sleep, livemode)

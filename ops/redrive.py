@@ -5,10 +5,17 @@ from dataclasses import dataclass
 
 from chalicelib.entries import ParkedEvent
 from chalicelib.errors import DISTRUSTED
+from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
 from chalicelib.payments import join, project
 from chalicelib.providers import PROVIDERS
+
+
+def event_of(parked: ParkedEvent) -> Event:
+    """The event in a parked message. Raises ``DaybookError``, ``KeyError``, ``ValueError`` for none."""
+    message = Message.decode(parked.message)
+    return PROVIDERS[message.provider].event(message.body, message.received_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +32,8 @@ class Redrive:
             yield f"is held against what is known again; set aside again if it is {parked.reason} still"
             return
         try:
-            message = Message.decode(parked.message)
-            provider = PROVIDERS[message.provider]
-            event = provider.event(message.body, message.received_at)
-            facts = provider.facts(event)
+            event = event_of(parked)
+            facts = PROVIDERS[event.provider].facts(event)
         except Exception as error:
             yield f"cannot be understood: {type(error).__name__}"
             return

@@ -1,12 +1,12 @@
 """Whether each stored payment is the fold of its events, and making it so."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.entries import StoredPayment
 from chalicelib.ledger import Ledger
-from chalicelib.payments import Facts, change, fold, project
+from chalicelib.payments import Facts, fold, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 
@@ -70,13 +70,8 @@ def repair(ledger: Ledger, found: Drift, handlers: Handlers, now: int) -> int:
     They are left in the outbox. Raises ``VersionMoved`` if the payment was written meanwhile.
     """
     stored = found.stored
-    told = change(found.subject, stored.facts, found.folded, stored.outbox.passed_over)
+    told = stored.change_to(found.folded)
     tasks = handlers.milestone_tasks(told.milestones)
-    outbox = replace(
-        stored.outbox,
-        version=stored.version + 1,
-        tasks=(*stored.outbox.tasks, *tasks),
-        passed_over=told.passed_over,
-    )
+    outbox = stored.outbox_after(told, tasks)
     ledger.save_payment(found.folded, outbox, stored.inconsistent_since or now)
     return len(tasks)

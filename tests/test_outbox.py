@@ -216,12 +216,9 @@ def test_a_handler_that_hangs_ends_by_itself_and_is_named() -> None:
                 time.sleep(0.01)
 
     paid = [story("checkout")[1], paid_payment(77)]
-    records = [
-        sqs_record(message(each).encode(), group=str(n), receipt=str(n)) for n, each in enumerate(paid)
-    ]
     inbox: Any = MemoryInbox()
     with pytest.raises(BatchFailed, match="1 subject"):
-        process(records, replace(setup.consumer, inbox=inbox), setup.clock.now + 800)
+        process(queued(paid), replace(setup.consumer, inbox=inbox), setup.clock.now + 800)
     [line] = [json.loads(line) for line in setup.lines if "handler is out of time" in line]
     assert line["handler"] == "hangs"
     assert inbox.deleted == ["1"]
@@ -239,15 +236,17 @@ def test_what_there_is_no_time_for_is_not_begun() -> None:
         setup.clock.now += MINUTE // 3
 
     paid = [paid_payment(seed) for seed in range(5)]
-    records = [
-        sqs_record(message(each).encode(), group=str(n), receipt=str(n)) for n, each in enumerate(paid)
-    ]
     inbox: Any = MemoryInbox()
     with pytest.raises(BatchFailed, match="2 subject"):
-        process(records, replace(setup.consumer, inbox=inbox), setup.clock.now + MINUTE)
+        process(queued(paid), replace(setup.consumer, inbox=inbox), setup.clock.now + MINUTE)
     assert inbox.deleted == ["0", "1", "2"]
     assert setup.ledger.notes == {}
     assert sum("the time is up" in line for line in setup.lines) == 2
+
+
+def queued(paid: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A record for each, its place for its group and receipt."""
+    return [sqs_record(message(each).encode(), group=str(n), receipt=str(n)) for n, each in enumerate(paid)]
 
 
 def paid_payment(seed: int) -> dict[str, Any]:

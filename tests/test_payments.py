@@ -158,12 +158,11 @@ def test_a_total_tells_of_refunds_that_are_not_known_yet() -> None:
     assert [m.amount for m in payments.milestones("stripe:pi_1", early)][1:] == [600]
 
 
+TWO_MADE_ONE_FAILED = [total(400, 1, 400), total(800, 2, 400), refund("a", 400, created_at=1, failed_at=3)]
 EQUAL: dict[str, tuple[list[Facts], list[int]]] = {
     "the first fails, and a third is made": (
         [
-            total(400, 1, 400),
-            total(800, 2, 400),
-            refund("a", 400, created_at=1, failed_at=3),
+            *TWO_MADE_ONE_FAILED,
             refund("b", 400, created_at=2, succeeded_at=4),
             total(800, 5, 400),
         ],
@@ -171,9 +170,7 @@ EQUAL: dict[str, tuple[list[Facts], list[int]]] = {
     ),
     "both fail, and a third is made": (
         [
-            total(400, 1, 400),
-            total(800, 2, 400),
-            refund("a", 400, created_at=1, failed_at=3),
+            *TWO_MADE_ONE_FAILED,
             refund("b", 400, created_at=2, failed_at=4),
             total(400, 5, 400),
         ],
@@ -181,9 +178,7 @@ EQUAL: dict[str, tuple[list[Facts], list[int]]] = {
     ),
     "the first fails, a third is made, the second fails": (
         [
-            total(400, 1, 400),
-            total(800, 2, 400),
-            refund("a", 400, created_at=1, failed_at=3),
+            *TWO_MADE_ONE_FAILED,
             total(800, 4, 400),
             refund("b", 400, created_at=2, failed_at=5),
         ],

@@ -201,14 +201,18 @@ def path_to_confirm(event: Event) -> str | None:
 def contradicts(event: Event, shown: Mapping[str, Any]) -> bool:
     """Whether what PayPal shows is another resource, amount or payment, or in a state that it cannot have."""
     told = mapping(event.payload.get("resource"))
-    status = str(shown.get("status") or shown.get("state")).upper()
     try:
         same_amount = _amount(told.get("amount")) == _amount(shown.get("amount"))
     except ValueError:
         same_amount = False
     payment = _refunded_payment(shown) if event.type in REFUNDS else None
     elsewhere = payment is not None and f"{NAME}:{payment}" != event.subject
-    return told.get("id") != shown.get("id") or not same_amount or elsewhere or _is_ruled_out(event, status)
+    return (
+        told.get("id") != shown.get("id")
+        or not same_amount
+        or elsewhere
+        or _is_ruled_out(event, _status(shown))
+    )
 
 
 def _is_ruled_out(event: Event, status: str) -> bool:
@@ -219,8 +223,12 @@ def _is_ruled_out(event: Event, status: str) -> bool:
 
 def is_not_shown_yet(event: Event, shown: Mapping[str, Any]) -> bool:
     """Whether PayPal's API may be behind its event, or the event forged: asked again, it tells."""
-    status = str(shown.get("status") or shown.get("state")).upper()
-    return AUTHORIZATIONS.get(event.type) == "canceled" and status in LIVES
+    return AUTHORIZATIONS.get(event.type) == "canceled" and _status(shown) in LIVES
+
+
+def _status(shown: Mapping[str, Any]) -> str:
+    """Of a v2 resource, or a v1 one."""
+    return str(shown.get("status") or shown.get("state")).upper()
 
 
 # ── facts ───────────────────────────────────────────────────────────────────────────────────────────

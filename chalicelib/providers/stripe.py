@@ -351,10 +351,7 @@ def _of_dispute(event: Event, dispute: Mapping[str, Any]) -> Iterator[Facts]:
         withdrawn_at=at if _type(event) == "charge.dispute.funds_withdrawn" else None,
         reinstated_at=at if _type(event) == "charge.dispute.funds_reinstated" else None,
         returned=_at(event, _returned(dispute, currency)),
-        settled_by_refund=[
-            at,
-            status.startswith("warning_"),
-        ],  # an inquiry: nothing is withdrawn, refunds may be
+        settled_by_refund=[at, status.startswith("warning_")],  # an inquiry takes no money, it asks for it
     )
     yield fact("payment", related=_related(charge=charge, dispute=dispute_id))
 

@@ -6,9 +6,9 @@ import time
 import click
 from rich.console import Console
 
-from chalicelib.bus import EventBus
+from chalicelib.bus import handlers_of
 from chalicelib.providers import PROVIDERS
-from chalicelib.reactions import Handlers, registered
+from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
 from chalicelib.webhooks import Consumer
 from ops.stage import Stage
@@ -43,12 +43,7 @@ def beside() -> Console:
 
 def handlers(stage: Stage) -> Handlers:
     """The user's handlers and the stage's event bus, as its consumer runs them."""
-    from chalicelib import handlers  # noqa: F401 - importing it registers them
-
-    configured = stage.settings(os.environ)
-    if not configured.event_bus:
-        return registered
-    return registered + EventBus(stage.aws(), configured.event_bus).handlers(configured.event_bus_raw)
+    return handlers_of(stage.settings(os.environ), stage.aws)
 
 
 def consumer(stage: Stage) -> Consumer:

@@ -14,9 +14,9 @@ from chalicelib.settings import STAGE_LOCAL
 from chalicelib.telemetry import Telemetry
 from ops import sender
 from ops.commands import Failed, consumer, now, stage_option
-from ops.commands.sending import local_port, local_signer
+from ops.commands.sending import local_signer
 from ops.console.sending import Sender
-from ops.stage import CONSOLE_PORT, Stage, connect, port
+from ops.stage import CONSOLE_PORT, PORT, Stage, connect, port
 
 WRONG = "whsec_broken_on_purpose"
 CLOSED = ("prod",)  # stages that are read-only unless told otherwise
@@ -40,7 +40,7 @@ def console(at: int | None, allow_writes: bool, stage: str) -> None:
     from ops.console.app import Console, create_app
 
     reached = connect(stage, os.environ)
-    number = at or _port(os.environ)
+    number = at or port(os.environ, "CONSOLE_PORT", CONSOLE_PORT)
     telemetry = Telemetry(stage, now, lambda line: click.echo(line, err=True), metrics=False)
     made = Console(
         stage=reached,
@@ -59,13 +59,6 @@ def console(at: int | None, allow_writes: bool, stage: str) -> None:
     click.echo(f"console of stage {stage}: http://127.0.0.1:{number}   (Ctrl-C stops it)")
     sys.stdout.flush()
     server.run()
-
-
-def _port(environ: Mapping[str, str]) -> int:
-    try:
-        return port(environ, "CONSOLE_PORT", CONSOLE_PORT)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
 
 
 def _who(stage: Stage) -> Callable[[], str]:
@@ -88,4 +81,4 @@ def _sender(environ: Mapping[str, str]) -> Sender:
     def signer(provider: str, broken: bool) -> sender.Signer:
         return local_signer(provider, WRONG if broken else None, environ, rng)
 
-    return Sender(f"http://127.0.0.1:{local_port(environ)}", signer, now, rng)
+    return Sender(f"http://127.0.0.1:{port(environ, 'PORT', PORT)}", signer, now, rng)

@@ -147,7 +147,7 @@ def reconcile(provider: str | None, since: str | None, dry_run: bool, stage: str
         listings = {name: listing for name, listing in listings.items() if name == provider}
     if not listings:
         raise Failed(providers_api.NO_KEYS.format(stage=stage))
-    running = providers_api.reconciler(reached, consumer(reached))
+    running = providers_api.reconciler(reached, consumer(reached), os.environ)
     began = _instant(since) if since else None
     found: dict[str, Summary] = {}
     failed: dict[str, str] = {}

@@ -57,15 +57,16 @@ def send(
         raise click.UsageError("give an event TYPE or a --story")
     rng = random.Random(seed)  # noqa: S311 - ids for tests, no secrets
     subject, events = _tell(provider, rng, amount, currency, object_id, story, type_)
-    bodies = [json.dumps(event).encode() for event in events for _ in range(repeat)]
+    made = [json.dumps(event).encode() for event in events]
+    bodies = [body for body in made for _ in range(repeat)]
     if shuffle:
         rng.shuffle(bodies)
     signer = local_signer(provider, secret, os.environ, rng)
-    address = url or f"http://127.0.0.1:{local_port(os.environ)}"
+    address = url or f"http://127.0.0.1:{port(os.environ, 'PORT', PORT)}"
     started = time.monotonic()
     tally = _send(bodies, f"{address.rstrip('/')}/webhooks/{provider}", signer)
     seconds = time.monotonic() - started
-    about = {PROVIDERS[provider].event(json.dumps(event).encode(), now()).subject for event in events}
+    about = {PROVIDERS[provider].event(body, now()).subject for body in made}
     if subject not in about:  # an event of something else than a payment
         subject = ", ".join(sorted(about))
     click.echo(
@@ -97,13 +98,6 @@ def _tell(
         start = now() - 60_000
         return stories.tell(provider, rng, start, amount, currency, id=object_id, story=story, type_=type_)
     except stories.UnknownType as error:
-        raise click.UsageError(str(error)) from None
-
-
-def local_port(environ: Mapping[str, str]) -> int:
-    try:
-        return port(environ, "PORT", PORT)
-    except ValueError as error:
         raise click.UsageError(str(error)) from None
 
 
