@@ -3,15 +3,15 @@
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
-from chalicelib import listing, retention, settings, webhooks
+from chalicelib import listing, retention, settings
 from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
 from chalicelib.aws import Aws, Keys, keys_of
@@ -22,16 +22,25 @@ from chalicelib.credentials import (
     FixedCredentials,
     Secrets,
     SecretsManagerCredentials,
-    paypal_client,
     usable,
 )
 from chalicelib.errors import InvalidPayload, Refused, Unavailable
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
-from chalicelib.providers import PROVIDERS, paypal, stripe
-from chalicelib.providers.protocol import Trust
+from chalicelib.providers import PROVIDERS
+from chalicelib.providers.protocol import (
+    Connection,
+    Postback,
+    PostbackProvider,
+    ProviderApi,
+    Trust,
+    api_of,
+    needs_asking,
+)
+from chalicelib.recording import Consumer
 from chalicelib.telemetry import Telemetry, stdout
+from chalicelib.webhooks import Receiver
 
 SETTINGS = settings.read(os.environ)
 RETRY_AFTER = "30"  # seconds
@@ -48,7 +57,7 @@ iam = IAMAuthorizer()
 @app.route("/webhooks/{provider}", methods=["POST"], content_types=[])
 def webhook(provider: str) -> Response:
     known = provider if provider in PROVIDERS else "unknown"
-    return _answer(lambda: webhooks.receive(provider, _delivery(), _receiver()), known)
+    return _answer(lambda: _receiver().receive(provider, _delivery()), known)
 
 
 @app.route("/payments", methods=["GET"], authorizer=iam)
@@ -115,15 +124,16 @@ def _delivery() -> Delivery:
         body = request.raw_body
     except ValueError:
         raise InvalidPayload("the body is not base64") from None
-    return Delivery(headers, body, _now())
+    host, path = headers.get("host", ""), request.context.get("path", "")
+    return Delivery(headers, body, _now(), f"https://{host}{path}")
 
 
 # ── queues ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-@app.on_sqs_message(queue=SETTINGS.queue, batch_size=10, maximum_concurrency=SETTINGS.consumers)
+@app.on_sqs_message(queue=SETTINGS.names.queue, batch_size=10, maximum_concurrency=SETTINGS.consumers)
 def process(event: SQSEvent) -> None:
-    webhooks.process(event.to_dict()["Records"], _consumer(), _begun(event))
+    _consumer().process(event.to_dict()["Records"], _begun(event))
 
 
 def _begun(event: Any) -> int:
@@ -133,10 +143,10 @@ def _begun(event: Any) -> int:
     return int(_now() + context.get_remaining_time_in_millis())
 
 
-@app.on_sqs_message(queue=SETTINGS.dead_queue, batch_size=10)
+@app.on_sqs_message(queue=SETTINGS.names.dead_queue, batch_size=10)
 def park(event: SQSEvent) -> None:
     _begun(event)
-    webhooks.park(event.to_dict()["Records"], _consumer(), _now())
+    _consumer().park(event.to_dict()["Records"], _now())
 
 
 # ── schedule ────────────────────────────────────────────────────────────────────────────────────────
@@ -192,50 +202,59 @@ def _trace() -> str:
 
 @cache
 def _ledger() -> Ledger:
-    return Ledger(_aws(), SETTINGS.table, bodies_expire=SETTINGS.keep_bodies is not None)
+    return Ledger(_aws(), SETTINGS.names.table, bodies_expire=SETTINGS.keep_bodies is not None)
 
 
 @cache
 def _inbox() -> Inbox:
-    return Inbox(_aws(), SETTINGS.queue)
+    return Inbox(_aws(), SETTINGS.names.queue)
 
 
 @cache
 def _credentials() -> Credentials:
     if SETTINGS.is_local:
         return FixedCredentials(SETTINGS.local_credentials)
-    return SecretsManagerCredentials(_aws(), SETTINGS.secret, _now, _aws().in_haste)
+    return SecretsManagerCredentials(_aws(), SETTINGS.names.secret, _now, _aws().failing_fast)
 
 
 @cache
-def _receiver() -> webhooks.Receiver:
-    return webhooks.Receiver(PROVIDERS, _credentials(), _trust, _inbox(), _telemetry(), SETTINGS.livemode)
+def _receiver() -> Receiver:
+    return Receiver(
+        providers=PROVIDERS,
+        credentials=_credentials(),
+        trust=_trust,
+        inbox=_inbox(),
+        telemetry=_telemetry(),
+        livemode=SETTINGS.livemode,
+    )
 
 
 @cache
-def _consumer() -> webhooks.Consumer:
-    return webhooks.Consumer(
-        PROVIDERS, _ledger(), _inbox(), _telemetry(), handlers_of(SETTINGS, _aws), _now, _complete
+def _consumer() -> Consumer:
+    return Consumer(
+        providers=PROVIDERS,
+        ledger=_ledger(),
+        inbox=_inbox(),
+        telemetry=_telemetry(),
+        handlers=handlers_of(SETTINGS, _aws),
+        clock=_now,
+        complete=_complete,
     )
 
 
 def _complete(event: Event) -> Event:
-    """Ask the provider where there are keys: for what a thin event leaves out, and whether money moved.
+    """Ask the provider where there are keys: for what an event leaves out, and whether money moved.
 
     No other event needs the credentials. Raises ``Distrusted``, ``Unavailable``.
     """
-    if paypal.path_to_confirm(event) is not None and event.provider == paypal.NAME:
-        client = paypal_client(_credentials().current())
-        if client:
-            with _asking(event):
-                _paypal_api(client).confirm(event)
-    if stripe.path_to_fetch(event) is None:
+    provider = PROVIDERS[event.provider]
+    if not needs_asking(provider, event):
         return event
-    keys = _credentials().current().get("stripe_api_key", ())
-    if not keys:
+    api = _api(provider.NAME, _known(_credentials().current()))
+    if api is None:
         return event
     with _asking(event):
-        return cast("Event", _stripe_api(keys[0]).complete(event))
+        return api.complete(event)
 
 
 @contextmanager
@@ -250,34 +269,47 @@ def _breaker() -> CircuitBreaker:
     return CircuitBreaker(_now)
 
 
-@cache
-def _stripe_api(key: str) -> Any:
-    from chalicelib.stripe_api import StripeApi
+def _known(secrets: Secrets) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The secrets as a key of what is made with them."""
+    return tuple(sorted(secrets.items()))
 
-    return StripeApi(key, SETTINGS.stripe_api)
+
+def _connection(secrets: Iterable[tuple[str, tuple[str, ...]]]) -> Connection:
+    return Connection(dict(secrets), SETTINGS.apis, _now, SETTINGS.ca_bundle)
+
+
+@cache
+def _api(provider: str, secrets: tuple[tuple[str, tuple[str, ...]], ...]) -> ProviderApi | None:
+    return api_of(PROVIDERS[provider], _connection(secrets))
+
+
+@cache
+def _postback(secrets: tuple[tuple[str, tuple[str, ...]], ...]) -> Postback | None:
+    can_say = [each for each in PROVIDERS.values() if isinstance(each, PostbackProvider)]
+    return next((each.postback(_connection(secrets)) for each in can_say), None)
 
 
 def _reconciler() -> reconciling.Reconciler:
     return reconciling.Reconciler(
-        PROVIDERS, _ledger(), _inbox(), _telemetry(), _now, time.sleep, SETTINGS.livemode
+        providers=PROVIDERS,
+        ledger=_ledger(),
+        inbox=_inbox(),
+        telemetry=_telemetry(),
+        clock=_now,
+        pause=time.sleep,
+        livemode=SETTINGS.livemode,
     )
 
 
-def _listings(secrets: Secrets) -> dict[str, reconciling.Listing]:
-    """The listings of those providers whose API keys are set."""
-    keys, client = secrets.get("stripe_api_key", ()), paypal_client(secrets)
-    listings: dict[str, reconciling.Listing] = {}
-    if keys:
-        listings[stripe.NAME] = _stripe_api(keys[0])
-    if client:
-        listings[paypal.NAME] = _paypal_api(client)
-    return listings
+def _listings(secrets: Secrets) -> dict[str, ProviderApi]:
+    """The APIs of those providers whose keys are set."""
+    apis = {name: _api(name, _known(secrets)) for name in PROVIDERS}
+    return {name: api for name, api in apis.items() if api}
 
 
 def _trust(secrets: Secrets) -> Trust:
     hosts = secrets.get("paypal_cert_hosts") or settings.CERT_HOSTS
-    asks = SETTINGS.paypal_verification == "postback"
-    postback = _paypal_api(paypal_client(secrets)) if asks else None
+    postback = _postback(_known(secrets)) if SETTINGS.paypal_verification == "postback" else None
     return Trust(usable(SETTINGS, secrets), PinnedCertificates(hosts), postback)
 
 
@@ -297,14 +329,7 @@ def _certificates(hosts: tuple[str, ...]) -> Any:
 
     chain = SETTINGS.paypal_trust == "chain"
     anchors = Path(SETTINGS.paypal_chain or "").read_bytes() if chain else None
-    return SigningCertificates(fetcher(SETTINGS.ca_bundle), _ledger(), _now, hosts, anchors)
-
-
-@cache
-def _paypal_api(client: tuple[str, ...]) -> Any:
-    from chalicelib.paypal_api import PayPalApi
-
-    return PayPalApi(SETTINGS.paypal_api, client, _now, SETTINGS.ca_bundle)
+    return SigningCertificates(fetcher(SETTINGS.ca_bundle), _ledger().certificates, _now, hosts, anchors)
 
 
 # ── warm-up ─────────────────────────────────────────────────────────────────────────────────────────
@@ -316,7 +341,7 @@ def warm_up() -> None:
     What fails here is tried again by the webhook, which has an answer for it.
     """
     try:
-        with _aws().in_haste():
+        with _aws().failing_fast():
             _credentials().current()
             _inbox().url()
     except Exception as error:

@@ -13,7 +13,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from chalicelib.entries import Outbox, Write
+from chalicelib.entries import Write, not_stored
 from chalicelib.events import Event
 from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
@@ -75,14 +75,15 @@ def recorded() -> Iterator[Sizes]:
             for each in events:
                 body = json.dumps(each).encode()
                 event = PROVIDERS[provider].event(body, START)
-                facts = join(facts, PROVIDERS[provider].facts(event))
+                facts = join(facts, PROVIDERS[provider].facts(event).get(event.subject, {}))
                 yield _sizes(ledger, event, body, facts)
 
 
 def _sizes(ledger: Ledger, event: Event, body: bytes, facts: Facts) -> Sizes:
-    write = Write(event, body, Outbox(event.subject, "payment", 2), facts, START)
-    puts = ledger._puts(write)
-    entry, payment = item_size(puts["event"]["Item"]), item_size(puts["payment"]["Item"])
+    record = not_stored(event.subject).with_facts(facts, START)
+    puts = ledger._puts(Write(event=event, body=body, records=(record,)))
+    payment = item_size(puts[f"payment {event.subject}"]["Item"])
+    entry = item_size(puts["event"]["Item"])
     message = Message(event.provider, event.id, event.subject, START, body).encode()
     return Sizes(entry, payment, len(message))
 

@@ -116,7 +116,7 @@ class Aws:
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
 
     @contextmanager
-    def in_haste(self) -> Iterator[None]:
+    def failing_fast(self) -> Iterator[None]:
         """One attempt a call inside: for what has another chance later, and little time now."""
         before, self._attempts = self._attempts, 1
         try:

@@ -12,10 +12,10 @@ from chalicelib.aws import Caller
 from chalicelib.errors import Unavailable
 from chalicelib.events import Event
 from chalicelib.payments import Milestone, Payment
-from chalicelib.reactions import RAW, Handler, Handlers, registered
+from chalicelib.reactions import KINDS, RAW, Handler, Handlers, registered
 from chalicelib.settings import Settings
 
-MILESTONE_TYPES = ("payment.*", "refund.*", "dispute.*")
+MILESTONE_TYPES = tuple(f"{kind}*" for kind in KINDS)
 RAW_TYPES = tuple(f"{name}*" for name in RAW)
 # Bytes of an entry's detail, below what the bus takes in every region.
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html

@@ -46,7 +46,7 @@ class FixedCredentials:
 class SecretsManagerCredentials:
     """One secret, kept in memory for five minutes; while it cannot be read, the last value goes on.
 
-    ``in_haste`` makes calls of AWS give up early: a webhook does not wait long for what is known already.
+    ``failing_fast`` makes calls of AWS give up early: a webhook does not wait long for what is known already.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class SecretsManagerCredentials:
         aws: Caller,
         name: str,
         clock: Callable[[], int],
-        in_haste: Callable[[], AbstractContextManager[None]] = nullcontext,
+        failing_fast: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._aws = aws
-        self._in_haste = in_haste
+        self._failing_fast = failing_fast
         self._name = name
         self._clock = clock
         self._secrets: Secrets | None = None
@@ -84,7 +84,7 @@ class SecretsManagerCredentials:
 
     def _try_to_read(self, now: int) -> None:
         try:
-            with self._in_haste():
+            with self._failing_fast():
                 self._read(now)
         except Unavailable:
             return  # what was read before still verifies

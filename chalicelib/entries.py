@@ -1,13 +1,15 @@
-"""What the table holds, and under which key: its entries, to and from DynamoDB's items.
+"""What the table holds of events and payments, and under which key: to and from DynamoDB's items.
 
     subject (partition)   entry (sort)        holds
     stripe:pi_…           payment             facts, the payment computed from them, version, outbox
     stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
-    id:stripe:evt_…       id                  the one subject that an event id is recorded under
-    stripe:pi_…           parked:evt_…        why an event is not recorded, and its body
+    paypal:2GG…           event:WH-…          that an event at home under another subject is about this too
+    id:stripe:evt_…       id                  the one subject that an event id is recorded under: its home
     calendar              2026-11-24          a day on which a payment was created
-    certificate           https://…           a signing certificate
     transmission:…        transmission        the digest of the one body that it stands for; expires
+    stripe:pi_…           parked:evt_…        why an event is not recorded, and its body: parking.py
+    checkpoint            reconcile stripe    how far something has come: shelves.py
+    certificate           https://…           a signing certificate: shelves.py
 
 Four sparse indexes: ``by-reference`` (connected accounts' payments by their bare id), ``by-day`` (payments by
 day and time; all that is parked, under the day ``parked``; bodies that expire, under the day they came on),
@@ -18,49 +20,59 @@ other objects of a customer, by time).
 import base64
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from chalicelib.events import Event
-from chalicelib.payments import Change, Facts, change, project
+from chalicelib.payments import RULES_VERSION, Books, Change, Facts, books, change, shown
+from chalicelib.payments.conversion import converted
 from chalicelib.reactions import Task
+from chalicelib.table import Attribute, Item, number, string
 from chalicelib.times import from_iso, sortable, to_iso
 
 PAYMENT = "payment"
-OUTBOX = ("version", "outbox", "leased_until", "passed_over")
+OUTBOX = ("version", "outbox", "leased_until", "superseded")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPayment:
     """A payment's facts and the version they were read at; version 0 is not stored yet.
 
     ``inconsistent_since`` is when it was first written so, in milliseconds; ``None`` while it is consistent.
+    ``rules`` is the version of the rules that made the facts; they are shown in the shape of today's.
     """
 
     facts: Facts
-    version: int
     outbox: "Outbox"
     inconsistent_since: int | None = None
+    rules: int = RULES_VERSION
 
-    def change_to(self, facts: Facts) -> Change:
-        """What those facts, in place of its own, make of it."""
-        return change(self.outbox.subject, self.facts, facts, self.outbox.passed_over)
+    @property
+    def version(self) -> int:
+        return self.outbox.version
 
-    def outbox_after(self, told: Change, tasks: tuple[Task, ...]) -> "Outbox":
-        """Its outbox once that change is written, with those tasks more."""
-        return replace(
-            self.outbox,
-            version=self.version + 1,
-            tasks=(*self.outbox.tasks, *tasks),
-            passed_over=told.passed_over,
-        )
+    @property
+    def is_outdated(self) -> bool:
+        """Whether other rules made it: its events may prove something else by today's."""
+        return self.version > 0 and self.rules != RULES_VERSION
+
+    def with_facts(self, facts: Facts, now: int) -> "RecordWrite":
+        """It as it will be with those facts in place of its own; nothing more in its outbox yet."""
+        changed = change(self.outbox.subject, books(self.facts), books(facts), self.outbox.superseded)
+        outbox = replace(self.outbox, version=self.version + 1, superseded=changed.superseded)
+        return RecordWrite(outbox=outbox, change=changed, since=self.inconsistent_since or now)
+
+
+def not_stored(subject: str) -> StoredPayment:
+    return StoredPayment(facts={}, outbox=Outbox(subject, PAYMENT, 0))
 
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """What handlers are still to hear, at the version it was read at. ``leased_until`` in milliseconds.
+    """What handlers are still to be notified of, at the version it was read at. ``leased_until`` in
+    milliseconds.
 
-    ``passed_over`` names the milestones that they did not hear, being overtaken (see ``payments.Change``).
+    ``superseded`` names the milestones that nobody was notified of (see ``payments.Change``).
     """
 
     subject: str
@@ -68,12 +80,15 @@ class Outbox:
     version: int
     tasks: tuple[Task, ...] = ()
     leased_until: int = 0
-    passed_over: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """An event entry. Instants in milliseconds; ``body`` as the provider sent it, ``None`` once removed."""
+    """An event entry. Instants in milliseconds; ``body`` as the provider sent it, ``None`` once removed.
+
+    ``subject`` is its home, the subject that it is kept under.
+    """
 
     subject: str
     id: str
@@ -97,71 +112,86 @@ class StoredEvent:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedEvent:
-    """A message that was set aside. ``parked_at`` is ``None`` while it is still being tried."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordWrite:
+    """A payment as it will be. ``outbox.version`` is one above that of the payment it was made from.
 
-    subject: str
-    event_id: str
-    reason: str
-    attempts: int
-    parked_at: int | None
-    message: str
+    ``since`` is when it became inconsistent, if it is.
+    """
+
+    outbox: Outbox
+    change: Change
+    since: int
+
+    @property
+    def subject(self) -> str:
+        return self.outbox.subject
+
+    @property
+    def books(self) -> Books:
+        return self.change.after
+
+    def with_tasks(self, tasks: Iterable[Task], leased_until: int) -> "RecordWrite":
+        outbox = replace(self.outbox, tasks=(*self.outbox.tasks, *tasks), leased_until=leased_until)
+        return replace(self, outbox=outbox)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """An event to be recorded, and the payment that it makes: ``facts``, ``None`` where it proves nothing.
+    """An event to be recorded, and the payments that it makes: none, one, or several.
 
-    ``outbox.version`` is one above that of the payment that ``facts`` were joined to. ``since`` is when the
-    payment became inconsistent, if it is. ``transmission`` is an id that may stand for this body only.
-    ``change`` is what becomes of the payment.
+    ``own`` is what handlers are to be notified of by the event itself, where it makes no payment of its
+    subject. ``transmission`` is an id that may stand for this body only.
     """
 
     event: Event
     body: bytes
-    outbox: Outbox
-    facts: Facts | None = None
-    since: int = 0
+    records: tuple[RecordWrite, ...] = ()
+    own: Outbox | None = None
     transmission: str | None = None
-    change: Change | None = None
+
+    @property
+    def outboxes(self) -> tuple[Outbox, ...]:
+        """All that is written with the event, its own first."""
+        own = (self.own,) if self.own else ()
+        return (*own, *(record.outbox for record in self.records))
 
 
-def string(text: str) -> Any:
-    return {"S": text}
-
-
-def key(subject: str, entry: str) -> Any:
-    return {"subject": string(subject), "entry": string(entry)}
-
-
-def listed(event: Event) -> Any:
+def listed(event: Event) -> Attribute:
     return string(f"{sortable(event.created_at)}#{event.subject}#{event.id}")
 
 
-def bodies_of(day: str) -> Any:
+def bodies_of(day: str) -> Attribute:
     """In place of a payment's day: the events whose bodies came on that day, and expire."""
     return string(f"bodies {day}")
 
 
-def id_item(event: Event) -> dict[str, Any]:
+def id_item(event: Event) -> Item:
     return {"subject": string(f"id:{event.key}"), "entry": string("id"), "of": string(event.subject)}
 
 
-def event_item(write: Write) -> dict[str, Any]:
-    event = write.event
-    item = {
-        "subject": string(event.subject),
+def pointer_item(event: Event, subject: str) -> Item:
+    """Under another subject that an event proves something of: that it does, and where it is kept."""
+    return {**_event_item(event, subject), "home": string(event.subject)}
+
+
+def _event_item(event: Event, subject: str) -> Item:
+    return {
+        "subject": string(subject),
         "entry": string(f"event:{event.id}"),
         "type": string(event.type),
-        "created_at": {"N": str(event.created_at)},
-        "received_at": {"N": str(event.received_at)},
-        "body": packed(write.body),
+        "created_at": number(event.created_at),
+        "received_at": number(event.received_at),
     }
-    if write.facts is None:
-        item |= outbox_attributes(write.outbox)
+
+
+def event_item(write: Write) -> Item:
+    event = write.event
+    item = {**_event_item(event, event.subject), "body": packed(write.body)}
+    if write.own:
+        item |= outbox_attributes(write.own)
         item |= _of_customer(event.provider, event.customer)
-    if write.facts is None and event.customer:
+    if write.own and event.customer:
         item["listed"] = listed(event)
     if event.livemode is not None:
         item["livemode"] = {"BOOL": event.livemode}
@@ -174,16 +204,18 @@ def event_item(write: Write) -> dict[str, Any]:
     return item
 
 
-def _of_customer(provider: str, customer: str | None) -> dict[str, Any]:
+def _of_customer(provider: str, customer: str | None) -> Item:
     return {"customer": string(f"{provider}:{customer}")} if customer else {}
 
 
-def payment_item(subject: str, facts: Facts, since: int) -> dict[str, Any]:
-    payment = project(subject, facts)
+def payment_item(write: RecordWrite) -> Item:
+    subject = write.subject
+    payment = shown(subject, write.books)
     item = {
         "subject": string(subject),
         "entry": string(PAYMENT),
-        "facts": string(json.dumps(facts, sort_keys=True)),
+        "facts": string(json.dumps(write.books.facts, sort_keys=True)),
+        "rules": number(RULES_VERSION),
         "view": string(json.dumps(payment.to_dict())),
         "provider": string(payment.provider),
         "status": string(payment.status),
@@ -194,40 +226,46 @@ def payment_item(subject: str, facts: Facts, since: int) -> dict[str, Any]:
         item["reference"] = string(f"{payment.provider}:{subject.rpartition(':')[2]}")
     item |= _of_customer(payment.provider, payment.customer)
     if not payment.consistent:
-        item |= {"inconsistent": string("yes"), "inconsistent_since": {"N": str(since)}}
-    return item
+        item |= {"inconsistent": string("yes"), "inconsistent_since": number(write.since)}
+    return item | outbox_attributes(write.outbox)
 
 
-def outbox_attributes(outbox: Outbox) -> dict[str, Any]:
+def outbox_attributes(outbox: Outbox) -> Item:
     """An empty outbox is no attribute, and has no lease; nor is what is empty of the rest."""
     attributes = {"version": {"N": str(outbox.version)}}
-    if outbox.passed_over:
-        attributes["passed_over"] = string(json.dumps(outbox.passed_over))
+    if outbox.superseded:
+        attributes["superseded"] = string(json.dumps(outbox.superseded))
     if outbox.tasks:
         attributes["outbox"] = string(json.dumps([task.to_dict() for task in outbox.tasks]))
         attributes["leased_until"] = {"N": str(outbox.leased_until)}
     return attributes
 
 
-def stored_outbox(item: dict[str, Any]) -> Outbox:
+def stored_outbox(item: Item) -> Outbox:
     tasks = json.loads(item["outbox"]["S"]) if "outbox" in item else []
+    superseded = item.get("superseded") or item.get("passed_over")  # the second by rules of version 1
     return Outbox(
         subject=item["subject"]["S"],
         entry=item["entry"]["S"],
         version=int(item["version"]["N"]) if "version" in item else 0,
         tasks=tuple(Task.from_dict(task) for task in tasks),
         leased_until=int(item["leased_until"]["N"]) if "leased_until" in item else 0,
-        passed_over=tuple(json.loads(item["passed_over"]["S"])) if "passed_over" in item else (),
+        superseded=tuple(json.loads(superseded["S"])) if superseded else (),
     )
 
 
-def stored_payment(item: dict[str, Any]) -> StoredPayment:
+def stored_payment(item: Item) -> StoredPayment:
     outbox = stored_outbox(item)
-    since = int(item["inconsistent_since"]["N"]) if "inconsistent_since" in item else None
-    return StoredPayment(json.loads(item["facts"]["S"]), outbox.version, outbox, since)
+    rules = int(item["rules"]["N"]) if "rules" in item else 1
+    return StoredPayment(
+        facts=converted(outbox.subject, json.loads(item["facts"]["S"]), rules),
+        outbox=outbox,
+        inconsistent_since=int(item["inconsistent_since"]["N"]) if "inconsistent_since" in item else None,
+        rules=rules,
+    )
 
 
-def stored_event(item: dict[str, Any]) -> StoredEvent:
+def stored_event(item: Item) -> StoredEvent:
     return StoredEvent(
         subject=item["subject"]["S"],
         id=item["entry"]["S"].partition(":")[2],
@@ -239,21 +277,9 @@ def stored_event(item: dict[str, Any]) -> StoredEvent:
     )
 
 
-def parked_event(item: dict[str, Any]) -> ParkedEvent:
-    parked_at = item.get("parked_at")
-    return ParkedEvent(
-        subject=item["subject"]["S"],
-        event_id=item["entry"]["S"].partition(":")[2],
-        reason=item["reason"]["S"],
-        attempts=int(item["attempts"]["N"]),
-        parked_at=int(parked_at["N"]) if parked_at else None,
-        message=unpacked(item["message"]).decode() if "message" in item else "",
-    )
-
-
-def packed(content: bytes) -> Any:
+def packed(content: bytes) -> Attribute:
     return {"B": zlib.compress(content, 6)}
 
 
-def unpacked(attribute: dict[str, str]) -> bytes:
+def unpacked(attribute: Attribute) -> bytes:
     return zlib.decompress(base64.b64decode(attribute["B"]))

@@ -14,17 +14,22 @@ SAFE_ID = re.compile(r"[!-~]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One HTTP attempt to send an event. Header names are in lower case; ``received_at`` in milliseconds."""
+    """One HTTP attempt to send an event. Header names are in lower case; ``received_at`` in milliseconds.
+
+    ``url`` is where it was sent to, as the sender knows it: some providers sign that too.
+    """
 
     headers: Mapping[str, str]
     body: bytes
     received_at: int
+    url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """What a provider says happened. Instants in milliseconds.
 
+    ``as_of`` is the instant whose state its object shows: its own, or when that object was fetched.
     ``subject`` is ``provider:id`` of the object that it is about; ``customer`` is the provider's id of the
     person that the object belongs to; ``payload`` is the parsed body, and
     ``completed`` the same as JSON with what a thin event left to be fetched, if that was. ``about`` is
@@ -37,6 +42,7 @@ class Event:
     subject: str
     created_at: int
     received_at: int
+    as_of: int
     livemode: bool | None
     account: str | None
     api_version: str | None

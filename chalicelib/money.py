@@ -14,6 +14,15 @@ def exponent(currency: str) -> int:
     return Currency(currency).exponent or 0
 
 
+def is_currency(code: str) -> bool:
+    """Whether ISO 4217 lists it."""
+    try:
+        exponent(code)
+    except ValueError:
+        return False
+    return True
+
+
 def minor_units(value: str, currency: str) -> int:
     """``("12.30", "EUR")`` is 1230, ``("-0.01", "USD")`` is -1.
 

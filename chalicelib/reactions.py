@@ -1,8 +1,8 @@
-"""Which handlers hear what: the registry behind ``@on``, and the tasks that an outbox holds for them.
+"""Which handlers are notified of what: the registry behind ``@on``, and the tasks that an outbox holds.
 
-A task is what one payment's (or event's) outbox holds for its handlers. It is written in the same
-transaction as the event that caused it. The guarantee is at least once; exactly once where nothing
-crashes between a handler's end and its striking off.
+A task is written in the same transaction as the event that caused it, and is *handled* when its handler has
+ended well. The guarantee is at least once; exactly once where nothing crashes between a handler's end and
+its being marked as handled.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,13 +16,14 @@ from chalicelib.providers import PROVIDERS
 MilestoneHandler = Callable[[Payment, Milestone], Any]
 EventHandler = Callable[[Event], Any]
 RAW = tuple(f"{name}." for name in PROVIDERS)
+KINDS = tuple(dict.fromkeys(f"{type_.partition('.')[0]}." for type_ in MILESTONES))
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something that handlers are to hear: a milestone, or a raw event (``event_id``).
+    """Something that handlers are to be notified of: a milestone, or a raw event (``event_id``).
 
-    ``done`` names the handlers that heard it already.
+    ``done`` names the handlers that have handled it.
     """
 
     id: str
@@ -37,8 +38,8 @@ class Task:
     def milestone(self) -> Milestone:
         return Milestone(self.id, self.type, self.at, self.amount, self.object)
 
-    def struck_off(self, heard: "Iterable[Handler]") -> "Task":
-        return replace(self, done=(*self.done, *(handler.name for handler in heard)))
+    def handled_by(self, handlers: "Iterable[Handler]") -> "Task":
+        return replace(self, done=(*self.done, *(handler.name for handler in handlers)))
 
     def to_dict(self) -> dict[str, Any]:
         """Without what is empty; ``from_dict`` reads it back."""
@@ -52,13 +53,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function and the patterns of types that it hears: a type, or its beginning and ``*``."""
+    """A function and the patterns of types that it handles: a type, or its beginning and ``*``."""
 
     name: str
     patterns: tuple[str, ...]
     function: Callable[..., Any]
 
-    def hears(self, type_: str) -> bool:
+    def handles(self, type_: str) -> bool:
         return any(_matches(pattern, type_) for pattern in self.patterns)
 
 
@@ -72,7 +73,7 @@ class Handlers:
         return Handlers([*self._handlers, *others])
 
     def on(self, pattern: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Register the decorated function. Raises ``ValueError`` for a type that is never told."""
+        """Register the decorated function. Raises ``ValueError`` for a type that nobody is notified of."""
         _check(pattern)
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,23 +85,23 @@ class Handlers:
 
         return register
 
-    def hearing(self, type_: str) -> list[Handler]:
-        return [handler for handler in self._handlers if handler.hears(type_)]
+    def of(self, type_: str) -> list[Handler]:
+        """Those that handle the type."""
+        return [handler for handler in self._handlers if handler.handles(type_)]
 
-    def left(self, task: Task) -> list[Handler]:
-        """Those that have not heard it yet."""
-        return [handler for handler in self.hearing(task.type) if handler.name not in task.done]
+    def unhandled(self, task: Task) -> list[Handler]:
+        """Those that have not handled it yet."""
+        return [handler for handler in self.of(task.type) if handler.name not in task.done]
 
-    def tasks(self, event: Event, milestones: Iterable[Milestone]) -> tuple[Task, ...]:
-        """What an event gives handlers to hear: the milestones it brought, and the event itself."""
+    def event_tasks(self, event: Event) -> tuple[Task, ...]:
+        """What handlers are to be notified of by the event itself."""
         raw = f"{event.provider}.{event.type}"
-        told = Task(f"{event.subject}/{raw}/{event.id}", raw, event_id=event.id)
-        heard = (told,) if self.hearing(raw) else ()
-        return (*self.milestone_tasks(milestones), *heard)
+        task = Task(f"{event.subject}/{raw}/{event.id}", raw, event_id=event.id)
+        return (task,) if self.of(raw) else ()
 
     def milestone_tasks(self, milestones: Iterable[Milestone]) -> tuple[Task, ...]:
-        """The milestones that any handler hears."""
-        return tuple(Task(m.id, m.type, m.at, m.amount, m.object) for m in milestones if self.hearing(m.type))
+        """The milestones that any handler handles."""
+        return tuple(Task(m.id, m.type, m.at, m.amount, m.object) for m in milestones if self.of(m.type))
 
 
 def _matches(pattern: str, type_: str) -> bool:
@@ -112,10 +113,9 @@ def _matches(pattern: str, type_: str) -> bool:
 def _check(pattern: str) -> None:
     if pattern.startswith(RAW):
         return
-    one_kind = pattern.startswith(("payment.", "refund.", "dispute."))
-    if not one_kind or not any(_matches(pattern, type_) for type_ in MILESTONES):
+    if not pattern.startswith(KINDS) or not any(_matches(pattern, type_) for type_ in MILESTONES):
         known = ", ".join((*MILESTONES, *(f"{raw}…" for raw in RAW)))
-        raise ValueError(f"nothing is ever told as {pattern}: use one of {known}")
+        raise ValueError(f"nobody is ever notified of {pattern}: use one of {known}")
 
 
 registered = Handlers()

@@ -6,13 +6,13 @@ first; after each page the place is noted in the ledger, so that a run that is k
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from chalicelib.errors import InvalidPayload, PayloadTooLarge, Throttled, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
-from chalicelib.providers.protocol import Provider
+from chalicelib.providers.protocol import Page, Provider, ProviderApi
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import DAY
 
@@ -24,18 +24,6 @@ OVERLAP = HOUR  # that the next window looks back into the one before
 PACE = 0.2  # seconds between two pages
 TRIES = 6  # of a page that cannot be had, or not now
 LONGEST_PAUSE = 60.0  # seconds
-
-
-class Page(NamedTuple):
-    """Events as JSON, and where to go on; ``None`` on the last page."""
-
-    bodies: list[bytes]
-    next: str | None
-
-
-class Listing(Protocol):
-    def page(self, since: int, until: int, cursor: str | None) -> Page:
-        """Events created in that time (milliseconds), newest first. Raises ``Throttled``, ``Unavailable``."""
 
 
 @dataclass(slots=True)
@@ -63,7 +51,7 @@ class Window:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
     """All that reconciling needs. ``pause`` waits some seconds; ``livemode`` as the stage declares it."""
 
@@ -78,7 +66,7 @@ class Reconciler:
     def run(
         self,
         provider: str,
-        listing: Listing,
+        listing: ProviderApi,
         since: int | None = None,
         dry_run: bool = False,
         is_time_left: Callable[[], bool] = lambda: True,
@@ -89,7 +77,7 @@ class Reconciler:
         Without ``since`` it goes on where the last run ended. A run that leaves out times before ``since`` is
         not noted: the next one has to look at them. Raises ``Unavailable``.
         """
-        noted = self.ledger.checkpoint(_name(provider))
+        noted = self.ledger.checkpoints.checkpoint(_name(provider))
         window = self._window(noted, since, dry_run)
         summary = Summary()
         while True:
@@ -130,9 +118,9 @@ class Reconciler:
     def _note(self, provider: str, noted: dict[str, Any], dry_run: bool) -> None:
         if not dry_run:
             begun = {"begun_at": noted.get("begun_at", self.clock())}
-            self.ledger.note_checkpoint(_name(provider), {**begun, **noted})
+            self.ledger.checkpoints.note_checkpoint(_name(provider), {**begun, **noted})
 
-    def _page(self, listing: Listing, window: Window, is_time_left: Callable[[], bool]) -> Page:
+    def _page(self, listing: ProviderApi, window: Window, is_time_left: Callable[[], bool]) -> Page:
         """A page, waited for as long as the provider asks and there is time."""
         for attempt in range(1, TRIES + 1):
             try:
@@ -192,18 +180,18 @@ def _name(provider: str) -> str:
 
 def overdue(ledger: Ledger, provider: str, now: int) -> bool:
     """Whether no run has succeeded for so long that events may soon be lost for good."""
-    noted = ledger.checkpoint(_name(provider))
+    noted = ledger.checkpoints.checkpoint(_name(provider))
     last = noted.get("done_at", noted.get("begun_at"))
     return last is not None and now - last > OVERDUE
 
 
 def last_success(ledger: Ledger, provider: str) -> int | None:
     """When a run last came to its end, in milliseconds."""
-    done_at: int | None = ledger.checkpoint(_name(provider)).get("done_at")
+    done_at: int | None = ledger.checkpoints.checkpoint(_name(provider)).get("done_at")
     return done_at
 
 
-def watched(reconciler: Reconciler, listings: Mapping[str, Listing], deadline: int) -> None:
+def watched(reconciler: Reconciler, listings: Mapping[str, ProviderApi], deadline: int) -> None:
     """Reconcile each provider in its share of the time, in milliseconds; tell whether one is overdue.
 
     One that fails, or lets itself be waited for, does not hold up the others.
@@ -216,10 +204,10 @@ def watched(reconciler: Reconciler, listings: Mapping[str, Listing], deadline: i
             found = reconciler.run(provider, listing, is_time_left=_before(until, reconciler.clock))
         except Unavailable as error:
             reconciler.telemetry.log("not reconciled", "ERROR", provider=provider, reason=error.reason)
-            noted = reconciler.ledger.checkpoint(_name(provider))
+            noted = reconciler.ledger.checkpoints.checkpoint(_name(provider))
             if not noted:  # from now on it counts as late
                 begun = {"begun_at": reconciler.clock()}
-                reconciler.ledger.note_checkpoint(_name(provider), begun)
+                reconciler.ledger.checkpoints.note_checkpoint(_name(provider), begun)
         else:
             reconciler.telemetry.log(
                 "reconciled",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chalicelib.errors import InvalidSetting
+from chalicelib.names import Names, names
 
 STAGE_LOCAL = "local"
 # Credentials by the name that they have in the stage's secret; stage local reads them in upper case
@@ -18,12 +19,16 @@ LOCAL_CREDENTIALS = {
     "paypal_client_secret": "",
 }
 CONSUMERS = 20  # at once: a backlog is not to take the concurrency that the routes need
+# Where each provider's API is; ``STRIPE_API`` and so on say otherwise.
+APIS = {"stripe": "https://api.stripe.com", "paypal": "https://api-m.paypal.com"}
 CERT_HOSTS = ("api.paypal.com", "api.sandbox.paypal.com")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """``livemode`` is ``None`` where the stage does not declare a mode. ``keep_bodies`` is a number of days.
+    """``apis`` holds the address of each provider's API.
+
+    ``livemode`` is ``None`` where the stage does not declare a mode. ``keep_bodies`` is a number of days.
     ``consumers`` is how many of the consumer run at once at most. ``ca_bundle`` is a file of PEM.
 
     ``access_key`` is the process's own, with its secret and its session's token. ``receives``: this is the
@@ -35,10 +40,7 @@ class Settings:
     aws_endpoint: str | None
     access_key: tuple[str, str, str | None] | None
     receives: bool
-    table: str
-    queue: str
-    dead_queue: str
-    secret: str
+    names: Names
     livemode: bool | None
     keep_bodies: int | None
     consumers: int
@@ -46,8 +48,7 @@ class Settings:
     log_level: str
     event_bus: str | None
     event_bus_raw: bool
-    paypal_api: str
-    stripe_api: str
+    apis: Mapping[str, str]
     paypal_verification: str
     paypal_trust: str
     paypal_chain: str | None
@@ -70,10 +71,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         aws_endpoint=environ.get("AWS_ENDPOINT_URL") or None,
         access_key=_access_key(environ),
         receives=environ.get("_HANDLER") == "app.app" and "AWS_LAMBDA_INITIALIZATION_TYPE" in environ,
-        table=environ.get("DAYBOOK_TABLE", f"payment-transactions-{stage}"),
-        queue=environ.get("DAYBOOK_QUEUE", f"payment-events-{stage}.fifo"),
-        dead_queue=environ.get("DAYBOOK_DEAD_QUEUE", f"payment-events-dead-{stage}.fifo"),
-        secret=environ.get("DAYBOOK_SECRET", f"daybook/{stage}"),
+        names=names(stage, environ),
         livemode=_choice(environ, "DAYBOOK_LIVEMODE", {"": None, "true": True, "false": False}),
         keep_bodies=_whole(environ, "DAYBOOK_KEEP_BODIES", "of days", 1, 3650),
         consumers=_whole(environ, "DAYBOOK_CONSUMERS", "of functions", 2, 1000) or CONSUMERS,
@@ -81,8 +79,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         log_level=_one_of(environ, "DAYBOOK_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
         event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
         event_bus_raw=environ.get("DAYBOOK_EVENT_BUS_RAW", "").lower() == "true",
-        stripe_api=environ.get("STRIPE_API", "https://api.stripe.com"),
-        paypal_api=environ.get("PAYPAL_API", "https://api-m.paypal.com"),
+        apis={name: environ.get(f"{name.upper()}_API", address) for name, address in APIS.items()},
         paypal_verification=_one_of(environ, "PAYPAL_VERIFICATION", "offline", "postback"),
         paypal_trust=_one_of(environ, "PAYPAL_TRUST", "tls", "chain"),
         paypal_chain=environ.get("PAYPAL_CHAIN") or None,

@@ -49,7 +49,7 @@ class Deployment:
     @property
     def stack(self) -> "Stack":
         client = self.stage.client("cloudformation")
-        return Stack(client, f"daybook-resources-{self.stage.name}", self.say, self.pause)
+        return Stack(client, self.stage.names.stack, self.say, self.pause)
 
     def deploy(self, parameters: Mapping[str, str]) -> str:
         """Everything, in order; the stage's address. Raises ``Failed``."""
@@ -81,12 +81,12 @@ class Deployment:
         self.stack.delete()
         # gone at once: one that only waits for its deletion would keep its name from the next stack
         secrets = self.stage.client("secretsmanager")
-        secrets.delete_secret(SecretId=f"daybook/{self.stage.name}", ForceDeleteWithoutRecovery=True)
+        secrets.delete_secret(SecretId=self.stage.names.secret, ForceDeleteWithoutRecovery=True)
 
     @property
     def _is_protected(self) -> bool:
         describe = self.stage.client("dynamodb").describe_table
-        found = deployed.if_there(describe, "ResourceNotFoundException", TableName=self.stage.table)
+        found = deployed.if_there(describe, "ResourceNotFoundException", TableName=self.stage.names.table)
         return bool(found and found["Table"].get("DeletionProtectionEnabled"))
 
     @property

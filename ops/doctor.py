@@ -12,7 +12,6 @@ from botocore.parsers import ResponseParserError
 
 from chalicelib.credentials import SIMULATOR, Secrets
 from chalicelib.errors import AwsError, Refused
-from chalicelib.providers import paypal, stripe
 from chalicelib.providers.protocol import fingerprint
 from chalicelib.reconcile import OVERDUE, last_success
 from chalicelib.settings import STAGE_LOCAL
@@ -32,7 +31,6 @@ READS = (
     "sqs:GetQueueAttributes",
     "logs:FilterLogEvents",
 )
-STRIPE_TYPES = ("payment_intent.succeeded", "charge.refunded", "charge.dispute.closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +98,9 @@ class Doctor:
     def resources(self) -> Iterator[Finding]:
         deploy = f"daybook deploy --stage {self.stage.name}"
         try:
-            table = self.stage.client("dynamodb").describe_table(TableName=self.stage.table)["Table"]
+            table = self.stage.client("dynamodb").describe_table(TableName=self.stage.names.table)["Table"]
         except ClientError:
-            yield Finding("ledger", WRONG, f"there is no table {self.stage.table}", deploy)
+            yield Finding("ledger", WRONG, f"there is no table {self.stage.names.table}", deploy)
             return
         indexes = {each["IndexName"] for each in table.get("GlobalSecondaryIndexes", ())}
         missing = {"by-reference", "by-day", "by-inconsistency", "by-customer"} - indexes
@@ -112,7 +110,9 @@ class Doctor:
         else:
             yield Finding("ledger", OK, f"{table['TableName']}, {table.get('ItemCount', 0)} items")
         if not self.is_local:
-            recovery = self.stage.client("dynamodb").describe_continuous_backups(TableName=self.stage.table)
+            recovery = self.stage.client("dynamodb").describe_continuous_backups(
+                TableName=self.stage.names.table
+            )
             state = recovery["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
             is_on = state.get("PointInTimeRecoveryStatus") == "ENABLED"
             found = "point-in-time recovery is " + ("on" if is_on else "off")
@@ -125,7 +125,7 @@ class Doctor:
         client = self.stage.client("lambda")
         shas: dict[str, str] = {}
         for name in self._config():
-            full = f"daybook-{self.stage.name}" + ("" if name == "api_handler" else f"-{name}")
+            full = self.stage.names.function(name)
             try:
                 made = client.get_function_configuration(FunctionName=full)
             except ClientError:
@@ -147,26 +147,25 @@ class Doctor:
     def queues(self) -> Iterator[Finding]:
         client = self.stage.client("sqs")
         deploy = f"daybook deploy --stage {self.stage.name}"
-        attributes = {}
-        for kind in ("", "dead-"):
-            name = f"payment-events-{kind}{self.stage.name}.fifo"
+        names, attributes = self.stage.names, {}
+        for name in names.queues:
             url = client.get_queue_url(QueueName=name)["QueueUrl"]
-            attributes[kind] = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        hidden = int(attributes[""]["VisibilityTimeout"])
+            attributes[name] = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        hidden = int(attributes[names.queue]["VisibilityTimeout"])
         timeout = int(self._config().get("process", {}).get("lambda_timeout", hidden // TIMES))
         if hidden < TIMES * timeout:
             found = (
                 f"a message stays hidden for {hidden} s, less than {TIMES} times the consumer's {timeout} s"
             )
             yield Finding("queue", WRONG, found, f"deploy with VisibilityTimeout={TIMES * timeout}")
-        redrive = json.loads(attributes[""].get("RedrivePolicy", "{}"))
+        redrive = json.loads(attributes[names.queue].get("RedrivePolicy", "{}"))
         dead = str(redrive.get("deadLetterTargetArn", "")).rpartition(":")[2]
-        if dead != f"payment-events-dead-{self.stage.name}.fifo":
+        if dead != names.dead_queue:
             yield Finding("queue", WRONG, "failed messages go to no dead-letter queue", deploy)
-        waiting = int(attributes[""]["ApproximateNumberOfMessages"])
-        busy = int(attributes[""]["ApproximateNumberOfMessagesNotVisible"])
+        waiting = int(attributes[names.queue]["ApproximateNumberOfMessages"])
+        busy = int(attributes[names.queue]["ApproximateNumberOfMessagesNotVisible"])
         yield Finding("queue", OK, f"{waiting} waiting, {busy} being worked on")
-        left = int(attributes["dead-"]["ApproximateNumberOfMessages"])
+        left = int(attributes[names.dead_queue]["ApproximateNumberOfMessages"])
         if left:
             remedy = "the function `park` takes them off within seconds; look at its log"
             yield Finding("dead-letter queue", WARNING, f"{left} wait to be parked", remedy)
@@ -176,7 +175,7 @@ class Doctor:
     def _mappings(self) -> Iterator[Finding]:
         client = self.stage.client("lambda")
         for name in ("process", "park"):
-            function = f"daybook-{self.stage.name}-{name}"
+            function = self.stage.names.function(name)
             found = client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
             states = [each.get("State", "Enabled") for each in found]
             if states not in (["Enabled"], ["Creating"], ["Updating"]):
@@ -186,7 +185,7 @@ class Doctor:
     # ── secrets and providers ───────────────────────────────────────────────────────────────────
 
     def secret(self) -> Iterator[Finding]:
-        fill = f"fill daybook/{self.stage.name} in Secrets Manager (docs/deploy.md)"
+        fill = f"fill {self.stage.names.secret} in Secrets Manager (docs/deploy.md)"
         try:
             secrets = self.secrets()
         except Refused as refused:
@@ -225,20 +224,15 @@ class Doctor:
     def providers(self) -> Iterator[Finding]:
         """The endpoints as the providers have them."""
         found = apis(self.stage, self.secrets(), self.environ)
-        if found.stripe:
-            endpoints = found.stripe.get("/v1/webhook_endpoints", limit=100)["data"]
-            yield from _stripe_endpoints(endpoints)
-        if found.paypal:
-            webhooks = found.paypal.get("/v1/notifications/webhooks").get("webhooks", [])
-            yield from _paypal_webhooks(webhooks, self.secrets().get("paypal_webhook_ids", ()))
-        if not (found.stripe or found.paypal):
+        for name, api in found.items():
+            for each in api.endpoints():
+                level = WRONG if each.is_broken else WARNING if each.remedy else OK
+                yield Finding(name, level, each.found, each.remedy)
+        if not found:
             yield Finding("endpoints", OK, "not looked at: no API keys are set")
 
     def reconciled(self) -> Iterator[Finding]:
-        found = apis(self.stage, self.secrets(), self.environ)
-        for name, api in ((stripe.NAME, found.stripe), (paypal.NAME, found.paypal)):
-            if not api:
-                continue
+        for name in apis(self.stage, self.secrets(), self.environ):
             at = last_success(self.stage.ledger(), name)
             remedy = f"daybook reconcile --stage {self.stage.name} --provider {name}"
             if at is None:
@@ -267,7 +261,7 @@ class Doctor:
         yield Finding("traffic", OK, f"in a day {sums[0]} accepted, {sums[1]} refused")
 
     def parked(self) -> Iterator[Finding]:
-        count = sum(1 for _ in self.stage.ledger().parked())
+        count = sum(1 for _ in self.stage.ledger().parking.parked())
         if count:
             name = self.stage.name
             remedy = f"daybook parked --stage {name}, then daybook redrive --all --dry-run --stage {name}"
@@ -306,40 +300,3 @@ class Doctor:
             yield Finding("permissions", WARNING, f"denied: {', '.join(denied)}", remedy)
         else:
             yield Finding("permissions", OK, "what the commands read may be read")
-
-
-def _stripe_endpoints(endpoints: list[dict[str, Any]]) -> Iterator[Finding]:
-    ours = [each for each in endpoints if str(each.get("url", "")).endswith("/webhooks/stripe")]
-    if not ours:
-        remedy = "add this stage's /webhooks/stripe as an endpoint in Stripe's dashboard"
-        yield Finding("stripe", WRONG, "no endpoint leads here", remedy)
-    for each in ours:
-        url, enabled = each["url"], set(each.get("enabled_events", ()))
-        missing = [] if "*" in enabled else [type_ for type_ in STRIPE_TYPES if type_ not in enabled]
-        if each.get("status") != "enabled":
-            remedy = "enable it in Stripe's dashboard, then daybook reconcile"
-            yield Finding("stripe", WRONG, f"{url} is {each.get('status')}", remedy)
-        elif missing:
-            yield Finding("stripe", WARNING, f"{url} does not send {', '.join(missing)}", "add these types")
-        else:
-            version = each.get("api_version") or "the account's default"
-            yield Finding("stripe", OK, f"{url} is enabled, API version {version}")
-
-
-def _paypal_webhooks(webhooks: list[dict[str, Any]], ids: tuple[str, ...]) -> Iterator[Finding]:
-    """Those that are not in ``ids`` may be another stage's: they are told where none is ours."""
-    leading = [each for each in webhooks if str(each.get("url", "")).endswith("/webhooks/paypal")]
-    ours = [each for each in leading if each.get("id") in ids]
-    if not leading:
-        yield Finding("paypal", WRONG, "no webhook leads here", "add this stage's /webhooks/paypal at PayPal")
-    elif not ours:
-        listed = ", ".join(f"{each['url']} has the id {each.get('id')}" for each in leading)
-        remedy = "put this stage's into paypal_webhook_ids, or add a webhook for it"
-        yield Finding("paypal", WRONG, f"no configured id is among PayPal's webhooks: {listed}", remedy)
-    for each in ours:
-        types = {str(type_.get("name")) for type_ in each.get("event_types", ())}
-        missing = [] if "*" in types else sorted(set(paypal.CAPTURES) & {"PAYMENT.CAPTURE.COMPLETED"} - types)
-        if missing:
-            yield Finding("paypal", WARNING, f"{each['url']} does not send {missing[0]}", "add this type")
-        else:
-            yield Finding("paypal", OK, f"{each['url']} sends {len(types)} types")

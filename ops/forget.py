@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chalicelib.entries import PAYMENT, ParkedEvent
+from chalicelib.entries import PAYMENT
 from chalicelib.errors import DaybookError
 from chalicelib.ledger import Ledger
+from chalicelib.parking import ParkedEvent
 from ops.redrive import event_of
 
 
@@ -26,7 +27,9 @@ def traces(ledger: Ledger, customer: str) -> Traces:
     events = [*_events(ledger, payments), *((s, e) for s, e in others if _has_body(ledger, s, e))]
     subjects = payments | {subject for subject, _ in others}
     parked = [
-        (p.subject, p.event_id) for p in ledger.parked() if p.subject in subjects or _about(p) == customer
+        (p.subject, p.event_id)
+        for p in ledger.parking.parked()
+        if p.subject in subjects or _about(p) == customer
     ]
     return Traces(len(payments), tuple(dict.fromkeys(events)), tuple(parked))
 
@@ -44,7 +47,7 @@ def _events(ledger: Ledger, subjects: set[str]) -> Iterator[tuple[str, str]]:
     for subject in sorted(subjects):
         for event in ledger.events(subject):
             if event.content is not None:
-                yield subject, event.id
+                yield event.subject, event.id
 
 
 def _has_body(ledger: Ledger, subject: str, event_id: str) -> bool:

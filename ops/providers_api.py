@@ -2,50 +2,47 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from chalicelib.credentials import Secrets, paypal_client
-from chalicelib.paypal_api import PayPalApi
-from chalicelib.reconcile import Listing, Reconciler
-from chalicelib.stripe_api import StripeApi
-from chalicelib.webhooks import Consumer
+from chalicelib.credentials import Secrets
+from chalicelib.providers import PROVIDERS
+from chalicelib.providers.protocol import Connection, ProviderApi, api_of
+from chalicelib.reconcile import Reconciler
+from chalicelib.recording import Consumer
 from ops.stage import Stage
 
 NO_KEYS = (
     "no API keys to ask with: put stripe_api_key, or paypal_client_id and paypal_client_secret,"
-    " into the secret daybook/{stage}; for stage local, in upper case into the environment (docs/runbook.md)"
+    " into the secret {secret}; for stage local, in upper case into the environment (docs/runbook.md)"
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Apis:
-    """Those whose keys are set."""
-
-    stripe: StripeApi | None
-    paypal: PayPalApi | None
+Apis = Mapping[str, ProviderApi]  # by provider, those whose keys are set
 
 
 def apis(stage: Stage, secrets: Secrets, environ: Mapping[str, str]) -> Apis:
-    """At the addresses in ``STRIPE_API`` and ``PAYPAL_API``, or else the stage's own."""
-    told = stage.settings(environ)
-    keys, client = secrets.get("stripe_api_key", ()), paypal_client(secrets)
-    return Apis(
-        StripeApi(keys[0], environ.get("STRIPE_API", told.stripe_api)) if keys else None,
-        PayPalApi(environ.get("PAYPAL_API", told.paypal_api), client, _now) if client else None,
-    )
+    """At the addresses in ``STRIPE_API`` and so on, or else the stage's own."""
+    addresses = stage.settings(environ).apis
+    here = {name: environ.get(f"{name.upper()}_API", address) for name, address in addresses.items()}
+    connection = Connection(secrets, here, _now)
+    found = {name: api_of(provider, connection) for name, provider in PROVIDERS.items()}
+    return {name: api for name, api in found.items() if api}
 
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def listings(stage: Stage, environ: Mapping[str, str]) -> dict[str, Listing]:
-    """What can be reconciled with the stage's keys."""
-    found = apis(stage, stage.credentials(environ, _now).current(), environ)
-    made: dict[str, Listing | None] = {"stripe": found.stripe, "paypal": found.paypal}
-    return {name: listing for name, listing in made.items() if listing}
+def stage_apis(stage: Stage, environ: Mapping[str, str]) -> Apis:
+    """Those that can be asked with the stage's keys."""
+    return apis(stage, stage.credentials(environ, _now).current(), environ)
 
 
 def reconciler(stage: Stage, to: Consumer, environ: Mapping[str, str]) -> Reconciler:
-    livemode = stage.settings(environ).livemode
-    return Reconciler(to.providers, to.ledger, stage.inbox(), to.telemetry, to.clock, time.sleep, livemode)
+    return Reconciler(
+        providers=to.providers,
+        ledger=to.ledger,
+        inbox=stage.inbox(),
+        telemetry=to.telemetry,
+        clock=to.clock,
+        pause=time.sleep,
+        livemode=stage.settings(environ).livemode,
+    )

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from chalicelib.entries import ParkedEvent
 from chalicelib.errors import DISTRUSTED
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
+from chalicelib.parking import ParkedEvent
 from chalicelib.payments import join, project
 from chalicelib.providers import PROVIDERS
 
@@ -33,7 +33,7 @@ class Redrive:
             return
         try:
             event = event_of(parked)
-            facts = PROVIDERS[event.provider].facts(event)
+            facts = PROVIDERS[event.provider].facts(event).get(event.subject, {})
         except Exception as error:
             yield f"cannot be understood: {type(error).__name__}"
             return
@@ -58,4 +58,4 @@ class Redrive:
         """
         once = f"redrive {parked.subject} {parked.event_id} {self.clock()}"
         self.inbox.put(parked.message, parked.subject, once)
-        self.ledger.unpark(parked)
+        self.ledger.parking.unpark(parked)

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 
 from chalicelib.entries import PAYMENT
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
-from chalicelib.outbox import run_left
-from chalicelib.payments import change, project
+from chalicelib.payments import books, change, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Task
-from chalicelib.webhooks import Consumer
+from chalicelib.recording import Consumer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +37,28 @@ def choose(to: Consumer, id_: str) -> Chosen:
 def replay(to: Consumer, chosen: Chosen, again: bool, deadline: int) -> int:
     """How many handlers ran. Raises ``HandlersBusy``, ``HandlerFailed``.
 
-    What no handler here hears is left, and struck off by what is deployed: this may be an older checkout.
+    What no handler here handles is left to what is deployed: this may be an older checkout.
     """
     if again:
-        _leave(to, chosen)
+        _requeue(to, chosen)
     entries = [PAYMENT, *(f"event:{each}" for each in _events(to, chosen))]
-    runner = replace(to.runner, keeps_unheard=True)
-    ran = sum(run_left(chosen.subject, entry, deadline, runner) for entry in entries)
-    for entry in entries[1:]:  # recorded, and now heard: no longer set aside
-        to.ledger.forget_failure(chosen.subject, entry.partition(":")[2])
+    runner = replace(to.runner, keeps_unknown=True)
+    ran = sum(runner.resume(chosen.subject, entry, deadline) for entry in entries)
+    for entry in entries[1:]:  # recorded, and now handled: no longer set aside
+        to.ledger.parking.forget_failure(chosen.subject, entry.partition(":")[2])
     return ran
 
 
-def unheard(to: Consumer, chosen: Chosen) -> list[str]:
-    """The types of what still waits with a payment and that no handler here hears."""
+def unknown(to: Consumer, chosen: Chosen) -> list[str]:
+    """The types of what still waits with a payment and that no handler here handles."""
     waits = to.ledger.outbox(chosen.subject, PAYMENT).tasks
-    return sorted({task.type for task in waits if not to.handlers.hearing(task.type)})
+    return sorted({task.type for task in waits if not to.handlers.of(task.type)})
 
 
 def names(to: Consumer, chosen: Chosen) -> Iterator[str]:
-    """What would run again: each handler with what it hears."""
+    """What would run again: each handler with what it handles."""
     for task in _tasks(to, chosen):
-        for handler in to.handlers.hearing(task.type):
+        for handler in to.handlers.of(task.type):
             yield f"{handler.name} ({task.type})"
 
 
@@ -70,7 +69,7 @@ def _events(to: Consumer, chosen: Chosen) -> list[str]:
 
 
 def _tasks(to: Consumer, chosen: Chosen) -> tuple[Task, ...]:
-    """All that handlers hear of a payment: milestones and raw events; of one event, what it tells."""
+    """All that handlers are notified of: milestones and raw events; of one event, what it alone proves."""
     raw: list[Task] = []
     for event_id in _events(to, chosen):
         try:
@@ -78,20 +77,20 @@ def _tasks(to: Consumer, chosen: Chosen) -> tuple[Task, ...]:
         except BodyRemoved:
             if chosen.event_id:
                 raise
-            continue  # its payment's milestones are told from facts
-        raw += to.handlers.tasks(event, ())
+            continue  # its payment's milestones follow from facts
+        raw += to.handlers.event_tasks(event)
         if chosen.event_id:
-            facts = to.providers[event.provider].facts(event)
-            told = change(chosen.subject, {}, facts).milestones
-            return (*to.handlers.milestone_tasks(told), *raw)
+            facts = to.providers[event.provider].facts(event).get(chosen.subject, {})
+            news = change(chosen.subject, books({}), books(facts)).milestones
+            return (*to.handlers.milestone_tasks(news), *raw)
     stored = to.ledger.payment(chosen.subject)
     reached = project(chosen.subject, stored.facts).milestones if stored.facts else ()
-    passed_over = {f"{chosen.subject}/{name}" for name in stored.outbox.passed_over}
-    heard = [milestone for milestone in reached if milestone.id not in passed_over]
-    return (*to.handlers.milestone_tasks(heard), *raw)
+    superseded = {f"{chosen.subject}/{name}" for name in stored.outbox.superseded}
+    notified = [milestone for milestone in reached if milestone.id not in superseded]
+    return (*to.handlers.milestone_tasks(notified), *raw)
 
 
-def _leave(to: Consumer, chosen: Chosen) -> None:
+def _requeue(to: Consumer, chosen: Chosen) -> None:
     """Put it all into an outbox again: the payment's, or where there is none the event's own."""
     tasks = _tasks(to, chosen)
     entry = PAYMENT if to.ledger.payment(chosen.subject).version else f"event:{_events(to, chosen)[0]}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from chalice.package import YAMLTemplateSerializer
 
+from chalicelib.names import names
 from chalicelib.settings import STAGE_LOCAL
 from chalicelib.telemetry import NAMESPACE
 from ops.stage import Stage
@@ -130,6 +131,6 @@ def _resolved(value: Any, parameters: Mapping[str, Any]) -> Any:
     if set(value) == {"Fn::Sub"}:
         return str(value["Fn::Sub"]).replace("${Stage}", str(parameters["Stage"]))
     if set(value) == {"Fn::GetAtt"}:
-        kind = "dead-" if "Dead" in str(value["Fn::GetAtt"]) else ""
-        return f"payment-events-{kind}{parameters['Stage']}.fifo"
+        queue, dead_queue = names(parameters["Stage"], {}).queues
+        return dead_queue if "Dead" in str(value["Fn::GetAtt"]) else queue
     return {name: _resolved(each, parameters) for name, each in value.items()}

@@ -20,6 +20,7 @@ from chalicelib.credentials import Credentials, FixedCredentials, SecretsManager
 from chalicelib.errors import InvalidSetting
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
+from chalicelib.names import Names, names
 from chalicelib.settings import STAGE_LOCAL, Settings
 
 CONFIG = Path(__file__).resolve().parents[1] / ".chalice" / "config.json"
@@ -30,8 +31,6 @@ PAYPAL_PORT = 8002
 AWS_PORT = 8003
 LOCAL_STRIPE_SECRET = "whsec_local"  # noqa: S105 - the documented default of stage local
 LOCAL_WEBHOOK_ID = "LOCAL00000000001"
-# Where the local PayPal leaves what is needed to sign as it does.
-SIMULATOR_SECRET = "daybook/simulator"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,9 @@ class Stage:
         )
 
     @property
-    def table(self) -> str:
-        return f"payment-transactions-{self.name}"
+    def names(self) -> Names:
+        """What its parts are called; a stage's configuration can say otherwise."""
+        return names(self.name, self.config.get("environment_variables", {}))
 
     def aws(self) -> Aws:
         """The caller that the app uses too, with this person's credentials."""
@@ -73,16 +73,16 @@ class Stage:
         return settings.read({"DAYBOOK_STAGE": self.name, **self.config.get("environment_variables", {})})
 
     def ledger(self) -> Ledger:
-        return Ledger(self.aws(), self.table)
+        return Ledger(self.aws(), self.names.table)
 
     def inbox(self) -> Inbox:
-        return Inbox(self.aws(), f"payment-events-{self.name}.fifo")
+        return Inbox(self.aws(), self.names.queue)
 
     def credentials(self, environ: Mapping[str, str], clock: Callable[[], int]) -> Credentials:
         """The stage's secrets, as its functions read them."""
         if self.name == STAGE_LOCAL:
             return FixedCredentials(self.settings(environ).local_credentials)
-        return SecretsManagerCredentials(self.aws(), f"daybook/{self.name}", clock)
+        return SecretsManagerCredentials(self.aws(), self.names.secret, clock)
 
 
 def port(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -27,7 +27,7 @@ def tail(
 
 def _lines(stage: Stage, since: int) -> Iterator[dict[str, Any]]:
     pages = stage.client("logs").get_paginator("filter_log_events")
-    group = f"/aws/lambda/daybook-{stage.name}-process"
+    group = stage.names.log_group("process")
     for page in pages.paginate(logGroupName=group, startTime=since, filterPattern=RECORDED):
         yield from (each for each in page["events"] if '"message": "recorded"' in each["message"])
 

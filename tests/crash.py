@@ -35,7 +35,7 @@ def consume(app: Any, gap: Gaps, heard: Path) -> None:
     """Poll once: before each call of AWS, before and after the handler is a gap."""
     from chalicelib.reactions import on
 
-    @on("payment.*")
+    @on("payment.succeeded")
     def listen(payment: Any, milestone: Any) -> None:
         hear(milestone)
 
@@ -50,7 +50,7 @@ def consume(app: Any, gap: Gaps, heard: Path) -> None:
         gap("handler", "ended")
 
     sqs = connect(app.SETTINGS.stage, os.environ).client("sqs")
-    EventSource(sqs, app.SETTINGS.queue, app.process).poll(0)
+    EventSource(sqs, app.SETTINGS.names.queue, app.process).poll(0)
     gap("batch", "ended")
 
 

@@ -10,14 +10,18 @@ from functools import cache
 from typing import Any
 
 from chalicelib.certificates import Key
-from chalicelib.entries import PAYMENT, Outbox, ParkedEvent, StoredEvent, StoredPayment, Write
+from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write, not_stored
 from chalicelib.errors import TAMPERED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
-from chalicelib.ledger import DIED
-from chalicelib.payments import Facts, Milestone, change, join, project
+from chalicelib.parking import DIED, ParkedEvent
+from chalicelib.payments import Facts, Milestone, books, change, fold, join, project
+from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import Trust
+from chalicelib.reactions import Handlers
+from chalicelib.recording import Consumer
 from chalicelib.telemetry import Telemetry, stdout
+from chalicelib.webhooks import Receiver
 from ops.local.paypal import Issued, authority, leaf
 from ops.sender import PayPalSigner, StripeSigner
 
@@ -50,6 +54,43 @@ def telemetry(
     return Telemetry("test", clock or Clock(), write, **more)
 
 
+class MemoryParking:
+    """What is set aside, in a dict."""
+
+    def __init__(self) -> None:
+        self.notes: dict[tuple[str, str], ParkedEvent] = {}
+
+    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int) -> None:
+        self.notes[subject, event_id] = _note(subject, event_id, reason, attempts)
+
+    def forget_failure(self, subject: str, event_id: str) -> None:
+        self.notes.pop((subject, event_id), None)
+
+    def unpark(self, parked: ParkedEvent) -> None:
+        if self.notes.get((parked.subject, parked.event_id)) == parked:
+            del self.notes[parked.subject, parked.event_id]
+
+    def park(self, subject: str, event_id: str, message: str, attempts: int, now: int) -> None:
+        noted = self.notes.get((subject, event_id))
+        reason = noted.reason if noted else DIED
+        self.notes[subject, event_id] = _note(subject, event_id, reason, attempts, now, message)
+
+    def parked(self) -> Iterator[ParkedEvent]:
+        found = [each for each in self.notes.values() if each.parked_at is not None]
+        yield from sorted(found, key=lambda each: each.parked_at or 0, reverse=True)
+
+    def parked_event(self, subject: str, event_id: str) -> ParkedEvent | None:
+        return self.notes.get((subject, event_id))
+
+
+def _note(
+    subject: str, event_id: str, reason: str, attempts: int, at: int | None = None, message: str = ""
+) -> ParkedEvent:
+    return ParkedEvent(
+        subject=subject, event_id=event_id, reason=reason, attempts=attempts, parked_at=at, message=message
+    )
+
+
 class MemoryLedger:
     """The ledger in a dict; passes the same tests as the table.
 
@@ -57,17 +98,16 @@ class MemoryLedger:
     """
 
     def __init__(self, fails: Mapping[str, Callable[[], Exception]] | None = None) -> None:
-        self.kept: dict[str, tuple[Facts, Outbox]] = {}
-        self.since: dict[str, int] = {}
+        self.kept: dict[str, StoredPayment] = {}
         self.bodies: dict[str, bytes] = {}
         self.ids: dict[str, str] = {}
         self.stored: dict[tuple[str, str], tuple[StoredEvent, Outbox]] = {}
-        self.notes: dict[tuple[str, str], ParkedEvent] = {}
+        self.pointers: dict[tuple[str, str], str] = {}  # to an event's home
+        self.parking = MemoryParking()
         self.fails = dict(fails or {})
 
     def payment(self, subject: str) -> StoredPayment:
-        facts, outbox = self.kept.get(subject, ({}, Outbox(subject, PAYMENT, 0)))
-        return StoredPayment(facts, outbox.version, outbox, self.since.get(subject))
+        return self.kept.get(subject) or not_stored(subject)
 
     def payments(self, subjects: Iterable[str]) -> dict[str, StoredPayment]:
         return {subject: self.payment(subject) for subject in subjects}
@@ -80,27 +120,35 @@ class MemoryLedger:
             self.hold(write.transmission, write.body, write.event.received_at)
         if event.key in self.ids:
             raise DuplicateEvent(event.key)
-        own = Outbox(event.subject, f"event:{event.id}", 1)
-        if write.facts is None:
-            own = write.outbox
-        elif self.payment(event.subject).version != write.outbox.version - 1:
-            raise VersionMoved(event.subject)
-        times = event.created_at, event.received_at
-        stored = StoredEvent(event.subject, event.id, event.type, *times, write.body, event.completed)
+        for record in write.records:
+            if self.payment(record.subject).version != record.outbox.version - 1:
+                raise VersionMoved(record.subject)
+        stored = StoredEvent(
+            subject=event.subject,
+            id=event.id,
+            type=event.type,
+            created_at=event.created_at,
+            received_at=event.received_at,
+            body=write.body,
+            completed=event.completed,
+        )
+        own = write.own or Outbox(event.subject, f"event:{event.id}", 1)
         self.stored[event.subject, event.id] = stored, _kept(own)
         self.ids[event.key] = event.subject
-        if write.facts is not None:
-            self._keep_payment(event.subject, write.facts, write)
+        for record in write.records:
+            self.save_payment(record)
+            if record.subject != event.subject:
+                self.pointers[record.subject, event.id] = event.subject
+
+    def save_payment(self, record: RecordWrite) -> None:
+        since = None if record.books.is_consistent else record.since
+        self.kept[record.subject] = StoredPayment(
+            facts=record.books.facts, outbox=_kept(record.outbox), inconsistent_since=since
+        )
 
     def hold(self, transmission: str, body: bytes, received_at: int) -> None:
         if self.bodies.setdefault(transmission, body) != body:
             raise Distrusted(TAMPERED)
-
-    def _keep_payment(self, subject: str, facts: Facts, write: Write) -> None:
-        self.kept[subject] = facts, _kept(write.outbox)
-        self.since.pop(subject, None)
-        if not project(subject, facts).consistent:
-            self.since[subject] = write.since
 
     def save_all(self, writes: Sequence[Write]) -> list[Write]:
         written = []
@@ -111,7 +159,11 @@ class MemoryLedger:
         return written
 
     def inconsistent(self, until: int) -> Iterator[str]:
-        found = sorted((since, subject) for subject, since in self.since.items())
+        found = sorted(
+            (each.inconsistent_since, subject)
+            for subject, each in self.kept.items()
+            if each.inconsistent_since is not None
+        )
         return (subject for since, subject in found if since <= until)
 
     def outbox(self, subject: str, entry: str) -> Outbox:
@@ -125,42 +177,25 @@ class MemoryLedger:
             raise VersionMoved(outbox.subject)
         written = replace(_kept(outbox), version=outbox.version + 1)
         if outbox.entry == PAYMENT:
-            self.kept[outbox.subject] = self.kept[outbox.subject][0], written
+            self.kept[outbox.subject] = replace(self.kept[outbox.subject], outbox=written)
         else:
             key = outbox.subject, outbox.entry.partition(":")[2]
             self.stored[key] = self.stored[key][0], written
         return written
 
     def event(self, subject: str, event_id: str) -> StoredEvent | None:
-        found = self.stored.get((subject, event_id))
+        home = self.pointers.get((subject, event_id), subject)
+        found = self.stored.get((home, event_id))
         return found[0] if found else None
 
     def subject_of(self, event_key: str) -> str | None:
         return self.ids.get(event_key)
 
     def events(self, subject: str) -> Iterator[StoredEvent]:
-        for key in sorted(self.stored):
+        homes = {**{key: key[0] for key in self.stored}, **self.pointers}
+        for key in sorted(homes):
             if key[0] == subject:
-                yield self.stored[key][0]
-
-    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int) -> None:
-        self.notes[subject, event_id] = ParkedEvent(subject, event_id, reason, attempts, None, "")
-
-    def forget_failure(self, subject: str, event_id: str) -> None:
-        self.notes.pop((subject, event_id), None)
-
-    def unpark(self, parked: ParkedEvent) -> None:
-        if self.notes.get((parked.subject, parked.event_id)) == parked:
-            del self.notes[parked.subject, parked.event_id]
-
-    def park(self, subject: str, event_id: str, message: str, attempts: int, now: int) -> None:
-        noted = self.notes.get((subject, event_id))
-        reason = noted.reason if noted else DIED
-        self.notes[subject, event_id] = ParkedEvent(subject, event_id, reason, attempts, now, message)
-
-    def parked(self) -> Iterator[ParkedEvent]:
-        found = [each for each in self.notes.values() if each.parked_at is not None]
-        yield from sorted(found, key=lambda each: each.parked_at or 0, reverse=True)
+                yield self.stored[homes[key], key[1]][0]
 
 
 def _kept(outbox: Outbox) -> Outbox:
@@ -257,11 +292,11 @@ def heard_of(subject: str, told: Iterable[Facts]) -> tuple[Facts, list[Milestone
     """Facts joined one after the other, and what handlers hear: at each moment, of what the status says."""
     facts: Facts = {}
     heard: list[Milestone] = []
-    passed_over: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
     for each in told:
         before, facts = facts, join(facts, each)
-        news = change(subject, before, facts, passed_over)
-        passed_over = news.passed_over
+        news = change(subject, books(before), books(facts), superseded)
+        superseded = news.superseded
         heard += news.milestones
         said = SAID_BY_STATUS.get(project(subject, facts).status)
         assert said is None or said in {milestone.type for milestone in heard}
@@ -280,3 +315,84 @@ def sqs_record(message: str, group: str = "g", receives: int = 1, receipt: str =
         "body": message,
         "attributes": {"MessageGroupId": group, "ApproximateReceiveCount": str(receives)},
     }
+
+
+def an_event(event_id: str = "evt_1", subject: str = "stripe:pi_1", **fields: Any) -> Event:
+    """An event that says nothing, of Stripe's."""
+    said: dict[str, Any] = {
+        "provider": "stripe",
+        "id": event_id,
+        "type": "x.y",
+        "subject": subject,
+        "created_at": NOW,
+        "received_at": NOW,
+        "as_of": NOW,
+        "livemode": None,
+        "account": None,
+        "api_version": None,
+        "payload": {},
+    }
+    return Event(**{**said, **fields})
+
+
+def record_of(facts: Facts, outbox: Outbox, since: int = NOW, before: Facts | None = None) -> RecordWrite:
+    """A payment as it is written with those facts and that outbox."""
+    made = change(outbox.subject, books(before or {}), books(facts))
+    return RecordWrite(outbox=outbox, change=made, since=since)
+
+
+def write_of(event: Event, body: bytes, outbox: Outbox, *facts: Facts, since: int = NOW) -> Write:
+    """An event with its payment of those facts, or without one."""
+    if not facts:
+        return Write(event=event, body=body, own=outbox)
+    return Write(event=event, body=body, records=(record_of(fold(facts), outbox, since),))
+
+
+def facts_of_event(event: Event) -> Facts:
+    """What an event proves of its own subject."""
+    return dict(PROVIDERS[event.provider].facts(event).get(event.subject, {}))
+
+
+class Rolling:
+    """Credentials whose new value is only seen when they are read again."""
+
+    def __init__(self, before: str, after: str) -> None:
+        self._secrets, self._after, self.rereads = before, after, 0
+
+    def current(self) -> Any:
+        return {"stripe_webhook_secrets": (self._secrets,)}
+
+    def reread(self) -> bool:
+        self.rereads += 1
+        changed = self._secrets != self._after
+        self._secrets = self._after
+        return changed
+
+
+def receiver(inbox: Any, credentials: Any, livemode: bool | None = None) -> Receiver:
+    return Receiver(
+        providers=PROVIDERS,
+        credentials=credentials,
+        trust=lambda secrets: trust(**secrets),
+        inbox=inbox,
+        telemetry=telemetry(),
+        livemode=livemode,
+    )
+
+
+def consumer(
+    ledger: Any, inbox: Any, lines: list[str] | None = None, handlers: Handlers | None = None
+) -> Consumer:
+    return Consumer(
+        providers=PROVIDERS,
+        ledger=ledger,
+        inbox=inbox,
+        telemetry=telemetry(lines),
+        handlers=handlers or Handlers(),
+        clock=Clock(),
+    )
+
+
+def message_of(body: bytes) -> Message:
+    event = PROVIDERS["stripe"].event(body, NOW)
+    return Message("stripe", event.id, event.subject, NOW, body)

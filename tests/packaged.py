@@ -82,7 +82,7 @@ def stripe_request(body: bytes, encoded: bool = False) -> dict[str, Any]:
 def paypal_request(body: bytes, dev: Stage) -> dict[str, Any]:
     """Signed with a certificate that the ledger keeps: nothing is fetched."""
     issued = leaf(paypal_authority(), SIGNER, datetime.fromtimestamp(now() / 1000, UTC))
-    dev.ledger().keep_certificate(CERT_URL, issued.pem)
+    dev.ledger().certificates.keep_certificate(CERT_URL, issued.pem)
     signer = PayPalSigner(issued.key, CERT_URL, "8PTDEV", random.Random(1))
     return request("paypal", body, signer.headers(body, now()))
 

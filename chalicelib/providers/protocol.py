@@ -1,13 +1,13 @@
 """What a provider's module offers, and what it may ask for."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from chalicelib.errors import NotConfigured
 from chalicelib.events import Delivery, Event
-from chalicelib.payments import Facts
+from chalicelib.payments import Facts, Payment
 
 
 class PublicKey(Protocol):
@@ -53,6 +53,70 @@ class Trust:
         return values
 
 
+class Page(NamedTuple):
+    """Events as JSON, and where to go on; ``None`` on the last page."""
+
+    bodies: list[bytes]
+    next: str | None
+
+
+class Difference(NamedTuple):
+    """A figure of a payment that differs: its name, ours, the provider's."""
+
+    name: str
+    ours: object
+    theirs: object
+
+
+class Notice(NamedTuple):
+    """What was found of how the provider is set up, and what to do where it is not well.
+
+    ``is_broken``: nothing comes that way; else, with a remedy, some things may not.
+    """
+
+    found: str
+    remedy: str = ""
+    is_broken: bool = False
+
+
+class ProviderApi(Protocol):
+    """A provider's own API, where there are credentials for it."""
+
+    def complete(self, event: Event) -> Event:
+        """The event with what its body leaves out, once the provider shows no contradiction.
+
+        Raises ``Distrusted``, ``Unavailable``.
+        """
+
+    def page(self, since: int, until: int, cursor: str | None) -> Page:
+        """Events created in that time (milliseconds), newest first. Raises ``Throttled``, ``Unavailable``."""
+
+    def differences(self, ours: Payment) -> list[Difference] | None:
+        """How the provider shows that payment otherwise; ``None`` where it cannot be asked about it.
+
+        Raises ``NotFound`` if the provider does not know it, ``Unavailable``.
+        """
+
+    def endpoints(self) -> list[Notice]:
+        """The webhook endpoints that the provider has for us. Raises ``Unavailable``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a provider's API is reached with. ``addresses`` by provider; ``clock`` in milliseconds.
+
+    ``ca_bundle`` is a file of PEM, in place of the usual authorities.
+    """
+
+    secrets: Mapping[str, tuple[str, ...]]
+    addresses: Mapping[str, str]
+    clock: Callable[[], int]
+    ca_bundle: str | None = None
+
+    def address(self, provider: str) -> str:
+        return self.addresses[provider]
+
+
 class Provider(Protocol):
     """What a provider's module offers. All of it is pure but for what ``Trust`` carries."""
 
@@ -67,8 +131,36 @@ class Provider(Protocol):
     def event(self, body: bytes, received_at: int) -> Event:
         """The event in a genuine body, and its subject. Raises ``InvalidPayload``."""
 
-    def facts(self, event: Event) -> Facts:
-        """What the event proves of a payment; nothing if it is about none.
+    def facts(self, event: Event) -> Mapping[str, Facts]:
+        """What the event proves, by the subject of the payment that it proves it of; often of none.
 
         Raises ``ValueError``, ``InvalidPayload`` where it cannot be understood; it is recorded all the same.
         """
+
+
+@runtime_checkable
+class AskableProvider(Provider, Protocol):
+    """What a provider's module offers beside that, if its own API can be asked."""
+
+    def needs_asking(self, event: Event) -> bool:
+        """Whether the event is to be completed, where the API can be asked."""
+
+    def api(self, connection: Connection) -> ProviderApi | None:
+        """The API, if the stage has credentials for it."""
+
+
+@runtime_checkable
+class PostbackProvider(Provider, Protocol):
+    """What a provider's module offers, if it can be asked whether it sent a webhook."""
+
+    def postback(self, connection: Connection) -> Postback: ...
+
+
+def api_of(provider: Provider, connection: Connection) -> ProviderApi | None:
+    """The provider's API, if it has one and the stage has credentials for it."""
+    return provider.api(connection) if isinstance(provider, AskableProvider) else None
+
+
+def needs_asking(provider: Provider, event: Event) -> bool:
+    """Whether the provider is to be asked about the event, where it can be."""
+    return isinstance(provider, AskableProvider) and provider.needs_asking(event)

@@ -9,8 +9,8 @@ from rich.console import Console
 from chalicelib.bus import handlers_of
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
+from chalicelib.recording import Consumer
 from chalicelib.telemetry import Telemetry
-from chalicelib.webhooks import Consumer
 from ops.stage import Stage
 
 FAILED = 1
@@ -49,4 +49,11 @@ def handlers(stage: Stage) -> Handlers:
 def consumer(stage: Stage) -> Consumer:
     """The consumer on a person's machine; its log goes to the terminal."""
     telemetry = Telemetry(stage.name, now, lambda line: click.echo(line, err=True), metrics=False)
-    return Consumer(PROVIDERS, stage.ledger(), stage.inbox(), telemetry, handlers(stage), now)
+    return Consumer(
+        providers=PROVIDERS,
+        ledger=stage.ledger(),
+        inbox=stage.inbox(),
+        telemetry=telemetry,
+        handlers=handlers(stage),
+        clock=now,
+    )

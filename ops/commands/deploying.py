@@ -29,7 +29,9 @@ def deploy(stage: str, given: tuple[str, ...]) -> None:
     click.echo(f"deployed: {url}")
     for provider in PROVIDERS:
         click.echo(f"  {provider}'s webhook address   {url}webhooks/{provider}")
-    click.echo(f"  its secrets go into daybook/{stage} in Secrets Manager: see docs/deploy.md")
+    click.echo(
+        f"  its secrets go into {deployment.stage.names.secret} in Secrets Manager: see docs/deploy.md"
+    )
 
 
 def _parameter(text: str) -> tuple[str, str]:
@@ -47,9 +49,8 @@ def _parameter(text: str) -> tuple[str, str]:
 def destroy(stage: str, yes: bool) -> None:
     """Delete a stage with all that it recorded; can be run again."""
     deployment = _deployment(stage)
-    click.echo(
-        f"this deletes the ledger payment-transactions-{stage}, its queues, functions, routes and logs"
-    )
+    table = deployment.stage.names.table
+    click.echo(f"this deletes the ledger {table}, its queues, functions, routes and logs")
     if stage == "prod" and not yes and click.prompt("type prod to delete it") != "prod":
         raise Failed("nothing was deleted")
     _stepwise(deployment.destroy)

@@ -5,7 +5,6 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -137,7 +136,7 @@ def _amounts(currency: str) -> Callable[[int], str]:
 @json_option
 def parked(stage: str, as_json: bool) -> None:
     """Print what is set aside, with its reason. Exits with 3 where anything is."""
-    found = list(connect(stage, os.environ).ledger().parked())
+    found = list(connect(stage, os.environ).ledger().parking.parked())
     if as_json:
         rows = [
             {
@@ -213,15 +212,15 @@ def verify(
 
 
 def _repair(stage: Stage, found: list[verifier.Drift]) -> None:
-    """Write each anew; one that was written meanwhile is left, and told."""
-    ledger, hearing = stage.ledger(), handlers(stage)
-    told, moved = 0, []
+    """Write each anew; one that was written meanwhile is left, and named."""
+    ledger, known = stage.ledger(), handlers(stage)
+    waiting, moved = 0, []
     for each in found:
         try:
-            told += verifier.repair(ledger, each, hearing, now())
+            waiting += verifier.repair(ledger, each, known, now())
         except VersionMoved:
             moved.append(each.subject)
-    repaired = f"repaired {len(found) - len(moved)}; {told} milestones wait for"
+    repaired = f"repaired {len(found) - len(moved)}; {waiting} milestones wait for"
     click.echo(f"{repaired} `daybook replay SUBJECT --stage {stage.name}`", err=True)
     if moved:
         click.echo(f"changed meanwhile, and left: {', '.join(moved)}; verify again", err=True)
@@ -229,17 +228,17 @@ def _repair(stage: Stage, found: list[verifier.Drift]) -> None:
 
 
 def _against_provider(stage: Stage, subject: str | None, sample: int, as_json: bool) -> None:
-    found = providers_api.apis(stage, stage.credentials(os.environ, now).current(), os.environ)
-    if not (found.stripe or found.paypal):
-        raise Failed(providers_api.NO_KEYS.format(stage=stage.name))
+    found = providers_api.stage_apis(stage, os.environ)
+    if not found:
+        raise Failed(providers_api.NO_KEYS.format(secret=stage.names.secret))
     ledger = stage.ledger()
     subjects = [subject] if subject else against.sample(ledger, sample, random.Random())  # noqa: S311
     asking = (against.compare(ledger, each, found) for each in subjects)
     compared = list(track(asking, description="asking", total=len(subjects), console=beside()))
     differing = [each for each in compared if each.differences]
-    asked = [each for each in compared if each.asked]
+    asked = [each for each in compared if each.was_asked]
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in compared], indent=2))
+        click.echo(json.dumps([_compared(each) for each in compared], indent=2))
     else:
         for each in differing:
             click.echo(each.subject)
@@ -248,6 +247,11 @@ def _against_provider(stage: Stage, subject: str | None, sample: int, as_json: b
         click.echo(f"{len(asked)} compared, {len(differing)} differ, {len(compared) - len(asked)} not asked")
     if differing:
         sys.exit(FOUND)
+
+
+def _compared(found: against.Comparison) -> dict[str, Any]:
+    differences = [list(each) for each in found.differences]
+    return {"subject": found.subject, "asked": found.was_asked, "differences": differences}
 
 
 def _known(ledger: Ledger, subject: str) -> str:

@@ -24,7 +24,7 @@ REPLAY = 300_000  # milliseconds that replayed handlers may take
 
 @click.command()
 @click.argument("id_", metavar="SUBJECT|EVENT")
-@click.option("--again", is_flag=True, help="Run all of its handlers, also those that have heard it.")
+@click.option("--again", is_flag=True, help="Run all of its handlers, also those that have handled it.")
 @click.option("--yes", is_flag=True, help="Do not ask before --again.")
 @stage_option
 @json_option
@@ -39,9 +39,11 @@ def replay(id_: str, again: bool, yes: bool, stage: str, as_json: bool) -> None:
     running = consumer(reached)
     chosen = replaying.choose(running, id_)
     if again:
-        heard = list(replaying.names(running, chosen))
-        click.echo(f"{chosen.subject}: {', '.join(heard) or 'no handler hears anything of it'}", err=True)
-        if heard and not yes:
+        chosen_handlers = list(replaying.names(running, chosen))
+        click.echo(
+            f"{chosen.subject}: {', '.join(chosen_handlers) or 'no handler handles anything of it'}", err=True
+        )
+        if chosen_handlers and not yes:
             click.confirm("run these again? each may already have had its effect", abort=True, err=True)
     try:
         ran = replaying.replay(running, chosen, again, now() + REPLAY)
@@ -53,9 +55,9 @@ def replay(id_: str, again: bool, yes: bool, stage: str, as_json: bool) -> None:
         click.echo(json.dumps({"subject": chosen.subject, "ran": ran}))
         return
     click.echo(f"{ran} handlers ran for {chosen.subject}")
-    left = replaying.unheard(running, chosen)
+    left = replaying.unknown(running, chosen)
     if left:
-        click.echo(f"left, since no handler in this checkout hears it: {', '.join(left)}", err=True)
+        click.echo(f"left, since no handler in this checkout handles it: {', '.join(left)}", err=True)
 
 
 @click.command()
@@ -70,7 +72,7 @@ def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_jso
         raise click.UsageError("give the IDs that `daybook parked` shows, or --all")
     reached = connect(stage, os.environ)
     again = Redrive(reached.ledger(), reached.inbox(), now)
-    chosen = [each for each in again.ledger.parked() if every or each.event_id in ids]
+    chosen = [each for each in again.ledger.parking.parked() if every or each.event_id in ids]
     missing = set(ids) - {each.event_id for each in chosen}
     if missing:
         raise Failed(f"not parked: {', '.join(sorted(missing))}; `daybook parked` shows what is")
@@ -142,11 +144,11 @@ def reconcile(provider: str | None, since: str | None, dry_run: bool, stage: str
     paypal_client_id and paypal_client_secret. A run that is stopped goes on where it was.
     """
     reached = connect(stage, os.environ)
-    listings = providers_api.listings(reached, os.environ)
+    listings = providers_api.stage_apis(reached, os.environ)
     if provider:
         listings = {name: listing for name, listing in listings.items() if name == provider}
     if not listings:
-        raise Failed(providers_api.NO_KEYS.format(stage=stage))
+        raise Failed(providers_api.NO_KEYS.format(secret=reached.names.secret))
     running = providers_api.reconciler(reached, consumer(reached), os.environ)
     began = _instant(since) if since else None
     found: dict[str, Summary] = {}

@@ -11,11 +11,12 @@ import click
 from rich.progress import Progress
 
 from chalicelib import money
+from chalicelib.names import SIMULATOR_SECRET
 from chalicelib.providers import PROVIDERS
 from chalicelib.settings import LOCAL_CREDENTIALS
 from ops import sender, stories
 from ops.commands import Failed, beside, now
-from ops.stage import PORT, SIMULATOR_SECRET, connect, port
+from ops.stage import PORT, connect, port
 
 MANY = 50  # deliveries from which a progress bar is shown
 

@@ -15,9 +15,9 @@ from chalicelib import money
 from chalicelib.errors import AwsError, Refused
 from chalicelib.payments import STATES
 from chalicelib.providers import PROVIDERS
+from chalicelib.recording import Consumer
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import to_iso
-from chalicelib.webhooks import Consumer
 from ops.console.overview import Overview, overview
 from ops.console.sending import Sender
 from ops.stage import Stage

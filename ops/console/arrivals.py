@@ -29,7 +29,7 @@ def told(stage: Stage, subject: str, since: int) -> Told:
     deliveries: dict[str, list[int]] = {}
     runs: list[dict[str, Any]] = []
     complete = True
-    for group in (f"/aws/lambda/daybook-{stage.name}", f"/aws/lambda/daybook-{stage.name}-process"):
+    for group in (stage.names.log_group(), stage.names.log_group("process")):
         lines, whole = _lines(stage, group, subject, since)
         complete = complete and whole
         for line in lines:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.money import display
-from chalicelib.payments import MONEY
+from chalicelib.payments import Sums
 from chalicelib.providers import PROVIDERS
 from ops.console import charts
 from ops.signals import Series, Signals, Wanted
@@ -101,25 +101,25 @@ def _latest(series: Series) -> int | None:
 
 def _waiting(stage: Stage) -> int:
     client = stage.client("sqs")
-    url = client.get_queue_url(QueueName=f"payment-events-{stage.name}.fifo")["QueueUrl"]
+    url = client.get_queue_url(QueueName=stage.names.queue)["QueueUrl"]
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     found = client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
     return sum(int(found[name]) for name in names)
 
 
 def _parked(stage: Stage) -> str:
-    some, more = stage.ledger().parked_page(PARKED)
+    some, more = stage.ledger().parking.parked_page(PARKED)
     return f"{len(some)} or more" if more else str(len(some))
 
 
 def _money(signals: Signals, currencies: list[str], now: datetime) -> list[dict[str, str]]:
     """What was captured, refunded and disputed today, by currency, as the metrics have counted it."""
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    wanted = [Wanted(name, by=("currency", each)) for each in currencies for name in MONEY]
+    wanted = [Wanted(name, by=("currency", each)) for each in currencies for name in Sums._fields]
     found = iter(signals.series(wanted, today, today + timedelta(days=1), 86_400))
     rows = []
     for currency in currencies:
-        sums = {name: _sum(next(found)) for name in MONEY}
+        sums = {name: _sum(next(found)) for name in Sums._fields}
         rows.append(
             {"currency": currency, **{name: display(value, currency) for name, value in sums.items()}}
         )

@@ -5,8 +5,9 @@ from typing import Any
 
 from flask import Flask, abort, redirect, render_template, request, url_for
 
-from chalicelib.entries import ParkedEvent, StoredEvent
+from chalicelib.entries import StoredEvent
 from chalicelib.errors import HandlerFailed, HandlersBusy, NotFound
+from chalicelib.parking import ParkedEvent
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 from ops import replay as replaying
@@ -94,7 +95,7 @@ class Reading:
         return render_template("event.html", event=stored, text=_shown(stored, whole), whole=whole)
 
     def parked(self) -> str:
-        rows, below = self.console.stage.ledger().parked_page(PARKED_ROWS, request.args.get("below"))
+        rows, below = self.console.stage.ledger().parking.parked_page(PARKED_ROWS, request.args.get("below"))
         return render_template("parked.html", rows=rows, below=below, now=self.console.clock())
 
     def send(self) -> str:
@@ -135,7 +136,7 @@ def _payment(console: Console, subject: str) -> dict[str, Any]:
         "subject": subject,
         "payment": shown,
         "events": _timeline(found),
-        "left": [f"{h.name}: {task.type}" for task in stored.outbox.tasks for h in handlers.left(task)],
+        "left": [f"{h.name}: {task.type}" for task in stored.outbox.tasks for h in handlers.unhandled(task)],
         "dashboard": _dashboard(subject, shown is not None and shown.livemode is False),
     }
 
@@ -200,7 +201,7 @@ class Writing:
         return redirect(url_for("parked", sent=event_id))
 
     def _parked(self, event_id: str, subject: str) -> ParkedEvent:
-        parked = self.console.stage.ledger().parked_event(subject, event_id)
+        parked = self.console.stage.ledger().parking.parked_event(subject, event_id)
         if parked is None or parked.parked_at is None:
             raise NotFound(f"{event_id} is no longer parked")
         return parked

@@ -15,6 +15,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib import names as naming
 from ops.stage import Stage
 
 EVERY = 0.3  # seconds between two deliveries
@@ -91,8 +92,7 @@ class Agent:
     def _queues(self) -> Iterator[Datum]:
         """What SQS tells CloudWatch of its queues."""
         client = self._stage.client("sqs")
-        for kind in ("", "dead-"):
-            name = f"payment-events-{kind}{self._stage.name}.fifo"
+        for name in self._stage.names.queues:
             url = client.get_queue_url(QueueName=name)["QueueUrl"]
             found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
             visible = int(found["ApproximateNumberOfMessages"])
@@ -128,7 +128,7 @@ def shown(line: str) -> str:
 def metrics(line: str, stage: str) -> Iterator[Datum]:
     """The metrics in a line, and those that AWS itself would count of it."""
     if BATCH_FAILED in line:
-        function = [{"Name": "FunctionName", "Value": f"daybook-{stage}-process"}]
+        function = [{"Name": "FunctionName", "Value": naming.names(stage, {}).function("process")}]
         yield "AWS/Lambda", _datum("Errors", 1, function, "Count")
     if not line.startswith("{"):
         return

@@ -15,6 +15,8 @@ from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.names import names
+from chalicelib.settings import STAGE_LOCAL
 from ops.stage import REGION, connect
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ Function = Callable[[dict[str, Any], Any], Any]
 class Context:
     """What Lambda's context offers to a function."""
 
-    function_name = "daybook-local"
+    function_name = names(STAGE_LOCAL, {}).function()
     memory_limit_in_mb = "512"
 
     def __init__(self, timeout: int) -> None:
@@ -141,7 +143,7 @@ def main() -> None:
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
-    feeds = ((app.SETTINGS.queue, app.process), (app.SETTINGS.dead_queue, app.park))
+    feeds = ((app.SETTINGS.names.queue, app.process), (app.SETTINGS.names.dead_queue, app.park))
     threads = [
         threading.Thread(target=EventSource(stage.client("sqs"), queue, function).run, args=[stop])
         for queue, function in feeds

@@ -18,6 +18,7 @@ from typing import IO, Any
 import certifi
 import watchfiles
 
+from chalicelib.names import SIMULATOR_SECRET
 from chalicelib.settings import LOCAL_CREDENTIALS
 from ops import stage
 from ops.local.cloudwatch import Agent
@@ -157,16 +158,15 @@ def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.Exit
         return
     _create_resources(environ, paypal)
 
-    agent = Agent(stage.connect("local", environ), _say)
+    local = stage.connect("local", environ)
+    agent = Agent(local, _say)
     agent.start()
     stack.callback(agent.stop)
     command = str(Path(python).with_name("chalice"))
     chalice = [command, "local", "--stage", "local", "--port", str(ports["PORT"]), "--no-autoreload"]
-    parts.append(
-        _started(stack, "the app", chalice, environ, partial(agent.take, "/aws/lambda/daybook-local"))
-    )
+    parts.append(_started(stack, "the app", chalice, environ, partial(agent.take, local.names.log_group())))
     consumer = [python, "-m", "ops.local.event_source"]
-    of_consumer = partial(agent.take, "/aws/lambda/daybook-local-process")
+    of_consumer = partial(agent.take, local.names.log_group("process"))
     parts.append(_started(stack, "the consumer", consumer, environ, of_consumer))
     console = [str(Path(python).with_name("daybook")), "console", "--stage", "local"]
     parts.insert(1, _started(stack, "the console", console, environ, _say_if_odd))
@@ -242,7 +242,7 @@ def _create_resources(environ: Mapping[str, str], paypal: FakePayPal) -> None:
     create_stack(local, VISIBILITY)
     webhook_id = _first(environ, "paypal_webhook_ids")
     local.client("secretsmanager").create_secret(
-        Name=stage.SIMULATOR_SECRET, SecretString=paypal.simulator(webhook_id)
+        Name=SIMULATOR_SECRET, SecretString=paypal.simulator(webhook_id)
     )
 
 
@@ -250,7 +250,7 @@ def create_stack(to: stage.Stage, visibility: str) -> None:
     """The stage's table and queues, from ``infra/resources.yaml``."""
     cloudformation: Any = to.client("cloudformation")
     cloudformation.create_stack(
-        StackName=f"daybook-resources-{to.name}",
+        StackName=to.names.stack,
         TemplateBody=(ROOT / "infra" / "resources.yaml").read_text(),
         Parameters=[
             {"ParameterKey": "Stage", "ParameterValue": to.name},

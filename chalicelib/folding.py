@@ -1,0 +1,27 @@
+"""A record's facts from all of its events: what is stored is always this."""
+
+from collections.abc import Mapping
+
+from chalicelib.entries import StoredEvent
+from chalicelib.ledger import Ledger
+from chalicelib.payments import Facts, fold
+from chalicelib.providers.protocol import Provider
+
+
+def folded(ledger: Ledger, providers: Mapping[str, Provider], subject: str, stored: Facts) -> Facts:
+    """The facts of all events about a subject; an event that cannot be understood proves none.
+
+    Where an event's body was removed nobody can say any more what it proved. The facts of the others must
+    be among those that are stored: they are joined to them.
+    """
+    provider = providers[subject.partition(":")[0]]
+    events = list(ledger.events(subject))
+    known = [_facts(provider, each, subject) for each in events if each.content is not None]
+    return fold(known if len(known) == len(events) else [stored, *known])
+
+
+def _facts(provider: Provider, event: StoredEvent, subject: str) -> Facts:
+    try:
+        return provider.facts(provider.event(event.content or b"", event.received_at)).get(subject, {})
+    except Exception:
+        return {}

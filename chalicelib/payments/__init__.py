@@ -1,0 +1,44 @@
+"""The payment: facts, how they join, and what follows from them. Pure: no clock, no network, no AWS.
+
+events ─ provider.facts ─→ facts.py ─ join ─→ captures.py, refunds.py, disputes.py
+                                               └─→ books.py ─→ milestones.py ─→ payment.py
+"""
+
+from chalicelib.payments.books import Books, Sums, books
+from chalicelib.payments.facts import (
+    RULES,
+    RULES_VERSION,
+    STATES,
+    UNKNOWN,
+    Facts,
+    fact,
+    fold,
+    join,
+    outcome_at,
+    state_at,
+)
+from chalicelib.payments.milestones import MILESTONES, Change, Milestone, change
+from chalicelib.payments.payment import Payment, project, shown
+
+__all__ = [
+    "MILESTONES",
+    "RULES",
+    "RULES_VERSION",
+    "STATES",
+    "UNKNOWN",
+    "Books",
+    "Change",
+    "Facts",
+    "Milestone",
+    "Payment",
+    "Sums",
+    "books",
+    "change",
+    "fact",
+    "fold",
+    "join",
+    "outcome_at",
+    "project",
+    "shown",
+    "state_at",
+]

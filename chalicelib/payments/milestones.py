@@ -1,0 +1,231 @@
+"""Milestones: changes that matter, each reached once; and which of them are news."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from chalicelib.payments.books import Books, Sums
+from chalicelib.payments.disputes import Dispute
+from chalicelib.payments.refunds import Refund
+from chalicelib.times import to_iso
+
+MILESTONES = (
+    "payment.authorized",
+    "payment.failed",
+    "payment.canceled",
+    "payment.succeeded",
+    "payment.captured",
+    "payment.refunded",
+    "refund.failed",
+    "inquiry.opened",
+    "inquiry.closed",
+    "dispute.opened",
+    "dispute.won",
+    "dispute.lost",
+)
+REACHED_BY_STATE = ("authorized", "failed", "canceled")  # each is `payment.…`, at the fact `…_at`
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """A change that matters, reached once. ``at`` is the provider's time; ``amount`` is in minor units.
+
+    ``id`` is the same at every run of a handler: use it as an idempotency key.
+    ``object`` is the provider's id of the refund or dispute, where it is known.
+    """
+
+    id: str
+    type: str
+    at: str
+    amount: int | None = None
+    object: str | None = None
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """A milestone that the facts prove, ``at`` in milliseconds.
+
+    ``key`` tells it apart from others of its type in the payment. One that ``is_superseded`` does not hold
+    any more: it is listed, but nobody is notified who was not before.
+    """
+
+    type: str
+    at: int
+    key: str = ""
+    amount: int | None = None
+    object: str | None = None
+    is_superseded: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.type}/{self.key}" if self.key else self.type
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        return self.at, MILESTONES.index(self.type), self.key
+
+    def milestone(self, subject: str) -> Milestone:
+        return Milestone(f"{subject}/{self.name}", self.type, to_iso(self.at), self.amount, self.object)
+
+
+def reached(of: Books) -> list[Reached]:
+    """All that the payment has reached, in the provider's time."""
+    found = [*_of_payment(of), *_of_captures(of), *_of_refunds(of), *_of_disputes(of)]
+    return sorted(found, key=lambda each: each.place)
+
+
+def _of_payment(of: Books) -> Iterator[Reached]:
+    for state in REACHED_BY_STATE:
+        at = of.payment.get(f"{state}_at")
+        if at is not None:
+            is_superseded = of.sums.captured > 0 or of.state != state
+            yield Reached(type=f"payment.{state}", at=at, is_superseded=is_superseded)
+    for first in of.captures.each[:1]:
+        yield Reached(type="payment.succeeded", at=first.at, amount=of.sums.captured)
+
+
+def _of_captures(of: Books) -> Iterator[Reached]:
+    for each in of.captures.each:
+        yield Reached(type="payment.captured", at=each.at, key=str(each.total), amount=each.amount)
+
+
+def _of_refunds(of: Books) -> Iterator[Reached]:
+    for each in of.refunds:
+        if each.waits or each.is_release or not each.is_notifiable:
+            continue
+        if each.succeeded_at is not None:
+            yield _refunded(each)
+        if each.failed_at is not None:
+            yield Reached(
+                type="refund.failed", at=each.failed_at, key=each.id, amount=each.amount, object=each.id
+            )
+
+
+def _refunded(refund: Refund) -> Reached:
+    """What a dispute took is notified as lost, if it is."""
+    return Reached(
+        type="payment.refunded",
+        at=refund.succeeded_at or 0,
+        key=refund.id,
+        amount=refund.amount,
+        object=None if refund.is_unnamed else refund.id,
+        is_superseded=refund.failed_at is not None or refund.is_undone or refund.dispute is not None,
+    )
+
+
+def _of_disputes(of: Books) -> Iterator[Reached]:
+    for dispute in of.disputes:
+        yield from _of_dispute(dispute)
+
+
+def _of_dispute(d: Dispute) -> Iterator[Reached]:
+    is_formal, is_over = d.opened_at is not None, d.outcome is not None
+    lost = d.held if d.outcome == "lost" and not d.is_foreign else d.amount
+    lives: tuple[tuple[str, int | None, int, bool], ...] = (
+        ("inquiry.opened", d.inquired_at, d.amount, is_formal or is_over),
+        ("inquiry.closed", d.closed_at, d.amount, is_formal or d.outcome != "closed"),
+        ("dispute.opened", d.opened_at, d.amount, is_over),
+        ("dispute.won", d.won_at, d.amount, d.outcome != "won"),
+        ("dispute.lost", d.lost_at, lost, d.outcome != "lost"),
+    )
+    for type_, at, amount, is_superseded in lives:
+        if at is None or (type_ == "inquiry.closed" and d.inquired_at is None):
+            continue
+        yield Reached(type=type_, at=at, key=d.id, amount=amount, object=d.id, is_superseded=is_superseded)
+
+
+# ── what is news ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What new facts make of a payment: the milestones to notify, and by how much its sums moved.
+
+    ``superseded`` names those that were reached and notified to nobody, since they did not hold any more
+    when first learnt: they are notified if they come to hold after all. ``moved`` is in minor units, by the
+    sum's name; what did not move is not in it.
+    """
+
+    after: Books
+    milestones: tuple[Milestone, ...]
+    superseded: tuple[str, ...]
+    moved: dict[str, int]
+
+
+def change(subject: str, before: Books, after: Books, superseded: Iterable[str] = ()) -> Change:
+    """From ``before``, for which ``superseded`` was kept, to ``after``."""
+    listed = reached(after)
+    known = {each.name for each in reached(before)} - {*superseded}
+    new = [each for each in listed if each.type not in BY_AMOUNT and each.name not in known]
+    settled = {name for name in superseded if name.startswith("payment.refunded/")}
+    new += _new_refunds(before, after, settled)
+    settled |= _waiting_again(before, after)
+    new += _new_captures(before, after)
+    news = sorted((each for each in new if not each.is_superseded), key=lambda each: each.place)
+    passed = {each.name for each in new if each.is_superseded}
+    return Change(
+        after=after,
+        milestones=tuple(each.milestone(subject) for each in news),
+        superseded=tuple(sorted(settled | passed)),
+        moved=_moved(before.sums, after.sums),
+    )
+
+
+BY_AMOUNT = ("payment.refunded", "payment.captured")  # what is notified of them adds up to the sum
+
+
+def _moved(before: Sums, after: Sums) -> dict[str, int]:
+    steps = zip(Sums._fields, before, after, strict=True)
+    return {name: then - now for name, now, then in steps if then != now}
+
+
+def _new_captures(before: Books, after: Books) -> Iterator[Reached]:
+    """What was captured more than before, each capture that is new to the total: late ones are part of it."""
+    known = before.captures.total
+    for each in after.captures.each:
+        if each.total > known:
+            yield Reached(type="payment.captured", at=each.at, key=str(each.total), amount=each.total - known)
+            known = each.total
+
+
+def _waiting_again(before: Books, after: Books) -> set[str]:
+    """Names of refunds that were notified, and wait for a capture now that others came before them."""
+    notified = {each.id for each in before.refunds if each.has_succeeded}
+    return {f"payment.refunded/{each.id}" for each in after.refunds if each.waits and each.id in notified}
+
+
+def _new_refunds(before: Books, after: Books, settled: set[str]) -> Iterator[Reached]:
+    """The refunds that are new: as many of an amount as there are more of, their sum at most what it grew by.
+
+    So a refund that a running total tells of first and an event of its own later, or the other way round, is
+    notified once. An unnamed one is named as the payment's n-th refund, n being new with it. ``settled``
+    names those that are not to be notified any more: nobody is, or somebody was.
+    """
+    old, now = _notifiable(before, settled), _notifiable(after, settled)
+    more = Counter(each.amount for each in now) - Counter(each.amount for each in old)
+    growth = sum(each.amount for each in now) - sum(each.amount for each in old)
+    named = {each.id for each in old if not each.is_unnamed}
+    seen = {(each.amount, each.succeeded_at) for each in old if each.is_unnamed}
+    number = sum(each.is_notifiable for each in after.refunds)
+
+    def by_novelty(refund: Refund) -> tuple[bool, bool, bool, str]:
+        is_seen = (refund.amount, refund.succeeded_at) in seen
+        return is_seen, refund.is_unnamed, refund.is_undone, refund.id
+
+    for each in sorted(now, key=by_novelty):
+        if each.id in named or not more[each.amount] or each.amount > growth:
+            continue
+        more[each.amount] -= 1
+        growth -= each.amount
+        if each.is_unnamed:
+            each = replace(each, id=f"{each.charge}:{number}")
+            number -= 1
+        yield _refunded(each)
+
+
+def _notifiable(of: Books, settled: set[str]) -> list[Refund]:
+    found = (each for each in of.refunds if each.has_succeeded and each.is_notifiable)
+    return [each for each in found if f"payment.refunded/{each.id}" not in settled]

@@ -1,0 +1,77 @@
+"""The payment as everybody sees it: the API, the command, handlers and the bus."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.payments.books import Books, books
+from chalicelib.payments.facts import Facts, Fields, reported
+from chalicelib.payments.milestones import Milestone, reached
+from chalicelib.times import to_iso
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """What Daybook shows of a payment. Amounts are integers in the currency's minor unit."""
+
+    id: str
+    provider: str
+    status: str
+    livemode: bool | None
+    account: str | None
+    currency: str | None
+    amount: int
+    authorized: int
+    captured: int
+    refunded: int
+    disputed: int
+    net: int
+    consistent: bool
+    customer: str | None
+    related: dict[str, list[str]]
+    created_at: str
+    updated_at: str
+    milestones: tuple[Milestone, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The payment as JSON shows it, without its events."""
+        shown = {name: getattr(self, name) for name in self.__slots__}
+        return {**shown, "milestones": [milestone.to_dict() for milestone in self.milestones]}
+
+
+def project(subject: str, facts: Facts) -> Payment:
+    """The payment that the facts prove. ``subject`` is ``provider:id``."""
+    return shown(subject, books(facts))
+
+
+def shown(subject: str, of: Books) -> Payment:
+    """The payment with these books."""
+    payment = of.payment
+    captured, refunded, disputed = of.sums
+    return Payment(
+        id=subject,
+        provider=subject.partition(":")[0],
+        status=of.status,
+        livemode=payment.get("livemode"),
+        account=min(payment.get("account", ()), default=None),
+        currency=of.currency,
+        amount=of.amount,
+        authorized=of.captures.authorized,
+        captured=captured,
+        refunded=refunded,
+        disputed=disputed,
+        net=captured - refunded - disputed,
+        consistent=of.is_consistent,
+        customer=reported(payment, "customer"),
+        related=_related(payment),
+        created_at=to_iso(payment.get("created_at", 0)),
+        updated_at=to_iso(payment.get("updated_at", 0)),
+        milestones=tuple(each.milestone(subject) for each in reached(of)),
+    )
+
+
+def _related(payment: Fields) -> dict[str, list[str]]:
+    related: dict[str, list[str]] = {}
+    for name in payment.get("related", ()):
+        kind, _, object_id = name.partition(" ")
+        related.setdefault(kind, []).append(object_id)
+    return related

@@ -1,0 +1,45 @@
+"""PayPal. Event types: https://developer.paypal.com/api/rest/webhooks/event-names/"""
+
+from typing import TYPE_CHECKING
+
+from chalicelib.credentials import paypal_client
+from chalicelib.events import Event
+from chalicelib.providers.paypal.confirmation import path_to_confirm
+from chalicelib.providers.paypal.events import event
+from chalicelib.providers.paypal.facts import facts
+from chalicelib.providers.paypal.objects import NAME
+from chalicelib.providers.paypal.signature import verify
+from chalicelib.providers.protocol import Connection, Postback, ProviderApi
+
+if TYPE_CHECKING:
+    from chalicelib.providers.paypal.client import PayPalApi
+
+__all__ = ["NAME", "api", "event", "facts", "needs_asking", "postback", "verify"]
+
+
+def needs_asking(event: Event) -> bool:
+    """Whether money moved: a signature alone does not prove it."""
+    return path_to_confirm(event) is not None
+
+
+def api(connection: Connection) -> ProviderApi | None:
+    """PayPal's API, where there are credentials for it; with half of them it cannot be asked."""
+    return _api(connection) if paypal_client(connection.secrets) else None
+
+
+def postback(connection: Connection) -> Postback:
+    """PayPal's API; without credentials each question raises ``NotConfigured``."""
+    return _api(connection)
+
+
+def _api(connection: Connection) -> "PayPalApi":
+    from chalicelib.providers.paypal.client import PayPalApi
+
+    secrets = connection.secrets
+    return PayPalApi(
+        connection.address(NAME),
+        paypal_client(secrets),
+        connection.clock,
+        connection.ca_bundle,
+        secrets.get("paypal_webhook_ids", ()),
+    )

@@ -1,0 +1,171 @@
+"""Asking PayPal itself: whether it sent a webhook, what it shows of the money, and what it has sent of late.
+
+https://developer.paypal.com/docs/api/webhooks/v1/#verify-webhook-signature_post
+https://developer.paypal.com/docs/api/payments/v2/
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import certifi
+import urllib3
+
+from chalicelib.errors import (
+    CONTRADICTED,
+    Distrusted,
+    NotConfigured,
+    NotFound,
+    Throttled,
+    Unavailable,
+    seconds,
+)
+from chalicelib.events import Event, items
+from chalicelib.payments import Payment
+from chalicelib.providers.paypal import comparison, endpoints
+from chalicelib.providers.paypal.confirmation import contradicts, may_be_late, names_payment, path_to_confirm
+from chalicelib.providers.paypal.events import event as read_event
+from chalicelib.providers.paypal.objects import resource_of
+from chalicelib.providers.protocol import Difference, Notice, Page
+from chalicelib.times import to_iso
+
+FIELD_OF = {
+    "paypal-transmission-id": "transmission_id",
+    "paypal-transmission-time": "transmission_time",
+    "paypal-transmission-sig": "transmission_sig",
+    "paypal-cert-url": "cert_url",
+    "paypal-auth-algo": "auth_algo",
+}
+EXPIRES_EARLY = 60_000  # milliseconds
+EVENTS = "/v1/notifications/webhooks-events"
+PAGE = 100  # events asked for; PayPal may give fewer
+
+
+class PayPalApi:
+    """PayPal's API at ``api``, with an OAuth token that is kept until shortly before its end."""
+
+    def __init__(
+        self,
+        api: str,
+        client: tuple[str, ...],
+        clock: Callable[[], int],
+        ca_bundle: str | None = None,
+        webhook_ids: tuple[str, ...] = (),
+    ) -> None:
+        self._api = api
+        self._webhook_ids = webhook_ids
+        self._client = client
+        self._clock = clock
+        self._token = ""
+        self._token_ends = 0
+        self._pool = urllib3.PoolManager(
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=ca_bundle or certifi.where(),
+            retries=False,
+            timeout=urllib3.Timeout(total=5.0),
+        )
+
+    def confirms(self, transmission: Mapping[str, str], body: bytes, webhook_id: str) -> bool:
+        """Whether PayPal says SUCCESS. The body goes in as it came: parsed and written anew it may differ."""
+        fields = {FIELD_OF[name]: value for name, value in transmission.items()}
+        start = json.dumps({**fields, "webhook_id": webhook_id})[:-1].encode()
+        answer = self._ask(
+            "POST",
+            "/v1/notifications/verify-webhook-signature",
+            start + b', "webhook_event": ' + body + b"}",
+            {"Authorization": f"Bearer {self._access_token()}", "Content-Type": "application/json"},
+        )
+        return answer.get("verification_status") == "SUCCESS"
+
+    def complete(self, event: Event) -> Event:
+        """The event if PayPal shows the money as it says, or it is about none; a refund with its payment.
+
+        Raises ``Distrusted`` where PayPal shows otherwise, ``Unavailable`` where it cannot be asked, or may
+        only be late: what stays so is parked after its last try.
+        """
+        path = path_to_confirm(event)
+        if path is None:
+            return event
+        shown = self.get(path)
+        if not shown:
+            raise Unavailable("PayPal does not show it", reason="paypal_api")
+        if contradicts(event, shown):
+            raise Distrusted(CONTRADICTED)
+        if may_be_late(event, shown):
+            raise Unavailable("PayPal does not show it so yet", reason="paypal_api")
+        payment = names_payment(event, shown)
+        if payment is None:
+            return event
+        resource = {**resource_of(event), "sale_id": payment}
+        body = json.dumps({**event.payload, "resource": resource}).encode()
+        return replace(read_event(body, event.received_at), completed=body, about=event.about)
+
+    def page(self, since: int, until: int, cursor: str | None) -> Page:
+        """A page of the application's events. Raises ``Throttled``, ``Unavailable``.
+
+        ``cursor`` is the path of the page: of the link that PayPal gives only that is followed.
+        """
+        asked = {"page_size": PAGE, "start_time": to_iso(since), "end_time": to_iso(until)}
+        answer = self.get(cursor or f"{EVENTS}?{urlencode(asked)}")
+        if not isinstance(answer.get("events"), list):
+            raise Unavailable("PayPal lists no events", reason="paypal_api")
+        links = [str(link.get("href")) for link in items(answer.get("links")) if link.get("rel") == "next"]
+        following = urlsplit(links[0]) if links else None
+        if following and following.path != EVENTS:
+            raise Unavailable("PayPal's listing leads elsewhere", reason="paypal_api")
+        bodies = [json.dumps(each).encode() for each in items(answer["events"])]
+        return Page(bodies, f"{EVENTS}?{following.query}" if following and bodies else None)
+
+    def differences(self, ours: Payment) -> list[Difference] | None:
+        capture = self.get(f"/v2/payments/captures/{ours.id.rpartition(':')[2]}")
+        if not capture:
+            raise NotFound("PayPal does not know it")
+        return list(comparison.differences(ours, capture))
+
+    def endpoints(self) -> list[Notice]:
+        listed = items(self.get("/v1/notifications/webhooks").get("webhooks"))
+        return list(endpoints.notices(listed, self._webhook_ids))
+
+    def get(self, path: str) -> dict[str, Any]:
+        """What is at a path of the API, empty if nothing is. Raises ``Throttled``, ``Unavailable``."""
+        return self._ask("GET", path, None, {"Authorization": f"Bearer {self._access_token()}"})
+
+    def _access_token(self) -> str:
+        if self._clock() < self._token_ends:
+            return self._token
+        if len(self._client) != 2:
+            raise NotConfigured("this endpoint is not configured", reason="no_paypal_client")
+        basic = urllib3.make_headers(basic_auth=":".join(self._client))
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = self._ask("POST", "/v1/oauth2/token", b"grant_type=client_credentials", {**basic, **form})
+        self._token = str(answer.get("access_token", ""))
+        self._token_ends = self._clock() + int(answer.get("expires_in", 0)) * 1000 - EXPIRES_EARLY
+        return self._token
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            response = self._request(method, self._api + path, body, headers)
+            answer = response.json()
+        except (urllib3.exceptions.HTTPError, ValueError):
+            raise Unavailable("PayPal cannot be asked", reason="paypal_api") from None
+        if response.status == 401:
+            self._token_ends = 0  # revoked before its time: the next try has a new one
+        if response.status == 429:
+            wait = seconds(response.headers.get("retry-after"))
+            raise Throttled("PayPal was asked too often", reason="paypal_api", retry_after=wait)
+        if response.status == 404 and method == "GET":
+            return {}
+        if response.status != 200 or not isinstance(answer, dict):
+            raise Unavailable("PayPal cannot be asked", reason="paypal_api")
+        return answer
+
+    def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
+        """Asked once more where a kept connection broke, which PayPal may have closed meanwhile."""
+        ask = partial(self._pool.request, method, url, body=body, headers=headers, redirect=False)
+        try:
+            return ask()
+        except urllib3.exceptions.ProtocolError:
+            return ask()

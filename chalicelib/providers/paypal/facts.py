@@ -1,0 +1,235 @@
+"""What PayPal's events prove of the captures, sales and authorizations that they name.
+
+The object's own status and times count, not the event's type and time alone, which can be behind:
+an event that says COMPLETED of what is still pending proves nothing yet.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from chalicelib.events import Event, items, mapping, required_id, safe_id
+from chalicelib.payments import Facts, fact, join, outcome_at, state_at
+from chalicelib.providers.paypal.objects import (
+    AUTHORIZATIONS,
+    CAPTURES,
+    DISPUTES,
+    NAME,
+    REFUNDS,
+    Resource,
+    amount_of,
+    disputed_payments,
+    instant,
+    linked,
+    refunded_payment,
+    resource_of,
+    status_of,
+)
+
+# dispute_outcome.outcome_code: who keeps the money. Who was paid RESOLVED_WITH_PAYOUT does not say: nobody
+# won, and what a reversal took is gone. Any other code is no information.
+# https://developer.paypal.com/docs/api/customer-disputes/v1/#definition-dispute_outcome
+OUTCOME_OF = {
+    "RESOLVED_BUYER_FAVOUR": "lost",
+    "ACCEPTED": "lost",
+    "RESOLVED_SELLER_FAVOUR": "won",
+    "CANCELED_BY_BUYER": "won",
+    "DENIED": "won",
+    "RESOLVED_WITH_PAYOUT": "closed",
+    "NONE": "closed",
+}
+# Of a dispute that is open, or open again.
+# https://developer.paypal.com/docs/api/customer-disputes/v1/#definition-status
+OPEN = ("", "OPEN", "WAITING_FOR_BUYER_RESPONSE", "WAITING_FOR_SELLER_RESPONSE", "UNDER_REVIEW")
+
+# What a resource's own status says, where it is not what the event's type says.
+# https://developer.paypal.com/docs/api/payments/v2/#definition-capture_status and following
+NOT_YET = ("PENDING", "CREATED_PENDING")
+NEVER = ("DECLINED", "DENIED", "FAILED", "CANCELLED", "CANCELED")
+
+BySubject = Iterator[tuple[str, Facts]]
+
+
+def facts(event: Event) -> Mapping[str, Facts]:
+    """What an event proves, by subject. Orders and all else move no money."""
+    resource = resource_of(event)
+    proved: dict[str, Facts] = {}
+    for types, read in READERS:
+        if event.type in types:
+            for subject, some in read(event, resource):
+                proved[subject] = join(proved.get(subject, _common(event)), some)
+    return proved
+
+
+def _common(event: Event) -> Facts:
+    return fact("payment", created_at=event.created_at, updated_at=event.created_at, livemode=event.livemode)
+
+
+def _of_capture(event: Event, capture: Resource) -> BySubject:
+    amount, currency = amount_of(capture.get("amount"))
+    says = CAPTURES[event.type]
+    if says == "captured" and status_of(capture) in (*NOT_YET, *NEVER):
+        says = "processing" if status_of(capture) in NOT_YET else "failed"
+    at = event.created_at
+    is_captured = says == "captured"
+    yield (
+        event.subject,
+        fact(
+            "payment",
+            priced=[int(is_captured), at, amount, currency],
+            authorized=amount if is_captured else None,
+            captured=[[amount, at]] if is_captured else None,
+            failed_at=at if says == "failed" else None,
+            state=None if is_captured else state_at(at, says),
+            related=_related(capture),
+        ),
+    )
+
+
+def _of_authorization(event: Event, authorization: Resource) -> BySubject:
+    amount, currency = amount_of(authorization.get("amount"))
+    says = AUTHORIZATIONS[event.type]
+    if says == "authorized" and status_of(authorization) in (*NOT_YET, *NEVER):
+        says = "processing" if status_of(authorization) in NOT_YET else "failed"
+    at = event.created_at
+    yield (
+        event.subject,
+        fact(
+            "payment",
+            priced=[0, at, amount, currency],
+            authorized=amount if says in ("authorized", "canceled") else None,
+            authorized_at=at if says == "authorized" else None,
+            failed_at=at if says == "failed" else None,
+            canceled_at=at if says == "canceled" else None,
+            state=state_at(at, says),
+            related=_related(authorization),
+        ),
+    )
+
+
+def _of_refund(event: Event, refund: Resource) -> BySubject:
+    """A refund is dated by its own clock, as a dispute is: so it can be told which came first."""
+    amount, currency = amount_of(refund.get("amount"))
+    refund_id = required_id(refund.get("id"))
+    says = REFUNDS[event.type]
+    if status_of(refund) in NOT_YET and says != "failed":
+        says = "pending"
+    if status_of(refund) in NEVER:
+        says = "failed"
+    at = event.created_at
+    made_at = min(at, instant(refund.get("create_time"), at))
+    payment = refunded_payment(refund)
+    yield (
+        event.subject,
+        fact(
+            f"refund {refund_id}",
+            amount=[at, amount],
+            currency=[at, currency],
+            charge=payment,
+            created_at=made_at,
+            succeeded_at=at if says in ("succeeded", "reversed") else None,
+            failed_at=at if says == "failed" else None,
+            reversal=1 if REFUNDS[event.type] == "reversed" else None,
+        ),
+    )
+    yield event.subject, fact("payment", related=[f"refund {refund_id}"])
+    if payment and says in ("succeeded", "reversed"):
+        yield event.subject, _refund_total(payment, refund, made_at, amount)
+
+
+def _refund_total(payment: str, refund: Resource, made_at: int, amount: int) -> Facts:
+    """What was refunded of the capture to date, this refund included: more than what its events told of."""
+    payable = mapping(refund.get("seller_payable_breakdown"))
+    try:
+        total, _ = amount_of(payable.get("total_refunded_amount") or refund.get("total_refunded_amount"))
+    except ValueError:
+        return {}
+    before = total - amount
+    return fact(f"charge {payment}", refund_totals=[[made_at, total, before]]) if before >= 0 else {}
+
+
+# ── disputes ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_dispute(event: Event, dispute: Resource) -> BySubject:
+    """Of each capture in the case its part; all that one report says of one capture is one value."""
+    dispute_id = required_id(dispute.get("dispute_id") or dispute.get("id"))
+    resolution = mapping(dispute.get("dispute_outcome"))
+    code = str(resolution.get("outcome_code"))
+    outcome = OUTCOME_OF.get(code) if _is_resolved(event, dispute) else None
+    at = instant(dispute.get("update_time"), event.created_at)
+    created_at = min(at, event.created_at, instant(dispute.get("create_time"), at))
+    claims = _parts(dispute, dispute.get("dispute_amount"))
+    lost_amount = resolution.get("amount_refunded") if outcome == "lost" else None
+    losses = _parts(dispute, lost_amount) if lost_amount else {}
+    for payment, (amount, currency) in claims.items():
+        says_how = outcome is not None or _is_open(event, dispute)
+        lost = losses[payment][0] if payment in losses else None
+        subject = f"{NAME}:{payment}" if payment else event.subject
+        yield (
+            subject,
+            fact(
+                f"dispute {dispute_id}",
+                amount=[at, amount],
+                currency=[at, currency],
+                created_at=created_at,
+                disputed_at=created_at,
+                taken_by_reversal=1,
+                outcome=outcome_at(at, outcome, lost) if says_how else None,
+                won_at=event.created_at if outcome == "won" else None,
+                lost_at=event.created_at if outcome == "lost" else None,
+                closed_at=event.created_at if outcome == "closed" else None,
+            ),
+        )
+        yield subject, fact("payment", related=[f"dispute {dispute_id}"])
+
+
+def _is_resolved(event: Event, dispute: Resource) -> bool:
+    return status_of(dispute) == "RESOLVED" or event.type == "CUSTOMER.DISPUTE.RESOLVED"
+
+
+def _is_open(event: Event, dispute: Resource) -> bool:
+    return not _is_resolved(event, dispute) and status_of(dispute) in OPEN
+
+
+def _parts(dispute: Resource, whole: object) -> dict[str | None, tuple[int, str]]:
+    """How an amount of the case is spread over its captures: PayPal does not say it.
+
+    Each in its order takes up to its own gross amount, where that is known; what is left over the last.
+    """
+    left, currency = amount_of(whole)
+    payments = disputed_payments(dispute)
+    limits = {payment: _gross(dispute, payment, currency) for payment in payments[:-1]}
+    parts: dict[str | None, tuple[int, str]] = {}
+    for payment in payments or (None,):
+        limit = limits.get(payment or "")
+        part = left if limit is None else min(left, limit)
+        parts[payment] = part, currency
+        left -= part
+    return parts
+
+
+def _gross(dispute: Resource, payment: str, currency: str) -> int | None:
+    for each in items(dispute.get("disputed_transactions")):
+        if safe_id(each.get("seller_transaction_id")) == payment and each.get("gross_amount"):
+            amount, code = amount_of(each["gross_amount"])
+            return amount if code == currency else None
+    return None
+
+
+READERS: tuple[tuple[Iterable[str], Callable[[Event, Resource], BySubject]], ...] = (
+    (CAPTURES, _of_capture),
+    (AUTHORIZATIONS, _of_authorization),
+    (REFUNDS, _of_refund),
+    (DISPUTES, _of_dispute),
+)
+
+
+def _related(resource: Resource) -> list[str]:
+    ids = mapping(mapping(resource.get("supplementary_data")).get("related_ids"))
+    named: dict[str, Any] = {
+        "order": ids.get("order_id") or linked(resource, "orders"),
+        "authorization": ids.get("authorization_id") or linked(resource, "authorizations"),
+        "payment": resource.get("parent_payment"),
+        "subscription": resource.get("billing_agreement_id"),
+    }
+    return [f"{kind} {object_id}" for kind, value in named.items() if (object_id := safe_id(value))]

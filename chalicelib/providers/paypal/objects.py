@@ -1,0 +1,97 @@
+"""Reading PayPal's resources: https://developer.paypal.com/docs/api/payments/v2/ and .../v1/"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from chalicelib.events import Event, items, mapping, safe_id
+from chalicelib.money import minor_units
+from chalicelib.times import from_iso
+
+NAME = "paypal"
+Resource = Mapping[str, Any]  # as JSON has it
+
+# What an event's type says of a capture or sale.
+CAPTURES = {
+    "PAYMENT.CAPTURE.COMPLETED": "captured",
+    "PAYMENT.CAPTURE.PENDING": "processing",
+    "PAYMENT.CAPTURE.DENIED": "failed",
+    "PAYMENT.CAPTURE.DECLINED": "failed",
+    "PAYMENT.SALE.COMPLETED": "captured",
+    "PAYMENT.SALE.PENDING": "processing",
+    "PAYMENT.SALE.DENIED": "failed",
+}
+
+AUTHORIZATIONS = {
+    "PAYMENT.AUTHORIZATION.CREATED": "authorized",
+    "PAYMENT.AUTHORIZATION.VOIDED": "canceled",
+}
+
+# Of a refund of a capture or sale. PayPal taking the money back itself is a reversal.
+REFUNDS = {
+    "PAYMENT.CAPTURE.REFUNDED": "succeeded",
+    "PAYMENT.CAPTURE.REVERSED": "reversed",
+    "PAYMENT.SALE.REFUNDED": "succeeded",
+    "PAYMENT.SALE.REVERSED": "reversed",
+    "PAYMENT.REFUND.PENDING": "pending",
+    "PAYMENT.REFUND.FAILED": "failed",
+}
+
+DISPUTES = (
+    "CUSTOMER.DISPUTE.CREATED",
+    "CUSTOMER.DISPUTE.UPDATED",
+    "CUSTOMER.DISPUTE.RESOLVED",
+    "RISK.DISPUTE.CREATED",
+)
+
+
+def instant(value: object, otherwise: int) -> int:
+    try:
+        return from_iso(str(value))
+    except (ValueError, OverflowError):
+        return otherwise
+
+
+def resource_of(event: Event) -> Resource:
+    return mapping(event.payload.get("resource"))
+
+
+def status_of(resource: Resource) -> str:
+    """Of a v2 resource, or a v1 one."""
+    return str(resource.get("status") or resource.get("state") or "").upper()
+
+
+def amount_of(value: object) -> tuple[int, str]:
+    """Minor units and currency of v2's ``{value, currency_code}`` or v1's ``{total, currency}``.
+
+    Refunds come as ``"-0.01"`` or ``"0.01"``: the event's type says which way the money goes.
+    Raises ``ValueError``.
+    """
+    given = mapping(value)
+    currency = given.get("currency_code") or given.get("currency")
+    decimal = given.get("value") or given.get("total")
+    if not isinstance(currency, str) or not isinstance(decimal, str):
+        raise ValueError("no amount")
+    return abs(minor_units(decimal, currency)), currency
+
+
+def refunded_payment(refund: Resource) -> str | None:
+    """The capture or sale that a refund or reversal is of."""
+    named = refund.get("capture_id") or refund.get("sale_id")
+    return safe_id(named) or linked(refund, "captures", "capture", "sale")
+
+
+def linked(resource: Resource, *kinds: str) -> str | None:
+    """The id at the end of the first link to one of those kinds, other than to the resource itself."""
+    for link in items(resource.get("links")):
+        found = re.search(r"/([a-z]+)/([A-Z0-9-]+)$", str(link.get("href")))
+        if found and found[1] in kinds and link.get("rel") != "self":
+            return safe_id(found[2])
+    return None
+
+
+def disputed_payments(dispute: Resource) -> list[str]:
+    """The captures or sales that a case is about, in its order."""
+    transactions = items(dispute.get("disputed_transactions"))
+    named = (safe_id(each.get("seller_transaction_id")) for each in transactions)
+    return list(dict.fromkeys(filter(None, named)))

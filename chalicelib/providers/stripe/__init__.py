@@ -1,0 +1,34 @@
+"""Stripe. Event types: https://docs.stripe.com/api/events/types"""
+
+from collections.abc import Mapping
+
+from chalicelib.events import Event
+from chalicelib.payments import Facts
+from chalicelib.providers.protocol import Connection, ProviderApi
+from chalicelib.providers.stripe.events import event, path_to_fetch
+from chalicelib.providers.stripe.facts import facts as _facts
+from chalicelib.providers.stripe.objects import NAME
+from chalicelib.providers.stripe.signature import verify
+
+__all__ = ["NAME", "api", "event", "facts", "needs_asking", "verify"]
+
+
+def facts(event: Event) -> Mapping[str, Facts]:
+    """What it proves, all of it of one payment."""
+    proved = _facts(event)
+    return {event.subject: proved} if proved else {}
+
+
+def needs_asking(event: Event) -> bool:
+    """A thin event's object is left to be fetched."""
+    return path_to_fetch(event) is not None
+
+
+def api(connection: Connection) -> ProviderApi | None:
+    """Stripe's API, where there is a key for it."""
+    keys = connection.secrets.get("stripe_api_key", ())
+    if not keys:
+        return None
+    from chalicelib.providers.stripe.client import StripeApi  # importing the SDK takes its time
+
+    return StripeApi(keys[0], connection.address(NAME), connection.clock)

@@ -1,0 +1,446 @@
+"""The program's second sentence: record each queued event with the payments that it makes, once, and notify.
+
+understand    what the event proves, by subject; asked of the provider where the event alone does not say
+join          with the facts that are stored
+write         event, payments and their outboxes, in one transaction
+run           the handlers that are left in those outboxes
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, NamedTuple
+
+from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write
+from chalicelib.errors import (
+    TAMPERED,
+    AwsError,
+    BatchFailed,
+    BodyRemoved,
+    Distrusted,
+    DuplicateEvent,
+    HandlerFailed,
+    HandlersBusy,
+    NotFound,
+    Unavailable,
+    VersionMoved,
+)
+from chalicelib.events import Event
+from chalicelib.folding import folded
+from chalicelib.inbox import Inbox, Message
+from chalicelib.ledger import Ledger
+from chalicelib.outbox import Runner
+from chalicelib.payments import Facts, join
+from chalicelib.providers.protocol import Provider
+from chalicelib.reactions import Handlers
+from chalicelib.telemetry import Telemetry
+
+Address = tuple[str, str]  # subject and event id
+SqsRecord = Mapping[str, Any]
+
+RESERVE = 5_000  # milliseconds of a batch's time, left for deleting from the queue what is done
+TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
+
+
+class Understood(NamedTuple):
+    """An event, and what it proves by the subject of the payment that it proves it of."""
+
+    event: Event
+    facts: Mapping[str, Facts]
+
+
+class Outcome(Enum):
+    """What became of a record."""
+
+    DONE = "done"
+    NOT_HANDLED = "recorded, but its handlers have not ended well"
+    NOT_RECORDED = "not recorded"
+
+
+class QueuedRecord(NamedTuple):
+    """An SQS record with the message that it holds; ``None`` where it cannot be read."""
+
+    sqs: SqsRecord
+    message: Message | None
+
+    @classmethod
+    def read(cls, sqs: SqsRecord) -> "QueuedRecord":
+        try:
+            return cls(sqs, Message.decode(sqs["body"]))
+        except ValueError:
+            return cls(sqs, None)
+
+    @property
+    def group(self) -> str:
+        return str(self.sqs["attributes"]["MessageGroupId"])
+
+    @property
+    def attempts(self) -> int:
+        return int(self.sqs["attributes"]["ApproximateReceiveCount"])
+
+    @property
+    def address(self) -> Address:
+        """Of one that cannot be read, its queue's names."""
+        if self.message is None:
+            return f"queue:{self.group.removeprefix('queue:')}", str(self.sqs["messageId"])
+        return self.message.subject, self.message.event_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer:
+    """Records what is on the queue. ``complete`` asks the provider for what an event leaves out.
+
+    ``clock`` and every ``deadline`` in milliseconds; a deadline is when this process may be ended.
+    """
+
+    providers: Mapping[str, Provider]
+    ledger: Ledger
+    inbox: Inbox
+    telemetry: Telemetry
+    handlers: Handlers
+    clock: Callable[[], int]
+    complete: Callable[[Event], Event] = lambda event: event
+
+    # ── a batch ─────────────────────────────────────────────────────────────────────────────────
+
+    def process(self, records: Iterable[SqsRecord], deadline: int) -> None:
+        """Record a batch of SQS records, those of one subject in their order, and run their handlers.
+
+        Raises ``BatchFailed`` when any failed, after deleting those that succeeded from the queue: a raise
+        makes Lambda deliver the whole batch again. After one that could not be recorded the rest of that
+        subject waits for it once; where only its handlers failed, the rest is recorded: the outbox keeps the
+        handlers' order. What is not begun when the time is nearly up waits too: a process that is ended
+        deletes nothing.
+        """
+        Batch([QueuedRecord.read(each) for each in records], self, deadline).process()
+
+    def park(self, records: Iterable[SqsRecord], now: int) -> None:
+        """Write dead-lettered records into the ledger, where they stay visible and can be redriven.
+
+        Raises ``BatchFailed`` when any could not be written, after trying them all.
+        """
+        failed = 0
+        for record in map(QueuedRecord.read, records):
+            subject, event_id = record.address
+            try:
+                self.ledger.parking.park(subject, event_id, record.sqs["body"], record.attempts, now)
+            except AwsError as error:
+                about: dict[str, Any] = {"event_id": event_id, "subject": subject}
+                self.telemetry.log("not parked", "ERROR", **about, error=error.code)
+                failed += 1
+                continue
+            self.log_parked(record.address)
+        if failed:  # those that are parked are parked again, as what they are
+            raise BatchFailed(f"{failed} to be parked again")
+
+    def log_parked(self, address: Address, reason: str | None = None) -> None:
+        subject, event_id = address
+        fields = {"event_id": event_id, "subject": subject, "reason": reason}
+        self.telemetry.log("parked", "ERROR", {"parked": 1}, **fields)
+
+    # ── one event ───────────────────────────────────────────────────────────────────────────────
+
+    def record(self, message: Message, deadline: int, known: Understood | None = None) -> None:
+        """Write one event down, and the payments that it makes; then run what handlers are left.
+
+        ``known`` is what is understood of it already. A duplicate changes nothing, but handlers that an
+        earlier delivery left are run for it.
+        Raises ``Distrusted``, ``HandlerFailed``, ``HandlersBusy``, ``VersionMoved``.
+        """
+        understood = known or self.understand(message)
+        try:
+            write = self._save(understood, message, deadline)
+        except DuplicateEvent:
+            self._resume(understood, message, deadline)
+            return
+        self.finish(write)
+
+    def understand(self, message: Message) -> Understood:
+        """Raises ``Distrusted``, ``Unavailable`` where the provider was asked."""
+        provider = self.providers[message.provider]
+        event = self.complete(provider.event(message.body, message.received_at))
+        return Understood(event, self._facts(provider, event))
+
+    def finish(self, write: Write) -> None:
+        """Say what was written, and run the handlers of it."""
+        event = write.event
+        now = self.clock()
+        lags = {"lag": now - event.created_at, "queued": now - event.received_at}
+        self._log_event("recorded", event, {"recorded": 1, **lags})
+        for record in write.records:
+            self._log_change(record)
+        for outbox in write.outboxes:
+            self.runner.run(outbox)
+
+    def _facts(self, provider: Provider, event: Event) -> Mapping[str, Facts]:
+        """What the event proves. One that cannot be understood is recorded all the same, with no facts."""
+        try:
+            return provider.facts(event)
+        except Exception as error:
+            fields = {"provider": event.provider, "event_id": event.id, "type": event.type}
+            reason = type(error).__name__
+            self.telemetry.log("not understood", "ERROR", {"not_understood": 1}, **fields, error=reason)
+            return {}
+
+    def _save(self, understood: Understood, message: Message, deadline: int) -> Write:
+        """What was written, with its leases. Raises ``HandlersBusy`` once recorded, if another has one."""
+        for _ in range(TRIES):
+            stored = [self._current(subject) for subject in understood.facts]
+            write = self.prepared(understood, message, stored, deadline)
+            try:
+                self.ledger.save(write)
+            except VersionMoved:
+                continue
+            for each in stored:
+                if self.is_busy(each):
+                    raise HandlersBusy(each.outbox.subject)
+            return write
+        raise VersionMoved(understood.event.subject)
+
+    def prepared(
+        self, understood: Understood, message: Message, stored: Iterable[StoredPayment], deadline: int
+    ) -> Write:
+        """An event with the payments as they will be: facts joined, and what handlers are to be notified of.
+
+        A payment whose handlers another one runs now keeps that one's lease.
+        """
+        event, facts = understood
+        records = []
+        for payment in stored:
+            subject = payment.outbox.subject
+            record = payment.with_facts(join(payment.facts, facts[subject]), self.clock())
+            tasks = self.handlers.milestone_tasks(record.change.milestones)
+            own_tasks = self.handlers.event_tasks(event) if subject == event.subject else ()
+            until = payment.outbox.leased_until if self.is_busy(payment) else deadline
+            records.append(record.with_tasks((*tasks, *own_tasks), until))
+        own = None
+        if event.subject not in facts:
+            own = Outbox(event.subject, f"event:{event.id}", 1, self.handlers.event_tasks(event), deadline)
+        transmission = message.transmission
+        return Write(
+            event=event, body=message.body, records=tuple(records), own=own, transmission=transmission
+        )
+
+    def _current(self, subject: str) -> StoredPayment:
+        """The payment as today's rules have it: one that others made is folded anew from its events."""
+        stored = self.ledger.payment(subject)
+        if not stored.is_outdated:
+            return stored
+        facts = folded(self.ledger, self.providers, subject, stored.facts)
+        self.telemetry.log("folded by today's rules", subject=subject, rules=stored.rules)
+        return replace(stored, facts=facts)
+
+    def _resume(self, understood: Understood, message: Message, deadline: int) -> None:
+        """A duplicate: run what an earlier delivery of it left."""
+        event, facts = understood
+        subject = self._recorded_subject(event)
+        if message.transmission:  # one more that carried it: it too may stand for this body only
+            self.ledger.hold(message.transmission, message.body, message.received_at)
+        self._log_event("duplicate", event, {"duplicate": 1})
+        self.runner.resume(subject, f"event:{event.id}", deadline)  # from when it was not understood
+        for each in dict.fromkeys([subject, *facts] if facts else []):
+            self.runner.resume(each, PAYMENT, deadline)
+
+    def _recorded_subject(self, event: Event) -> str:
+        """The subject it is recorded under. Raises ``Distrusted`` where what has this id is another event."""
+        subject, recorded = self.recorded(event)
+        if recorded and not event.is_same_as(recorded):
+            raise Distrusted(TAMPERED)
+        return subject
+
+    def is_busy(self, payment: StoredPayment) -> bool:
+        """Whether somebody else runs its handlers now."""
+        return payment.outbox.leased_until > self.clock()
+
+    # ── what is recorded ────────────────────────────────────────────────────────────────────────
+
+    def stored_event(self, subject: str, event_id: str) -> Event:
+        """A recorded event, as handlers see it. Raises ``NotFound``, ``BodyRemoved``."""
+        stored = self.ledger.event(subject, event_id)
+        if stored is None:
+            raise NotFound("no such event")
+        return self._parsed(stored)
+
+    def recorded(self, event: Event) -> tuple[str, Event | None]:
+        """The subject that an event of this id is recorded under, and the event, if its body is kept.
+
+        It may be another subject: what an event is about may be understood otherwise than it was.
+        """
+        stored = self.ledger.event(event.subject, event.id)
+        subject = stored.subject if stored else self.ledger.subject_of(event.key) or event.subject
+        stored = stored or self.ledger.event(subject, event.id)
+        return subject, self._parsed(stored) if stored and stored.content else None
+
+    def _parsed(self, stored: StoredEvent) -> Event:
+        if stored.content is None:
+            raise BodyRemoved("the event's body was removed")
+        provider = self.providers[stored.subject.partition(":")[0]]
+        return provider.event(stored.content, stored.received_at)
+
+    @property
+    def runner(self) -> Runner:
+        return Runner(
+            ledger=self.ledger,
+            handlers=self.handlers,
+            telemetry=self.telemetry,
+            clock=self.clock,
+            event=self.stored_event,
+        )
+
+    # ── what is said ────────────────────────────────────────────────────────────────────────────
+
+    def _log_event(self, outcome: str, event: Event, metrics: Mapping[str, float]) -> None:
+        self.telemetry.log(
+            outcome,
+            metrics=metrics,
+            provider=event.provider,
+            event_id=event.id,
+            subject=event.subject,
+            type=event.type,
+            queued_ms=self.clock() - event.received_at,
+        )
+
+    def _log_change(self, record: RecordWrite) -> None:
+        for milestone in record.change.milestones:
+            self.telemetry.count("milestones", type=milestone.type)
+        if record.change.moved:
+            self.telemetry.log("moved", "DEBUG", record.change.moved, currency=record.books.currency)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The records of one invocation. ``known`` holds what is understood already: a provider is asked once."""
+
+    records: Sequence[QueuedRecord]
+    consumer: Consumer
+    deadline: int
+    known: dict[Address, Understood] = field(default_factory=dict)
+
+    def process(self) -> None:
+        """Raises ``BatchFailed``, as ``Consumer.process`` says."""
+        began = self.consumer.clock()
+        enough = max(self.deadline - RESERVE, began + RESERVE)  # who has little time uses it all
+        written = self._record_together()
+        done: list[str] = []
+        failed: set[str] = set()
+        stopped: set[str] = set()
+        for record in self.records:
+            if record.group in stopped and record.attempts == 1:
+                failed.add(record.group)  # waits, but not until both have used up their tries
+                continue
+            if self.consumer.clock() > enough:
+                message_id = record.sqs["messageId"]
+                self.consumer.telemetry.log("not begun: the time is up", "WARNING", message_id=message_id)
+                failed.add(record.group)
+                continue
+            outcome = self._outcome(record, written.pop(record.address, None))
+            if outcome is Outcome.DONE:
+                done.append(record.sqs["receiptHandle"])
+                continue
+            failed.add(record.group)
+            if outcome is Outcome.NOT_RECORDED:
+                stopped.add(record.group)
+        if failed:
+            self.consumer.inbox.delete(done)
+            raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
+
+    def _outcome(self, record: QueuedRecord, written: Write | None) -> Outcome:
+        """What became of the record. Whatever goes wrong with one must not stop the others.
+
+        ``written`` is what was recorded of it together with others.
+        """
+        try:
+            self._record(record, written)
+        except Distrusted as error:
+            return self._set_aside(record, error)
+        except Exception as error:
+            self._note_failure(record, error)
+            is_recorded = isinstance(error, HandlerFailed | HandlersBusy)
+            return Outcome.NOT_HANDLED if is_recorded else Outcome.NOT_RECORDED
+        return Outcome.DONE
+
+    def _record(self, record: QueuedRecord, written: Write | None) -> None:
+        known = self.known.pop(record.address, None)
+        message = record.message
+        if message is None:
+            raise ValueError("not a message of this queue")
+        about = {"provider": message.provider, "subject": message.subject, "event_id": message.event_id}
+        with self.consumer.telemetry.span("record", **about):
+            if written:
+                self.consumer.finish(written)
+            else:
+                self.consumer.record(message, self.deadline, known)
+        if record.attempts > 1:
+            self.consumer.ledger.parking.forget_failure(*record.address)
+
+    def _set_aside(self, record: QueuedRecord, why: Distrusted) -> Outcome:
+        """Park at once what must not count: the genuine events of its payment are not to wait for it.
+
+        Each content has a place of its own: evidence must not be replaced by more of it.
+        """
+        subject, event_id = record.address
+        content = hashlib.sha256(record.message.body if record.message else b"").hexdigest()
+        event_id = f"{event_id}:{why.reason}:{content[:16]}"
+        parking, now = self.consumer.ledger.parking, self.consumer.clock()
+        try:
+            parking.note_failure(subject, event_id, why.reason, record.attempts)
+            parking.park(subject, event_id, record.sqs["body"], record.attempts, now)
+        except AwsError as error:
+            self._note_failure(record, error)
+            return Outcome.NOT_RECORDED
+        self.consumer.log_parked((subject, event_id), why.reason)
+        return Outcome.DONE
+
+    def _note_failure(self, record: QueuedRecord, error: Exception) -> None:
+        reason = str(error) if isinstance(error, HandlerFailed) else type(error).__name__
+        attempts = record.attempts
+        log = self.consumer.telemetry.log
+        fields = {"message_id": record.sqs["messageId"], "error": reason, "attempts": attempts}
+        log("failed", "ERROR", {"failed": 1}, **fields)
+        try:
+            self.consumer.ledger.parking.note_failure(*record.address, reason, attempts)
+        except Exception as error:  # the note is a courtesy: the queue keeps the message either way
+            log("failure not noted", "ERROR", error=type(error).__name__)
+
+    # ── in one transaction ──────────────────────────────────────────────────────────────────────
+
+    def _record_together(self) -> dict[Address, Write]:
+        """What of the batch could be recorded in one read and one transaction, by its address.
+
+        Only a subject's first record of a first delivery, whose payment nobody else works on; all else, and
+        all that fails here, is recorded one by one, which says why where it cannot be.
+        """
+        first: dict[str, QueuedRecord] = {}
+        for record in self.records:
+            first.setdefault(record.group, record)
+        messages = [record.message for record in first.values() if record.message and record.attempts == 1]
+        if len(messages) < 2:
+            return {}
+        ledger = self.consumer.ledger
+        try:
+            payments = ledger.payments({message.subject for message in messages})
+            prepared = [self._prepared(each, payments) for each in messages]
+            written = ledger.save_all([write for write in prepared if write])
+        except Exception:
+            return {}  # whatever it is, it is said where it happens again
+        return {(write.event.subject, write.event.id): write for write in written}
+
+    def _prepared(self, message: Message, payments: Mapping[str, StoredPayment]) -> Write | None:
+        """The write of one message, if it can be made from what was read."""
+        try:
+            understood = self.consumer.understand(message)
+        except Unavailable:
+            raise  # a provider that hangs is not to be waited for by each of them twice
+        except Exception:
+            return None  # one by one it fails again, and says so
+        self.known[message.subject, message.event_id] = understood
+        event, facts = understood
+        if event.subject != message.subject or facts.keys() - {event.subject}:
+            return None  # about another subject, or about several
+        stored = [payments[subject] for subject in facts if subject in payments]
+        if len(stored) < len(facts) or any(
+            self.consumer.is_busy(each) or each.is_outdated for each in stored
+        ):
+            return None
+        return self.consumer.prepared(understood, message, stored, self.deadline)

@@ -1,0 +1,42 @@
+"""The small things that are kept in the table beside the records: checkpoints and certificates."""
+
+import base64
+import json
+from typing import Any
+
+from chalicelib.table import Table, string
+
+CHECKPOINT = "checkpoint"
+CERTIFICATE = "certificate"
+
+
+class Checkpoints:
+    """How far something has come, by its name."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def checkpoint(self, name: str) -> dict[str, Any]:
+        """What was noted last under that name; empty if nothing was."""
+        item = self._table.get(CHECKPOINT, name)
+        noted: dict[str, Any] = json.loads(item["noted"]["S"]) if item else {}
+        return noted
+
+    def note_checkpoint(self, name: str, noted: dict[str, Any]) -> None:
+        self._table.put(
+            {"subject": string(CHECKPOINT), "entry": string(name), "noted": string(json.dumps(noted))}
+        )
+
+
+class CertificateShelf:
+    """Signing certificates by their URL, as PEM."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def certificate(self, url: str) -> bytes | None:
+        item = self._table.get(CERTIFICATE, url)
+        return base64.b64decode(item["pem"]["B"]) if item else None
+
+    def keep_certificate(self, url: str, pem: bytes) -> None:
+        self._table.put({"subject": string(CERTIFICATE), "entry": string(url), "pem": {"B": pem}})

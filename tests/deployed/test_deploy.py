@@ -1,0 +1,394 @@
+"""The life of a stage on the emulator: deployed, used, deployed again, deleted; and interrupted."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from click.testing import CliRunner
+
+from ops import deployed
+from ops.cli import main
+from ops.deploy import Deployment, Stack
+from ops.local.event_source import EventSource
+from ops.local.runtime import Function, runtime_client
+from ops.package import Failed
+from ops.stage import Stage
+from ops.stories import tell
+from tests.conftest import emulator
+from tests.fakes import as_bytes
+from tests.packaged import now, project, stripe_request
+from tests.proxy import Call, Proxy
+
+FUNCTIONS = ["api_handler", "process", "park", "watch", "reconcile"]
+
+
+@pytest.fixture(scope="module", name="emulator")
+def own_emulator() -> Iterator[str]:
+    """An emulator of its own: what is left on it is what the stage left."""
+    with emulator() as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose package is built once: it is the same at each deploy."""
+    return project(tmp_path_factory.mktemp("deploy") / "checkout")
+
+
+def deployment(checkout: Path, endpoint: str, said: list[str]) -> Deployment:
+    environ = {
+        **os.environ,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+    stage = Stage("dev", boto3.Session("k", "s", region_name="us-east-1"), endpoint)
+    return Deployment(checkout, stage, environ, said.append, lambda seconds: None)
+
+
+def left(stage: Stage) -> dict[str, list[str]]:
+    """Everything of every kind that a stage is made of, by kind."""
+
+    def names(service: str, operation: str, items: str, name: str | None, **request: Any) -> list[str]:
+        answer = getattr(stage.client(service), operation)(**request)
+        found = answer.get(items, [])
+        return sorted(str(each[name]) if name else str(each) for each in found)
+
+    return {
+        "tables": names("dynamodb", "list_tables", "TableNames", None),
+        "queues": names("sqs", "list_queues", "QueueUrls", None),
+        "functions": names("lambda", "list_functions", "Functions", "FunctionName"),
+        "event sources": names(
+            "lambda", "list_event_source_mappings", "EventSourceMappings", "EventSourceArn"
+        ),
+        "layers": names("lambda", "list_layers", "Layers", "LayerName"),
+        "APIs": names("apigateway", "get_rest_apis", "items", "name"),
+        "roles": names("iam", "list_roles", "Roles", "RoleName"),
+        "policies": names("iam", "list_policies", "Policies", "PolicyName", Scope="Local"),
+        "rules": names("events", "list_rules", "Rules", "Name"),
+        "buses": [
+            each for each in names("events", "list_event_buses", "EventBuses", "Name") if each != "default"
+        ],
+        "log groups": names("logs", "describe_log_groups", "logGroups", "logGroupName"),
+        "topics": names("sns", "list_topics", "Topics", "TopicArn"),
+        "secrets": names("secretsmanager", "list_secrets", "SecretList", "Name"),
+        "alarms": names("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+        "dashboards": names("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
+        "buckets": names("s3", "list_buckets", "Buckets", "Name"),
+        "stacks": [
+            each["StackName"]
+            for each in stage.client("cloudformation").describe_stacks()["Stacks"]
+            if each["StackStatus"] != "DELETE_COMPLETE"
+        ],
+    }
+
+
+WHOLE = {
+    "tables": ["payment-transactions-dev"],
+    "functions": [
+        "daybook-dev",
+        "daybook-dev-park",
+        "daybook-dev-process",
+        "daybook-dev-reconcile",
+        "daybook-dev-watch",
+    ],
+    "event sources": [
+        "arn:aws:sqs:us-east-1:123456789012:payment-events-dead-dev.fifo",
+        "arn:aws:sqs:us-east-1:123456789012:payment-events-dev.fifo",
+    ],
+    "APIs": ["daybook"],
+    "roles": [f"daybook-dev-{name}" for name in sorted(FUNCTIONS)],
+    "rules": ["daybook-dev-reconcile-event", "daybook-dev-watch-event"],
+    "buses": ["daybook-dev"],
+    "log groups": [
+        "/aws/lambda/daybook-dev",
+        "/aws/lambda/daybook-dev-park",
+        "/aws/lambda/daybook-dev-process",
+        "/aws/lambda/daybook-dev-reconcile",
+        "/aws/lambda/daybook-dev-watch",
+    ],
+    "stacks": ["daybook-resources-dev"],
+}
+
+
+def check_whole(stage: Stage) -> None:
+    """Everything is there, once."""
+    found = left(stage)
+    assert {kind: found[kind] for kind in WHOLE} == WHOLE
+    assert len(found["queues"]) == 2
+
+
+def check_nothing(stage: Stage) -> None:
+    """Nothing is there of any kind."""
+    assert {kind: names for kind, names in left(stage).items() if names} == {}
+
+
+def check_webhook(stage: Stage, work: Path) -> None:
+    """The functions that the emulator was given take a webhook to the ledger."""
+    code, consumer_code = (downloaded(stage, name, work) for name in ("daybook-dev", "daybook-dev-process"))
+    client = stage.client("lambda")
+    mappings = client.list_event_source_mappings()["EventSourceMappings"]
+    assert sorted(each.get("ScalingConfig", {}).get("MaximumConcurrency", 0) for each in mappings) == [0, 20]
+    for each in mappings:  # the emulator would take the messages itself and do nothing with them
+        client.update_event_source_mapping(UUID=each["UUID"], Enabled=False)
+    secrets = stage.client("secretsmanager")
+    secrets.create_secret(Name="daybook/dev", SecretString='{"stripe_webhook_secrets": ["whsec_dev"]}')
+    subject, [event] = tell("stripe", random.Random(now()), now(), 5, "EUR", type_="payment_intent.succeeded")
+    api, consumer = (
+        started(stage, "daybook-dev", code, work),
+        started(stage, "daybook-dev-process", consumer_code, work),
+    )
+    try:
+        assert api.invoke(stripe_request(as_bytes(event)))["statusCode"] == 200, api.lines
+        source = EventSource(
+            stage.client("sqs"), "payment-events-dev.fifo", lambda batch, context: consumer.invoke(batch)
+        )
+        assert source.poll(0) == 1
+        assert stage.ledger().payment(subject).version
+    finally:
+        api.stop()
+        consumer.stop()
+        secrets.delete_secret(SecretId="daybook/dev", ForceDeleteWithoutRecovery=True)
+
+
+def downloaded(stage: Stage, function: str, work: Path) -> Path:
+    """The code that was deployed for a function, unpacked."""
+    folder = work / function
+    if not folder.exists():
+        [built] = (work / "checkout" / ".chalice" / "deployments").glob("*.zip")
+        size = stage.client("lambda").get_function(FunctionName=function)["Configuration"]["CodeSize"]
+        assert size == built.stat().st_size
+        shutil.unpack_archive(built, folder, "zip")
+    return folder
+
+
+def started(stage: Stage, function: str, code: Path, work: Path) -> Function:
+    """A deployed function with its own handler and environment."""
+    configuration = stage.client("lambda").get_function(FunctionName=function)["Configuration"]
+    environ = {
+        **configuration["Environment"]["Variables"],
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_ENDPOINT_URL": str(stage.endpoint),
+        "DAYBOOK_RUNTIME_CLIENT": str(runtime_client(work / "client")),
+    }
+    return Function(code, configuration["Handler"], environ)
+
+
+def test_the_life_of_a_stage(emulator: str, checkout: Path) -> None:
+    """Deployed, used, and the same again; destroyed, and the same again: whole, then nothing."""
+    said: list[str] = []
+    life = deployment(checkout, emulator, said)
+    check_nothing(life.stage)
+    for _ in range(2):
+        url = life.deploy({})
+        check_whole(life.stage)
+        check_webhook(life.stage, checkout.parent)
+    assert url.startswith("https://")
+    assert url.endswith(".execute-api.us-east-1.amazonaws.com/dev/")
+    for _ in range(2):
+        life.destroy()
+        check_nothing(life.stage)
+    assert said[:1] == ["1/3 resources: stack daybook-resources-dev"]
+
+
+def test_plain_chalice_commands_do_the_same(emulator: str, checkout: Path) -> None:
+    """`chalice deploy` twice and `chalice delete`, on a stack of resources made by itself."""
+    life = deployment(checkout, emulator, [])
+    template = (checkout / "infra" / "resources.yaml").read_text()
+    life.stack.apply(template, {"Stage": "dev", "SilentHours": "7"}, {})
+    life.stack.apply(template, {"Stage": "dev"}, {})
+    [stack] = life.stack.client.describe_stacks(StackName=life.stack.name)["Stacks"]
+    values = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+    assert values["SilentHours"] == "7", "what is not given again stays as it was"
+    for command in ("deploy", "deploy", "delete"):
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("chalice")), command, "--stage", "dev"],
+            cwd=checkout,
+            env=dict(life.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        if command == "deploy":
+            check_whole(life.stage)
+    assert [
+        kind for kind in ("functions", "APIs", "roles", "rules", "event sources") if left(life.stage)[kind]
+    ] == []
+    life.stack.delete()
+    check_nothing(life.stage)
+
+
+def nth(operation: Callable[[Call], bool], n: int) -> Callable[[Call], str | None]:
+    """Fail from the n-th such call on, until told otherwise: as a process that was ended there."""
+    seen = [0]
+
+    def fault(call: Call) -> str | None:
+        seen[0] += operation(call)
+        return "reset before" if seen[0] >= n else None
+
+    return fault
+
+
+def is_(service: str, *operations: str) -> Callable[[Call], bool]:
+    return lambda call: (
+        call.service == service and any(call.operation.startswith(each) for each in operations)
+    )
+
+
+DEPLOY = [
+    ("before the stack", is_("cloudformation", "CreateStack"), 1),
+    ("after the first function", is_("lambda", "POST /2015-03-31/event-source-mappings"), 1),
+    ("after its event source", is_("lambda", "POST /2015-03-31/functions"), 2),
+    ("after the schedule's rule", is_("events", "PutTargets"), 1),
+    ("after the API, before its stage", is_("apigateway", "PATCH /restapis"), 1),
+]
+DESTROY = [
+    ("after the first function", is_("lambda", "DELETE /2015-03-31/functions"), 2),
+    ("before the last role", is_("iam", "DeleteRole"), 4),
+    ("before the stack", is_("cloudformation", "DeleteStack"), 1),
+]
+
+
+def interrupted(
+    life: Deployment, act: Callable[[Deployment], object], fault: Callable[[Call], str | None]
+) -> None:
+    with Proxy(str(life.stage.endpoint), fault) as proxy:
+        broken = deployment(life.project, proxy.address, [])
+        with pytest.raises(Exception) as failed:  # noqa: PT011 - as it comes: botocore's or ours
+            act(broken)
+        assert proxy.faults, failed.value
+
+
+def test_an_interrupted_deploy_is_finished_by_the_next(emulator: str, checkout: Path) -> None:
+    """Wherever it stopped: everything once. The record of the one before is gone, as in another clone."""
+    life = deployment(checkout, emulator, [])
+    for name, operation, n in DEPLOY:
+        interrupted(life, lambda broken: broken.deploy({}), nth(operation, n))
+        life.deploy({})
+        try:
+            check_whole(life.stage)
+        except AssertionError as error:
+            raise AssertionError(f"interrupted {name}") from error
+        deployed.path(checkout, "dev").unlink()
+        life.destroy()
+        check_nothing(life.stage)
+
+
+def test_an_interrupted_destroy_is_finished_by_the_next(emulator: str, checkout: Path) -> None:
+    """Wherever it stopped: nothing is left."""
+    life = deployment(checkout, emulator, [])
+    for name, operation, n in DESTROY:
+        life.deploy({})
+        interrupted(life, lambda broken: broken.destroy(), nth(operation, n))
+        life.destroy()
+        try:
+            check_nothing(life.stage)
+        except AssertionError as error:
+            raise AssertionError(f"interrupted {name}") from error
+
+
+def test_a_stack_that_failed_says_why(emulator: str, checkout: Path) -> None:
+    """The state that it is in, and what CloudFormation gave as the reason."""
+
+    class Cloud:
+        """A CloudFormation whose stack cannot be made."""
+
+        def describe_stacks(self, StackName: str) -> dict[str, Any]:
+            return {"Stacks": [{"StackStatus": "ROLLBACK_FAILED"}]}
+
+        def update_stack(self, **_: Any) -> None:
+            return None
+
+        def describe_stack_events(self, StackName: str) -> dict[str, Any]:
+            reason = {"LogicalResourceId": "Ledger", "ResourceStatusReason": "limit exceeded"}
+            return {"StackEvents": [{**reason, "ResourceStatus": "CREATE_FAILED"}, {"ResourceStatus": "X"}]}
+
+    template = "Parameters: {Stage: {Type: String}}"
+    with pytest.raises(Failed, match="is ROLLBACK_FAILED: Ledger: limit exceeded"):
+        Stack(Cloud(), "s", print, lambda seconds: None).apply(template, {"Stage": "dev"}, {})
+
+
+def test_a_stack_that_was_only_proposed_is_made(aws: dict[str, str]) -> None:
+    """By a change set that nobody carried out: nothing will ever come of it."""
+    said: list[str] = []
+    session = boto3.Session("k", "s", region_name="us-east-1")
+    client = session.client("cloudformation", endpoint_url=aws["AWS_ENDPOINT_URL"])
+    stack = Stack(client, "proposed", said.append, lambda seconds: None)
+    template = "Resources: {Topic: {Type: AWS::SNS::Topic}}"
+    client.create_change_set(
+        StackName="proposed", ChangeSetName="later", ChangeSetType="CREATE", TemplateBody=template
+    )
+    [proposed] = client.describe_stacks(StackName="proposed")["Stacks"]
+    assert proposed["StackStatus"] == "REVIEW_IN_PROGRESS"
+    stack.apply(template, {}, {})
+    assert said[-1] == "  create complete"
+    stack.delete()
+
+
+# ── the command ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_protected_ledger_stays_with_all_that_belongs_to_it(emulator: str, checkout: Path) -> None:
+    """Refused before anything is gone."""
+    said: list[str] = []
+    life = deployment(checkout, emulator, said)
+    dynamodb = life.stage.client("dynamodb")
+    dynamodb.create_table(
+        TableName=life.stage.names.table,
+        AttributeDefinitions=[{"AttributeName": "subject", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "subject", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        DeletionProtectionEnabled=True,
+    )
+    with pytest.raises(Failed, match="the ledger is protected"):
+        life.destroy()
+    assert said == []
+    dynamodb.update_table(TableName=life.stage.names.table, DeletionProtectionEnabled=False)
+    dynamodb.delete_table(TableName=life.stage.names.table)
+
+
+def test_the_command_asks_before_it_destroys_prod(
+    emulator: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is not the stage's name leaves it alone; it says first what it is about to delete."""
+    monkeypatch.chdir(checkout)
+    environ = dict(deployment(checkout, emulator, []).environ)
+    result = CliRunner().invoke(main, ["destroy", "--stage", "prod"], env=environ, input="yes\n")
+    assert result.exit_code == 1
+    assert "nothing was deleted" in result.output
+    assert "payment-transactions-prod" in result.output
+    result = CliRunner().invoke(main, ["destroy", "--stage", "prod"], env=environ, input="prod\n")
+    assert result.exit_code == 0, result.output
+    assert "nothing is left of prod" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["deploy"], "Missing option '--stage'"),
+        (["deploy", "--stage", "local"], "no stage local to deploy; there are dev, prod"),
+        (["deploy", "--stage", "dev", "--parameter", "x"], "x is not NAME=VALUE"),
+        (["deploy", "--stage", "dev", "--parameter", "Stage=prod"], "the stage is named by --stage"),
+    ],
+)
+def test_wrong_usage_says_what_to_do(
+    emulator: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    """Before anything is changed."""
+    monkeypatch.chdir(checkout)
+    environ = dict(deployment(checkout, emulator, []).environ)
+    result = CliRunner().invoke(main, arguments, env=environ)
+    assert result.exit_code == 2
+    assert says in result.output

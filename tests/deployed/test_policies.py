@@ -1,0 +1,369 @@
+"""Least privilege: each function may do what it does, nothing beyond that, and what it must not is denied."""
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.entries import Outbox
+from chalicelib.ledger import Ledger
+from chalicelib.times import DAY
+from ops.local.paypal import FakePayPal
+from ops.local.runtime import FunctionFailed
+from ops.sender import PayPalSigner
+from ops.stage import Stage
+from ops.stories import tell
+from tests.conftest import ROOT, free_port
+from tests.fake_apis import HOUR, FakeStripe, event_listed
+from tests.fakes import an_event, as_bytes, sqs_record, write_of
+from tests.packaged import (
+    SCHEDULE,
+    Functions,
+    batch,
+    now,
+    paypal_request,
+    request,
+    stripe_request,
+)
+from tests.packaged import functions as running
+from tests.proxy import Call, Proxy
+
+ACCOUNT = "us-east-1:123456789012"
+TABLE = f"arn:aws:dynamodb:{ACCOUNT}:table/payment-transactions-dev"
+QUEUE = f"arn:aws:sqs:{ACCOUNT}:payment-events-dev.fifo"
+DEAD = f"arn:aws:sqs:{ACCOUNT}:payment-events-dead-dev.fifo"
+SECRET = f"arn:aws:secretsmanager:{ACCOUNT}:secret:daybook/dev-AbCdEf"
+BUS = f"arn:aws:events:{ACCOUNT}:event-bus/daybook-dev"
+
+# (action, resource, the partition key that is written, if any)
+Access = tuple[str, str, str]
+
+
+# ── a policy evaluator ──────────────────────────────────────────────────────────────────────────────
+
+
+def statements(function: str, stage: str = "dev") -> list[dict[str, Any]]:
+    path = ROOT / ".chalice" / f"policy-{stage}-{function}.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())["Statement"]
+    return found
+
+
+def listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def grants(statement: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each action with each resource of a statement."""
+    for action in listed(statement["Action"]):
+        for resource in listed(statement["Resource"]):
+            yield action, resource
+
+
+def allowed(function: str, access: Access) -> set[tuple[str, str]]:
+    """The grants that allow it: none is a denial, as no policy here denies anything by itself."""
+    action, resource, key = access
+    return {
+        (granted, pattern)
+        for statement in statements(function)
+        for granted, pattern in grants(statement)
+        if fnmatchcase(action, granted)
+        and fnmatchcase(resource, pattern)
+        and _holds(statement.get("Condition", {}), key)
+    }
+
+
+def _holds(condition: dict[str, Any], key: str) -> bool:
+    """The one condition that is used here."""
+    assert set(condition) <= {"ForAllValues:StringEquals"}
+    keys = condition.get("ForAllValues:StringEquals", {"dynamodb:LeadingKeys": [key]})
+    return key in keys["dynamodb:LeadingKeys"]
+
+
+# ── what each function asks for ─────────────────────────────────────────────────────────────────────
+
+
+def accesses(call: Call) -> Iterator[Access]:
+    """What IAM checks for a call: a transaction is the writes in it, a batch its single operation."""
+    request = call.request
+    if call.service == "dynamodb":
+        yield from _table_accesses(call)
+    elif call.service == "sqs":
+        name = request.get("QueueName") or request["QueueUrl"].rpartition("/")[2]
+        yield f"sqs:{call.operation.removesuffix('Batch')}", f"arn:aws:sqs:{ACCOUNT}:{name}", ""
+    elif call.service == "secretsmanager":
+        arn = f"arn:aws:secretsmanager:{ACCOUNT}:secret:{request['SecretId']}-AbCdEf"
+        yield f"secretsmanager:{call.operation}", arn, ""
+    else:
+        assert call.service == "events", call
+        for entry in request["Entries"]:
+            bus = f"arn:aws:events:{ACCOUNT}:event-bus/{entry['EventBusName']}"
+            yield f"events:{call.operation}", bus, ""
+
+
+def _table_accesses(call: Call) -> Iterator[Access]:
+    if call.operation == "TransactWriteItems":
+        for [(kind, write)] in (each.items() for each in call.request["TransactItems"]):
+            yield from _table_accesses(Call("dynamodb", f"{kind}Item", write))
+        return
+    name = call.request.get("TableName") or next(iter(call.request["RequestItems"]))
+    table = f"arn:aws:dynamodb:{ACCOUNT}:table/{name}"
+    index = call.request.get("IndexName")
+    written = call.request.get("Item") or call.request.get("Key") or {}
+    key = written.get("subject", {}).get("S", "")
+    yield f"dynamodb:{call.operation}", f"{table}/index/{index}" if index else table, key
+
+
+def platform(name: str, queue: str | None = None) -> set[Access]:
+    """What Lambda itself asks for in the function's name: its logs and traces, and its queue."""
+    logs = f"arn:aws:logs:{ACCOUNT}:log-group:/aws/lambda/{name}:log-stream:2026/11/25/1"
+    own = {("logs:CreateLogStream", logs, ""), ("logs:PutLogEvents", logs, "")}
+    own |= {("xray:PutTraceSegments", "*", ""), ("xray:PutTelemetryRecords", "*", "")}
+    taking = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+    return own | ({(action, queue, "") for action in taking} if queue else set())
+
+
+class Work:
+    """Every function of the package doing all of its work, and what it asked AWS for."""
+
+    def __init__(self, functions: Functions, proxy: Proxy, dev: Stage, folder: Path) -> None:
+        self._functions, self._proxy, self._dev, self._folder = functions, proxy, dev, folder
+        self.asked: dict[str, set[Access]] = {}
+
+    def _note(self, function: str) -> None:
+        found = {access for call in self._proxy.calls for access in accesses(call)}
+        self.asked[function] = self.asked.get(function, set()) | found
+        self._proxy.calls.clear()
+
+    def receive(self) -> None:
+        api = self._functions.start("APIHandler")
+        rng = random.Random(now())
+        _, events = tell("stripe", rng, now(), 5000, "EUR", story="partial-refunds")
+        _, [sale] = tell("paypal", rng, now(), 500, "JPY", type_="PAYMENT.CAPTURE.COMPLETED")
+        webhooks = [stripe_request(as_bytes(each)) for each in events]
+        for sent in (*webhooks, paypal_request(as_bytes(sale), self._dev)):
+            assert api.invoke(sent)["statusCode"] == 200
+        self._proxy.calls[:] = [
+            call for call in self._proxy.calls if call.request.get("Item", {}).get("pem") is None
+        ]  # the certificate that paypal_request kept by itself
+        self._fetch_a_certificate()
+        self._note("api_handler")
+
+    def read(self) -> None:
+        """Lists, one payment, and one that there is not."""
+        api = self._functions.start("APIHandler")
+        for path in ("/payments", "/payments/{provider}/{object_id}"):
+            sent = {
+                **request("stripe", b"", {}),
+                "requestContext": {"resourcePath": path, "httpMethod": "GET"},
+                "httpMethod": "GET",
+                "pathParameters": {"provider": "stripe", "object_id": "pi_unknown"},
+            }
+            assert api.invoke(sent)["statusCode"] in (200, 404)
+        self._note("api_handler")
+
+    def _fetch_a_certificate(self) -> None:
+        """From a PayPal on loopback, which only stage local may be told to trust."""
+        paypal = FakePayPal(free_port(), self._folder, datetime.now(UTC))
+        paypal.start()
+        (self._folder / "ca.pem").write_bytes(paypal.authority.pem)
+        api = self._functions.start(
+            "APIHandler",
+            DAYBOOK_STAGE="local",
+            PAYPAL_CERT_HOSTS=paypal.host,
+            PAYPAL_CA_BUNDLE=str(self._folder / "ca.pem"),
+        )
+        _, [sale] = tell("paypal", random.Random(2), now(), 500, "JPY", type_="PAYMENT.CAPTURE.COMPLETED")
+        signer = PayPalSigner(paypal.signer.key, paypal.cert_url, "LOCAL00000000001", random.Random(3))
+        sent = request("paypal", as_bytes(sale), signer.headers(as_bytes(sale), now()))
+        assert api.invoke(sent)["statusCode"] == 200, api.lines
+        paypal.stop()
+
+    def process(self) -> None:
+        consumer = self._functions.start("Process")
+        while (records := batch(self._dev, "payment-events-dev.fifo"))["Records"]:
+            consumer.invoke(records)
+            for each in records["Records"]:
+                each["attributes"]["ApproximateReceiveCount"] = "2"
+            consumer.invoke(records)  # duplicates, delivered again after a failure
+            poison = sqs_record("poison", "g")
+            with pytest.raises(FunctionFailed, match="BatchFailed"):
+                consumer.invoke({"Records": [records["Records"][0], poison]})
+        self._note("process")
+        thin = {"id": "evt_thin", "object": "v2.core.event", "type": "v1.charge.updated"}
+        about = {"id": "ch_1", "type": "charge", "url": "/v1/charges/ch_1"}
+        api = self._functions.start("APIHandler")
+        api.invoke(stripe_request(as_bytes({**thin, "related_object": about})))
+        self._proxy.calls.clear()
+        consumer.invoke(batch(self._dev, "payment-events-dev.fifo"))
+        self._note("process")
+
+    def park(self) -> None:
+        self._functions.start("Park").invoke({"Records": [sqs_record("poison", "g", receives=6)]})
+        self._note("park")
+
+    def watch(self) -> None:
+        ledger = Ledger(self._dev.aws(), self._dev.names.table, bodies_expire=True)
+        old = an_event("evt_old", "stripe:evt_old", created_at=0, received_at=now() - 9 * DAY)
+        ledger.save(write_of(old, b"{}", Outbox(old.subject, "event:evt_old", 1)))
+        self._functions.start("Watch", DAYBOOK_KEEP_BODIES="1").invoke(SCHEDULE)
+        self._note("watch")
+
+    def reconcile(self) -> None:
+        """With an event that Stripe lists and that never came."""
+        secrets = self._dev.client("secretsmanager")
+        before = secrets.get_secret_value(SecretId="daybook/dev")["SecretString"]
+        keyed = {**json.loads(before), "stripe_api_key": ["rk_test"]}
+        secrets.put_secret_value(SecretId="daybook/dev", SecretString=json.dumps(keyed))
+        with FakeStripe([event_listed("evt_lost", now() - HOUR)]) as api:
+            self._functions.start("Reconcile", STRIPE_API=api.address).invoke(SCHEDULE)
+        self._note("reconcile")
+        secrets.put_secret_value(SecretId="daybook/dev", SecretString=before)
+        batch(self._dev, "payment-events-dev.fifo")
+
+
+@pytest.fixture(scope="module")
+def asked(
+    bundle: Path, template: dict[str, Any], dev: Stage, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, set[Access]]:
+    """By function: what it and Lambda ask for in its name."""
+    with Proxy(str(dev.endpoint)) as proxy, running(bundle, template, proxy.address) as functions:
+        work = Work(functions, proxy, dev, tmp_path_factory.mktemp("paypal"))
+        work.receive()
+        work.process()
+        work.read()
+        work.park()
+        work.watch()
+        work.reconcile()
+    queues = {"process": QUEUE, "park": DEAD}
+    return {
+        name: found
+        | platform("daybook-dev" + ("" if name == "api_handler" else f"-{name}"), queues.get(name))
+        for name, found in work.asked.items()
+    }
+
+
+FUNCTIONS = ["api_handler", "process", "park", "watch", "reconcile"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_all_that_a_function_asks_for_is_allowed(asked: dict[str, set[Access]], function: str) -> None:
+    """By its own policy."""
+    assert asked[function]
+    assert [access for access in asked[function] if not allowed(function, access)] == []
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nothing_in_a_policy_is_unused(asked: dict[str, set[Access]], function: str) -> None:
+    """Each action on each resource that it grants is asked for."""
+    used = {grant for access in asked[function] for grant in allowed(function, access)}
+    granted = {grant for statement in statements(function) for grant in grants(statement)}
+    assert granted - used == set()
+
+
+OTHER_SECRETS = [
+    f"arn:aws:secretsmanager:{ACCOUNT}:secret:{name}"
+    for name in ("daybook/prod-AbCdEf", "daybook/dev-eu-AbCdEf")
+]
+NO_BUSINESS: dict[str, list[Access]] = {
+    "api_handler": [
+        ("dynamodb:DeleteItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:UpdateItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:PutItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:BatchWriteItem", TABLE, "certificate"),
+        ("dynamodb:Scan", TABLE, ""),
+        ("sqs:ReceiveMessage", QUEUE, ""),
+        ("sqs:DeleteMessage", QUEUE, ""),
+        ("sqs:PurgeQueue", QUEUE, ""),
+        ("sqs:SendMessage", DEAD, ""),
+        ("events:PutEvents", BUS, ""),
+    ],
+    "process": [
+        ("dynamodb:Scan", TABLE, ""),
+        ("dynamodb:Query", f"{TABLE}/index/by-day", ""),
+        ("sqs:SendMessage", QUEUE, ""),
+        ("sqs:ReceiveMessage", DEAD, ""),
+        ("events:PutEvents", f"arn:aws:events:{ACCOUNT}:event-bus/default", ""),
+        ("events:PutRule", BUS, ""),
+    ],
+    "park": [
+        ("dynamodb:DeleteItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:PutItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:GetItem", TABLE, "stripe:pi_1"),
+        ("sqs:ReceiveMessage", QUEUE, ""),
+        ("secretsmanager:GetSecretValue", SECRET, ""),
+        ("events:PutEvents", BUS, ""),
+    ],
+    "reconcile": [
+        ("dynamodb:PutItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:DeleteItem", TABLE, "checkpoint"),
+        ("dynamodb:Scan", TABLE, ""),
+        ("sqs:ReceiveMessage", QUEUE, ""),
+        ("sqs:SendMessage", DEAD, ""),
+        ("events:PutEvents", BUS, ""),
+    ],
+    "watch": [
+        ("dynamodb:GetItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:PutItem", TABLE, "stripe:pi_1"),
+        ("sqs:ReceiveMessage", QUEUE, ""),
+        ("secretsmanager:GetSecretValue", SECRET, ""),
+    ],
+}
+NOBODYS_BUSINESS: list[Access] = [
+    *(("secretsmanager:GetSecretValue", other, "") for other in OTHER_SECRETS),
+    ("secretsmanager:PutSecretValue", SECRET, ""),
+    ("dynamodb:DeleteTable", TABLE, ""),
+    ("dynamodb:PutItem", TABLE.replace("-dev", "-prod"), "certificate"),
+    ("dynamodb:GetItem", TABLE.replace("-dev", "-dev2"), "stripe:pi_1"),
+    ("sqs:DeleteMessage", QUEUE.replace("-dev", "-prod"), ""),
+    ("logs:CreateLogGroup", f"arn:aws:logs:{ACCOUNT}:log-group:/aws/lambda/daybook-dev", ""),
+    ("logs:PutLogEvents", f"arn:aws:logs:{ACCOUNT}:log-group:/aws/lambda/other:log-stream:1", ""),
+    ("iam:PassRole", "*", ""),
+    ("lambda:InvokeFunction", "*", ""),
+    ("kms:Decrypt", "*", ""),
+    ("s3:GetObject", "arn:aws:s3:::bucket/key", ""),
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_a_function_has_no_business_with_is_denied(function: str) -> None:
+    """Other functions' work, other stages' data, and what nobody needs."""
+    for access in (*NO_BUSINESS[function], *NOBODYS_BUSINESS):
+        assert not allowed(function, access), access
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_policies_name_actions_and_resources(function: str) -> None:
+    """No action has a wildcard; only X-Ray's calls, which know no resources, have every resource."""
+    for statement in statements(function):
+        assert statement["Effect"] == "Allow"
+        for action, resource in grants(statement):
+            assert "*" not in action
+            assert (resource == "*") == action.startswith("xray:")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_all_stages_have_the_same_policies_but_for_their_names(function: str) -> None:
+    """What is shown here of dev holds for prod."""
+    dev = (ROOT / ".chalice" / f"policy-dev-{function}.json").read_text()
+    prod = (ROOT / ".chalice" / f"policy-prod-{function}.json").read_text()
+    assert prod == dev.replace("-dev", "-prod").replace("/dev", "/prod")
+
+
+def test_each_function_of_each_stage_has_its_own_policy() -> None:
+    """In the configuration, next to its own size and time."""
+    config = json.loads((ROOT / ".chalice" / "config.json").read_text())
+    assert config["autogen_policy"] is False
+    for stage in ("dev", "prod"):
+        functions = config["stages"][stage]["lambda_functions"]
+        assert list(functions) == FUNCTIONS
+        for name, function in functions.items():
+            assert function["iam_policy_file"] == f"policy-{stage}-{name}.json"
+            assert {"lambda_memory_size", "lambda_timeout"} < set(function)
+        values = " ".join(config["stages"][stage]["environment_variables"].values())
+        assert "whsec" not in values
+        assert "sk_" not in values

@@ -1,0 +1,295 @@
+"""`daybook doctor`, `tail`, `replay`, `verify --against-provider`, `completion`: on a stage of their own."""
+
+import json
+import os
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from chalicelib.events import Event
+from chalicelib.inbox import Message
+from chalicelib.payments import Milestone, Payment
+from chalicelib.providers import PROVIDERS
+from chalicelib.providers.protocol import fingerprint
+from chalicelib.reactions import Handlers
+from chalicelib.recording import Consumer
+from ops import replay
+from ops.cli import main
+from ops.commands import handlers
+from ops.doctor import Doctor
+from ops.stage import Stage, connect
+from ops.stories import tell
+from ops.tail import tail
+from tests.conftest import ROOT
+from tests.fake_apis import FakePayPal, FakeStripe
+from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, consumer
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(stage: Stage, aws: dict[str, str]) -> Run:
+    def invoke(*arguments: str, input: str | None = None, **environ: str) -> tuple[int, str]:
+        command = [*arguments, "--stage", stage.name]
+        result = CliRunner().invoke(main, command, env={**aws, **environ}, input=input)
+        return result.exit_code, result.stdout
+
+    return invoke
+
+
+def record(to: Consumer, event: dict[str, Any], provider: str = "stripe") -> Event:
+    body = as_bytes(event)
+    made = PROVIDERS[provider].event(body, NOW)
+    to.record(Message(provider, made.id, made.subject, NOW, body), NOW + 60_000)
+    return made
+
+
+# ── replay ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_replay_reaches_the_stages_event_bus(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its consumer does: else what only the bus is still to hear would be struck off unheard."""
+    for name in ("dev", "prod"):
+        deployed = replace(stage, name=name)
+        assert deployed.settings({}).event_bus == f"daybook-{name}"
+        assert "event_bus" in {each.name for each in handlers(deployed).of("payment.succeeded")}
+    monkeypatch.setenv("DAYBOOK_EVENT_BUS", "mine")
+    local = connect("local", os.environ)
+    assert "event_bus" in {each.name for each in handlers(local).of("payment.succeeded")}
+
+
+class Heard:
+    """A consumer whose one handler remembers."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.types: list[str] = []
+        handlers = Handlers()
+
+        @handlers.on("payment.*")
+        def listen(payment: Payment, milestone: Milestone) -> None:
+            self.types.append(milestone.type)
+
+        @handlers.on("stripe.charge.refunded")
+        def hear(event: Event) -> None:
+            self.types.append(event.type)
+
+        self.consumer = replace(consumer(stage.ledger(), MemoryInbox()), handlers=handlers)
+
+
+@pytest.fixture
+def heard(stage: Stage) -> Heard:
+    return Heard(stage)
+
+
+ALL = sorted(
+    [
+        *("payment.succeeded", "payment.captured", "payment.refunded", "payment.refunded"),
+        *("charge.refunded", "charge.refunded"),
+    ]
+)
+
+
+def test_replay_again_runs_all_of_a_payments_handlers_once_more(heard: Heard) -> None:
+    """And without it only what is left: nothing."""
+    _, events = tell("stripe", random.Random(1), NOW, 5000, "EUR", story="partial-refunds")
+    [subject] = {record(heard.consumer, event).subject for event in events}
+    assert sorted(heard.types) == ALL
+    chosen = replay.choose(heard.consumer, subject)
+    assert replay.replay(heard.consumer, chosen, False, NOW + 60_000) == 0
+    assert sorted(replay.names(heard.consumer, chosen))[0] == "hear (stripe.charge.refunded)"
+    heard.types.clear()
+    assert replay.replay(heard.consumer, chosen, True, NOW + 60_000) == 6
+    assert sorted(heard.types) == ALL
+    assert heard.consumer.ledger.payment(subject).outbox.tasks == ()
+
+
+def test_replay_of_an_event_runs_what_it_tells(heard: Heard) -> None:
+    """By its id alone."""
+    _, events = tell("stripe", random.Random(1), NOW, 5000, "EUR", story="partial-refunds")
+    made = [record(heard.consumer, event) for event in events]
+    [first, _] = [each for each in made if each.type == "charge.refunded"]
+    chosen = replay.choose(heard.consumer, first.id)
+    assert (chosen.subject, chosen.event_id) == (first.subject, first.id)
+    heard.types.clear()
+    replay.replay(heard.consumer, chosen, True, NOW + 60_000)
+    assert heard.types == ["payment.succeeded", "payment.captured", "payment.refunded", "charge.refunded"]
+
+
+def test_replay_asks_before_it_runs_them_again(stage: Stage, run: Run) -> None:
+    """The command; what nobody knows is said so."""
+    _, [event] = tell("stripe", random.Random(1), NOW, 5000, "EUR", type_="payment_intent.succeeded")
+    subject = record(consumer(stage.ledger(), MemoryInbox()), event).subject
+    assert run("replay", subject, "--again", input="n\n")[0] == 1
+    code, output = run("replay", event["id"], "--again", "--yes", "--json")
+    assert (code, json.loads(output.splitlines()[-1])) == (0, {"subject": subject, "ran": 1})
+    assert run("replay", "evt_unknown")[0] == 1
+
+
+# ── verify --against-provider ───────────────────────────────────────────────────────────────────────
+
+
+def test_amounts_are_compared_with_the_providers(stage: Stage, run: Run) -> None:
+    """Right ones exit with 0, a difference with 3, and it is named."""
+    to = consumer(stage.ledger(), MemoryInbox())
+    subject, events = tell("stripe", random.Random(1), NOW, 5000, "EUR", story="partial-refunds")
+    for event in events:
+        record(to, event)
+    capture = {"id": "CAP1", "status": "COMPLETED", "amount": {"value": "5.00", "currency_code": "EUR"}}
+    paid = {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.COMPLETED", "resource": capture}
+    record(to, paid, "paypal")
+    secrets = {"stripe_api_key": ["rk_1"], "paypal_client_id": ["a"], "paypal_client_secret": ["b"]}
+    stage.client("secretsmanager").create_secret(
+        Name=f"daybook/{stage.name}", SecretString=json.dumps(secrets)
+    )
+    object_id = subject.partition(":")[2]
+    charge = {"object": "charge", "id": "ch_1", "amount": 5000, "captured": True, "currency": "eur"}
+    intent = {"object": "payment_intent", "id": object_id, "amount_received": 5000, "currency": "eur"}
+    with FakeStripe([]) as stripe, FakePayPal([]) as paypal:
+        addresses = {"STRIPE_API": stripe.address, "PAYPAL_API": paypal.address}
+        path = f"/v1/payment_intents/{object_id}"
+        stripe.objects[path] = {**intent, "latest_charge": {**charge, "amount_refunded": 1200}}
+        paypal.objects["/v2/payments/captures/CAP1"] = capture
+        code, output = run("verify", "--against-provider", **addresses)
+        assert (code, output) == (0, "2 compared, 0 differ, 0 not asked\n")
+        stripe.objects[path] = {**intent, "latest_charge": {**charge, "amount_refunded": 400}}
+        paypal.objects["/v2/payments/captures/CAP1"] = {**capture, "status": "REFUNDED"}
+        code, output = run("verify", "--against-provider", **addresses)
+        assert code == 3
+        assert f"{subject}\n  refunded: ours 1200, the provider's 400\n" in output
+        assert "paypal:CAP1\n  refunded: ours nothing, the provider's all\n" in output
+        del stripe.objects[path], paypal.objects["/v2/payments/captures/CAP1"]
+        code, output = run("verify", "--against-provider", "--json", **addresses)
+        assert [each["differences"] for each in json.loads(output)] == [
+            [["payment", "recorded", "unknown"]]
+        ] * 2
+
+
+# ── tail ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tail_shows_each_recorded_event_once(stage: Stage) -> None:
+    """From the consumer's log group, page by page, until it is stopped."""
+    logs = stage.client("logs")
+    group = f"/aws/lambda/daybook-{stage.name}-process"
+    logs.create_log_stream(logGroupName=group, logStreamName="s")
+    now = int(datetime.now(UTC).timestamp() * 1000)
+
+    def write(*messages: str) -> None:
+        events = [{"timestamp": now + n, "message": each} for n, each in enumerate(messages)]
+        logs.put_log_events(logGroupName=group, logStreamName="s", logEvents=events)
+
+    recorded = [json.dumps({"message": "recorded", "subject": f"stripe:pi_{n}"}) for n in range(3)]
+    write(recorded[0], '{"message": "duplicate"}', recorded[1])
+    shown = tail(stage, Clock(now), lambda _: write(recorded[2]))
+    found = [next(shown)["subject"] for _ in range(3)]
+    assert found == ["stripe:pi_0", "stripe:pi_1", "stripe:pi_2"]
+
+
+# ── doctor ──────────────────────────────────────────────────────────────────────────────────────────
+
+ENDPOINT = {"url": "https://x/dev/webhooks/stripe", "status": "enabled", "enabled_events": ["*"]}
+
+
+def findings(stage: Stage, secrets: Mapping[str, tuple[str, ...]], **environ: str) -> dict[str, list[str]]:
+    """By check: level and what was found."""
+    doctor = Doctor(stage, lambda: secrets, lambda: int(datetime.now(UTC).timestamp() * 1000), environ)
+    found: dict[str, list[str]] = {}
+    for each in doctor.examine():
+        assert each.level == "ok" or each.remedy, each
+        found.setdefault(each.check, []).append(f"{each.level}: {each.found}")
+    return found
+
+
+def test_a_stage_that_is_half_there_is_found_out(stage: Stage) -> None:
+    """No functions, no mapping, a queue that gives out too soon, no webhooks."""
+    found = findings(stage, {"stripe_webhook_secrets": ("whsec_1",)})
+    assert found["ledger"][0].startswith("ok: payment-transactions-")
+    assert found["secret"] == ["ok: 1 stripe_webhook_secrets", "warning: 0 paypal_webhook_ids"]
+    assert found["traffic"][0] == "warning: no webhook was accepted for a day"
+    assert found["endpoints"] == ["ok: not looked at: no API keys are set"]
+    assert found["parked"] == ["ok: nothing is set aside"]
+    stage.ledger().parking.park("stripe:pi_1", "evt_1", "message", 5, NOW)
+    assert findings(stage, {})["parked"] == ["warning: 1 events are set aside"]
+    gone = findings(replace(stage, name="never"), {})
+    assert gone["ledger"] == ["wrong: there is no table payment-transactions-never"]
+    assert gone["queues"][0].startswith("wrong: cannot be looked at")
+
+
+def test_endpoints_are_looked_at_where_keys_are_set(stage: Stage) -> None:
+    """Enabled, leading here, with the types that matter; and how long ago each was reconciled."""
+    secrets = {
+        "stripe_api_key": ("rk_1",),
+        "paypal_client_id": ("a",),
+        "paypal_client_secret": ("b",),
+        "paypal_webhook_ids": ("8PT1",),
+    }
+    with FakeStripe([]) as stripe, FakePayPal([]) as paypal:
+        addresses = {"STRIPE_API": stripe.address, "PAYPAL_API": paypal.address}
+        stripe.objects["/v1/webhook_endpoints"] = {"data": [ENDPOINT]}
+        webhook = {"id": "8PT1", "url": "https://x/webhooks/paypal", "event_types": [{"name": "*"}]}
+        paypal.objects["/v1/notifications/webhooks"] = {"webhooks": [webhook]}
+        found = findings(stage, secrets, **addresses)
+        assert found["stripe"][0].startswith("ok: https://x/dev/webhooks/stripe is enabled")
+        assert found["paypal"] == ["ok: https://x/webhooks/paypal sends 1 types"]
+        assert found["reconcile"] == [
+            "warning: stripe was never reconciled",
+            "warning: paypal was never reconciled",
+        ]
+        stripe.objects["/v1/webhook_endpoints"] = {"data": [{**ENDPOINT, "status": "disabled"}]}
+        other = {**webhook, "id": "other"}  # another stage's
+        paypal.objects["/v1/notifications/webhooks"] = {"webhooks": [other, webhook]}
+        assert findings(stage, secrets, **addresses)["paypal"] == [
+            "ok: https://x/webhooks/paypal sends 1 types"
+        ]
+        paypal.objects["/v1/notifications/webhooks"] = {"webhooks": [other]}
+        found = findings(stage, secrets, **addresses)
+        assert found["stripe"] == ["wrong: https://x/dev/webhooks/stripe is disabled"]
+        assert found["paypal"] == [
+            "wrong: no configured id is among PayPal's webhooks: https://x/webhooks/paypal has the id other"
+        ]
+        stripe.objects["/v1/webhook_endpoints"] = {
+            "data": [{**ENDPOINT, "enabled_events": ["payment_intent.succeeded"]}]
+        }
+        paypal.objects["/v1/notifications/webhooks"] = {"webhooks": []}
+        found = findings(stage, secrets, **addresses)
+        assert "does not send charge.refunded, charge.dispute.closed" in found["stripe"][0]
+        assert found["paypal"] == ["wrong: no webhook leads here"]
+
+
+def test_a_roll_says_which_secret_is_no_longer_used(stage: Stage) -> None:
+    """From the metric by the secret's fingerprint."""
+    dimensions = [
+        {"Name": "stage", "Value": stage.name},
+        {"Name": "secret", "Value": fingerprint("whsec_new")},
+    ]
+    datum = {"MetricName": "verified", "Value": 1, "Dimensions": dimensions, "Unit": "Count"}
+    stage.client("cloudwatch").put_metric_data(Namespace="Daybook", MetricData=[datum] * 3)
+    found = findings(stage, {"stripe_webhook_secrets": ("whsec_new", "whsec_old")})
+    new, old = fingerprint("whsec_new"), fingerprint("whsec_old")
+    assert found["secret roll"] == [f"warning: stripe_webhook_secrets: {new} verified 3, {old} verified 0"]
+
+
+# ── the command itself ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_the_commands(shell: str) -> None:
+    """The script asks this very command."""
+    result = CliRunner().invoke(main, ["completion", shell])
+    assert result.exit_code == 0
+    assert "_DAYBOOK_COMPLETE" in result.output
+    words = {"COMP_WORDS": "daybook re", "COMP_CWORD": "1", "_DAYBOOK_COMPLETE": "bash_complete"}
+    result = CliRunner().invoke(main, [], env=words, prog_name="daybook")
+    assert {"plain,replay", "plain,redrive", "plain,reconcile"} <= set(result.output.split())
+
+
+def test_the_readme_has_every_command() -> None:
+    """In one table."""
+    text = (ROOT / "README.md").read_text()
+    for name in main.commands:
+        assert f"| `daybook {name}" in text, name

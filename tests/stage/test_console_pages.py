@@ -1,0 +1,290 @@
+"""The console's pages without a browser: what they cost, what they cover, what they refuse."""
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.hooks import HierarchicalEmitter
+from flask.testing import FlaskClient
+
+from chalicelib.errors import InvalidParameter
+from chalicelib.inbox import Message
+from chalicelib.ledger import Ledger
+from chalicelib.providers import PROVIDERS
+from chalicelib.times import DAY
+from ops.console import masking, search
+from ops.console.app import Console, create_app
+from ops.console.overview import overview
+from ops.stage import Stage
+from ops.stories import tell
+from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, consumer, telemetry
+
+PORT = 8001
+OWN = {"Host": f"127.0.0.1:{PORT}", "Origin": f"http://127.0.0.1:{PORT}"}
+
+
+def console(stage: Stage, lines: list[str], **more: Any) -> Console:
+    return Console(
+        stage=stage,
+        consumer=consumer(stage.ledger(), MemoryInbox()),
+        telemetry=telemetry(lines, metrics=False),
+        clock=Clock(),
+        who=lambda: "tester",
+        port=PORT,
+        **{"may_write": True, **more},
+    )
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def client(stage: Stage, lines: list[str]) -> Iterator[FlaskClient]:
+    with create_app(console(stage, lines)).test_client() as made:
+        yield made
+
+
+def get(client: FlaskClient, path: str, host: str = OWN["Host"]) -> tuple[int, str]:
+    answer = client.get(path, headers={"Host": host})
+    return answer.status_code, answer.get_data(as_text=True)
+
+
+def record(ledger: Ledger, seed: int, start: int = NOW, **more: Any) -> str:
+    amount, currency = more.pop("amount", 5000), more.pop("currency", "EUR")
+    subject, events = tell(
+        "stripe", random.Random(seed), start, amount, currency, type_="payment_intent.succeeded"
+    )
+    for event in events:
+        body = as_bytes(event)
+        made = PROVIDERS["stripe"].event(body, start)
+        message = Message("stripe", made.id, made.subject, start, body)
+        consumer(ledger, MemoryInbox()).record(message, NOW + 60_000)
+    return subject
+
+
+# ── what a page costs ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_first_page_of_payments_costs_the_same_however_many_there_are(stage: Stage) -> None:
+    """Counted in calls of AWS: the calendar, and a day at a time; three of them at sixty payments or six."""
+    aws = stage.aws()
+    ledger = Ledger(aws, stage.names.table)
+    calls: list[str] = []
+    aws.listeners.append(lambda service, operation, body: calls.append(operation))
+    counted = []
+    for count in (30, 60):
+        for n in range(count):
+            record(stage.ledger(), 1000 * count + n)
+        calls.clear()
+        assert len(search.page(ledger, {}).rows) == search.ROWS
+        counted.append(len(calls))
+        assert "Scan" not in calls
+    assert counted[0] == counted[1] <= 3
+
+
+def test_a_filter_that_finds_little_looks_at_so_many_and_asks(stage: Stage) -> None:
+    """It stops, says how many it looked through, and goes on where it stopped."""
+    for n in range(140):
+        record(stage.ledger(), n, NOW - n * 1000, amount=100 + n)
+    found = search.page(stage.ledger(), {"least": "2.39"})
+    assert [each["amount"] for each in found.rows] == [239]
+    assert (found.looked, found.cursor) == (140, None)
+    few = search.page(stage.ledger(), {"currency": "USD"})
+    assert (few.rows, few.cut_short) == ([], False)
+    seen: list[str] = []
+    given: dict[str, str] = {}
+    while True:
+        page = search.page(stage.ledger(), given)
+        seen += [each["id"] for each in page.rows]
+        if page.cursor is None:
+            break
+        given = {"cursor": page.cursor}
+    assert len(seen) == len(set(seen)) == 140
+
+
+@pytest.mark.parametrize("wrong", [{"least": "x"}, {"most": "NaN"}, {"since": "tomorrow"}, {"cursor": "x"}])
+def test_a_filter_that_is_wrong_says_so(stage: Stage, client: FlaskClient, wrong: dict[str, str]) -> None:
+    """A clear answer on the page."""
+    with pytest.raises(InvalidParameter):
+        search.page(stage.ledger(), wrong)
+    status, text = get(client, "/payments?" + "&".join(f"{k}={v}" for k, v in wrong.items()))
+    assert (status, next(iter(wrong)) in text) == (400, True)
+
+
+def test_the_overview_costs_a_fixed_few_calls(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the range and the traffic."""
+    calls: list[str] = []
+    emit = HierarchicalEmitter.emit_until_response
+
+    def counting(self: Any, name: str, **more: Any) -> Any:
+        if name.startswith("before-call."):
+            calls.append(name)
+        return emit(self, name, **more)
+
+    monkeypatch.setattr(HierarchicalEmitter, "emit_until_response", counting)
+    now = datetime.fromtimestamp(NOW / 1000, UTC)
+    for range_ in ("hour", "day", "month"):
+        calls.clear()
+        found = overview(stage, range_, now)
+        assert (found.received, found.parked, found.success) == (0, "0", "–")
+        assert len(calls) <= 6, calls
+
+
+# ── what is covered ─────────────────────────────────────────────────────────────────────────────────
+
+PERSON = {
+    "billing_details": {
+        "name": "Jenny Rosen",
+        "email": "jenny@example.com",
+        "phone": "+1 555",
+        "address": {"line1": "1 Main St", "city": "Oslo", "postal_code": "0150", "country": "NO"},
+    },
+    "card": {
+        "last4": "4242",
+        "exp_month": 12,
+        "exp_year": 2030,
+        "fingerprint": "Xt5EWLLDS7FJjR1c",
+        "brand": "visa",
+    },
+    "payer": {
+        "payer_id": "8PT597110X687",
+        "name": {"given_name": "Jenny"},
+        "email_address": "jenny@example.com",
+    },
+    "shipping": {"tracking_number": "AB 12"},
+    "metadata": {"note": "call Jenny", "order": "secret words", "id": "jenny77", "reason": "Jenny asked"},
+    "individual": {"dob": {"day": 1, "month": 2, "year": 1979}},
+    "description": "for Jenny",
+    "receipt_email": "jenny@example.com",
+}
+
+
+def test_who_somebody_is_is_covered_and_what_happened_is_not() -> None:
+    """By a list of what may be shown: a field nobody thought of is covered."""
+    about = {
+        "id": "pi_3PxYz12345678",
+        "object": "payment_intent",
+        "amount": 5000,
+        "currency": "eur",
+        "status": "succeeded",
+    }
+    body = as_bytes(
+        {
+            "id": "evt_12345678",
+            "type": "x.y",
+            "created": 1,
+            "data": {
+                "object": {
+                    **about,
+                    **PERSON,
+                    "new": "Jenny",
+                    "payer": {"name": {"surname": "JENNYROSEN123"}},
+                    "custom_fields": [{"text": {"value": "Jenny, 1 Main St"}}],
+                    "metadata": {"iban": "NL91ABNA0417164300", "user": "jenny_rosenberg", "id": "Jenny"},
+                    "pan": "4242424242424242",
+                    "amounts": {"value": "5000", "total": "50.00"},
+                }
+            },
+        }
+    )
+    text = masking.masked(body)
+    for mark in (
+        "Jenny",
+        "jenny",
+        "JENNY",
+        "ABNA",
+        "555",
+        "Main",
+        "Oslo",
+        "0150",
+        "4242",
+        "2030",
+        "Xt5E",
+        "secret",
+        "AB 12",
+        "1979",
+    ):
+        assert mark not in text, mark
+    shown = json.loads(text)["data"]["object"]
+    assert {name: shown[name] for name in about} == about
+    assert shown["card"]["brand"] == "visa"
+    assert shown["amounts"] == {"value": "5000", "total": "50.00"}
+    assert masking.masked(b"no json") == "••• (7 bytes that are no JSON)"
+
+
+# ── who may write ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_closed_stage_is_read_only(stage: Stage, lines: list[str]) -> None:
+    """Its buttons are disabled, and what they would send is refused all the same."""
+    made = console(stage, lines, may_write=False)
+    stage.ledger().parking.park("stripe:pi_1", "evt_1", "x", 5, NOW)
+    with create_app(made).test_client() as client:
+        _, text = get(client, "/redrive/evt_1/of/stripe:pi_1")
+        assert "disabled" in text
+        assert "--allow-writes" in text
+        path = "/redrive/evt_1/of/stripe:pi_1"
+        answer = client.post(path, data={"token": made.token}, headers=OWN)
+        assert answer.status_code == 403
+    assert len(list(stage.ledger().parking.parked())) == 1
+    assert lines == []
+
+
+def test_what_is_written_is_logged_with_who_did_it(stage: Stage, lines: list[str]) -> None:
+    """A redrive, with its event."""
+    made = console(stage, lines)
+    stage.ledger().parking.park("stripe:pi_1", "evt_1", "x", 5, NOW)
+    with create_app(made).test_client() as client:
+        answer = client.post("/redrive/evt_1/of/stripe:pi_1", data={"token": made.token}, headers=OWN)
+        assert answer.status_code == 302
+        assert (
+            client.post("/redrive/evt_1/of/stripe:pi_1", data={"token": made.token}, headers=OWN).status_code
+            == 404
+        )
+    line = json.loads(lines[0])
+    assert (line["who"], line["action"], line["event_id"]) == ("tester", "redrive", "evt_1")
+
+
+def test_every_answer_is_hardened_and_holds_no_exception(client: FlaskClient) -> None:
+    """No page of another origin, no inline script; a name that is not ours is refused."""
+    for path in ("/", "/payments", "/parked", "/nowhere", "/payments/stripe:x", "/send", "/?range=year"):
+        answer = client.get(path, headers={"Host": OWN["Host"]})
+        assert "script-src 'self';" in answer.headers["Content-Security-Policy"]
+        text = answer.get_data(as_text=True)
+        assert "Traceback" not in text
+        assert not re.search(r"<script(?! src=)", text)
+        assert not re.search(r"(src|href)=\"https?://(?!dashboard|www)", text)
+    assert get(client, "/", host="daybook.example")[0] == 403
+    assert get(client, "/send")[0] == 404  # stage local only
+
+
+def test_what_holds_html_is_shown_as_text(stage: Stage, client: FlaskClient) -> None:
+    """An id or a type may be any printable text."""
+    body = as_bytes(
+        {"id": "<b>evt</b>", "type": "<script>x</script>", "data": {"object": {"id": "<i>pi</i>"}}}
+    )
+    event = PROVIDERS["stripe"].event(body, NOW)
+    message = Message("stripe", event.id, event.subject, NOW, body)
+    consumer(stage.ledger(), MemoryInbox()).record(message, NOW)
+    status, text = get(client, "/payments/stripe:<i>pi</i>")
+    assert status == 200
+    for raw in ("<b>evt", "<script>x", "<i>pi"):
+        assert raw not in text
+
+
+def test_parked_events_are_paged(stage: Stage, client: FlaskClient) -> None:
+    """The newest first, each once."""
+    for n in range(30):
+        stage.ledger().parking.park(f"stripe:pi_{n}", f"evt_{n:02}", "x", 5, NOW + n * DAY)
+    _, first = get(client, "/parked")
+    below = re.search(r'href="(/parked\?below=[^"]+)"', first)
+    assert below
+    _, second = get(client, below[1].replace("&amp;", "&"))
+    found = [re.findall(r'<td class="id">(evt_\d+)</td>', text) for text in (first, second)]
+    assert found[0] + found[1] == [f"evt_{n:02}" for n in reversed(range(30))]
