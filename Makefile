@@ -1,46 +1,67 @@
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/.installed
-
+LOCKS := ops/locks
 STAGE ?= dev
 # the longest first, so that none is left alone at the end
-TORTURED := fuzz forgeries simulation openapi faults lambda_shapes payloads crashes torture
+TORTURED := core/test_fuzz core/test_forgeries core/test_simulation core/test_projection stage/test_openapi \
+  stage/test_faults stage/test_lambda_shapes stage/test_payloads stage/test_crashes stage/test_torture
 
-.PHONY: run test lint format package bench torture clean
+.PHONY: help run check test lint format package bench torture lock clean
+.DEFAULT_GOAL := help
 
-run: $(INSTALLED)  ## everything set up and running on this machine
+help:  ## what there is to make
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
+
+run: .venv/.run  ## everything set up and running on this machine, with no account
 	@exec $(BIN)/python -m ops.local.run
 
-test: $(INSTALLED) lint  ## all checks and tests
+check: .venv/.test lint  ## format, lint, types and all tests that need no stage, package or browser: seconds
+	$(BIN)/pytest tests/core --cov --cov-report=term:skip-covered
+
+test: .venv/.test lint  ## all checks and tests: minutes
 	$(BIN)/pytest
 
-lint: $(INSTALLED)
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+lint: .venv/.test
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/cfn-lint infra/resources.yaml
 
-format: $(INSTALLED)
+format: .venv/.test  ## mend formatting
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-package: $(INSTALLED)  ## one template and one zip of STAGE, in build/package-STAGE
+package: .venv/.run  ## one template and one zip of STAGE, in build/package-STAGE
 	$(BIN)/daybook package --stage $(STAGE)
 
-bench: $(INSTALLED)  ## measure beside what others would install; writes build/bench.json
+bench: .venv/.test  ## measure beside what others would install; writes build/bench.json
 	$(BIN)/python -m bench.run
 
-torture: $(INSTALLED)  ## the long form of what is tried at random; figures in build/torture.json
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,torture]'
+torture: .venv/.test  ## the long form of what is tried at random; figures in build/torture.json
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[torture]'
 	rm -f build/torture.json
-	TORTURE=1 $(BIN)/pytest --numprocesses 5 --dist load --maxschedchunk 1 $(TORTURED:%=tests/test_%.py)
+	TORTURE=1 $(BIN)/pytest --numprocesses 5 --dist load --maxschedchunk 1 $(TORTURED:%=tests/%.py)
 	@cat build/torture.json
 
-clean:
+lock: .venv/bin/uv  ## pin all that is installed for development anew, after a change of pyproject.toml
+	for each in run test; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command 'make lock' --extra run --extra $$each \
+	  --output-file $(LOCKS)/$$each.txt pyproject.toml; done
+
+clean:  ## remove the environment and what was built
 	rm -rf .venv build
 
-$(INSTALLED): pyproject.toml requirements.txt
+.venv/bin/uv: $(LOCKS)/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Daybook needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCKS)/uv.txt
+
+# uv installs in seconds; it does not read pip's own configuration, such as another index: then pip does it
+.venv/.%: $(LOCKS)/%.txt pyproject.toml requirements.txt | .venv/bin/uv
+	@echo "installing what 'make $*' needs into .venv"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $< \
+	  || { echo "uv could not; pip takes about a minute"; \
+	       $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<; }
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . \
+	  || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
