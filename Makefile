@@ -6,6 +6,10 @@ STAGE ?= dev
 TORTURED := core/test_fuzz core/test_forgeries core/test_simulation core/test_projection stage/test_openapi \
   stage/test_faults stage/test_lambda_shapes stage/test_payloads stage/test_crashes stage/test_torture
 
+# compiled modules are kept in the environment, so that the next start is fast, and nowhere else
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run check test lint format package bench torture lock clean
 .DEFAULT_GOAL := help
 

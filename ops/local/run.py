@@ -61,7 +61,7 @@ class Part:
     ) -> None:
         self.name = name
         self._command = command
-        self._environ = environ
+        self.environ = environ
         self._take = take
         self._start()
 
@@ -70,7 +70,7 @@ class Part:
         self._process = subprocess.Popen(
             self._command,
             cwd=ROOT,
-            env=self._environ,
+            env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -153,28 +153,28 @@ def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.Exit
 
     aws = [python, "-m", "ops.local.emulator", str(ports["AWS_PORT"])]
     parts = [_started(stack, "the AWS emulator", aws, environ)]
-    _wait(f"http://127.0.0.1:{ports['AWS_PORT']}/moto-api/", parts, stop)
-    if stop.is_set():
-        return
-    _create_resources(environ, paypal)
-
+    # these ask AWS for nothing until they are asked themselves: they may begin before it is there
     local = stage.connect("local", environ)
     agent = Agent(local, _say)
-    agent.start()
-    stack.callback(agent.stop)
+    console = [str(Path(python).with_name("daybook")), "console", "--stage", "local"]
+    parts.append(_started(stack, "the console", console, environ, _say_if_odd))
     command = str(Path(python).with_name("chalice"))
     chalice = [command, "local", "--stage", "local", "--port", str(ports["PORT"]), "--no-autoreload"]
     parts.append(_started(stack, "the app", chalice, environ, partial(agent.take, local.names.log_group())))
+    _wait(f"http://127.0.0.1:{ports['AWS_PORT']}/moto-api/", parts, stop)
+    if stop.is_set():
+        return
+    _create_resources(local, environ, paypal)
+    agent.start()
+    stack.callback(agent.stop)
     consumer = [python, "-m", "ops.local.event_source"]
     of_consumer = partial(agent.take, local.names.log_group("process"))
     parts.append(_started(stack, "the consumer", consumer, environ, of_consumer))
-    console = [str(Path(python).with_name("daybook")), "console", "--stage", "local"]
-    parts.insert(1, _started(stack, "the console", console, environ, _say_if_odd))
     _wait(f"http://127.0.0.1:{ports['PORT']}/health", parts, stop)
     _wait(f"http://127.0.0.1:{ports['CONSOLE_PORT']}/static/icon.svg", parts, stop)
     if not stop.is_set():
         _say_ready(ports, environ)
-    _watch(parts, stop)
+    _watch(parts, stop, environ)
     for part in parts:
         part.ask_to_stop()
 
@@ -231,14 +231,15 @@ def _until(deadline: float, stop: threading.Event) -> Iterator[None]:
 
 
 def _check(parts: list[Part]) -> None:
-    ended = [part.name for part in parts if part.ended()]
+    ended = [part for part in parts if part.ended()]
     if ended:
-        raise Stopped(f"{ended[0]} stopped by itself; its last lines above say why")
+        fault = import_fault(ended[0].environ)
+        why = f"stopped: {fault}" if fault else "stopped by itself; its last lines above say why"
+        raise Stopped(f"{ended[0].name} {why}")
 
 
-def _create_resources(environ: Mapping[str, str], paypal: FakePayPal) -> None:
+def _create_resources(local: stage.Stage, environ: Mapping[str, str], paypal: FakePayPal) -> None:
     """Deploy the same template as any stage's, and leave what ``daybook send paypal`` signs with."""
-    local = stage.connect("local", environ)
     create_stack(local, VISIBILITY)
     webhook_id = _first(environ, "paypal_webhook_ids")
     local.client("secretsmanager").create_secret(
@@ -283,7 +284,7 @@ def _say_ready(ports: Mapping[str, int], environ: Mapping[str, str]) -> None:
     sys.stdout.flush()
 
 
-def _watch(parts: list[Part], stop: threading.Event) -> None:
+def _watch(parts: list[Part], stop: threading.Event, environ: Mapping[str, str]) -> None:
     """Until told to stop: restart all but the emulator when code changes: the console runs handlers too.
 
     ``chalice local`` would restart itself, but at every file that is written below the project's folder: a
@@ -301,9 +302,25 @@ def _watch(parts: list[Part], stop: threading.Event) -> None:
         if stop.is_set():
             return
         if changed:
-            for part in parts[1:]:
-                part.restart()
+            _restart(parts[1:], environ)
         _check(parts)
+
+
+def _restart(parts: list[Part], environ: Mapping[str, str]) -> None:
+    """With what was saved, if it can be imported; until then the old code goes on, and the data stay."""
+    fault = import_fault(environ)
+    if fault:
+        _say(f"daybook: not restarted, the code before goes on: {fault}\n")
+        return
+    for part in parts:
+        part.restart()
+
+
+def import_fault(environ: Mapping[str, str]) -> str | None:
+    """Why the app and its handlers cannot be imported, in a line that says where; ``None`` if they can."""
+    command = [sys.executable, "-m", "ops.local.imports"]
+    tried = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, errors="replace")
+    return tried.stderr.strip().splitlines()[-1] if tried.returncode else None
 
 
 if __name__ == "__main__":

@@ -56,7 +56,18 @@ def expand_stripe(story: Json, number: int, type_: str, seconds: int, given: Jso
     data: Json = {"object": about}
     if previous is not None:
         data["previous_attributes"] = {"amount_refunded": previous}
-    return {"id": f"evt_{number}", "object": "event", "type": type_, "created": START + seconds, "data": data}
+    event = {
+        "id": f"evt_{number}",
+        "object": "event",
+        "type": type_,
+        "created": START + seconds,
+        "data": data,
+    }
+    if "fetched" in given:  # a thin event with the object that was fetched for it
+        about.pop("fetched")
+        fetched_at = (START + given["fetched"]) * 1000
+        return {**event, "object": "v2.core.event", "type": f"v1.{type_}", "fetched_at": fetched_at}
+    return {**event, "api_version": story.get("version", "2024-09-30.acacia")}
 
 
 def expand_paypal(story: Json, number: int, type_: str, seconds: int, given: Json) -> Json:
@@ -73,6 +84,15 @@ def expand_paypal(story: Json, number: int, type_: str, seconds: int, given: Jso
         resource = {"dispute_id": given["dispute"], "disputed_transactions": seller, "dispute_amount": amount}
     if "outcome" in given:
         resource |= {"status": "RESOLVED", "dispute_outcome": {"outcome_code": given["outcome"]}}
+    if "lost" in given:
+        resource["dispute_outcome"]["amount_refunded"] = {"value": given["lost"], "currency_code": currency}
+    if "total" in given:
+        total = {"value": given["total"], "currency_code": currency}
+        resource["seller_payable_breakdown"] = {"total_refunded_amount": total}
+    if "status" in given:
+        resource["status"] = given["status"]
+    if "made" in given:
+        resource["create_time"] = to_iso((START + given["made"]) * 1000)
     related = {f"{name}_id": given[name] for name in ("order", "authorization") if name in given}
     resource["supplementary_data"] = {"related_ids": related}
     when = to_iso((START + seconds) * 1000)
@@ -138,7 +158,7 @@ def test_a_story_ends_right(provider: str, story: Json) -> None:
         assert {name: payment[name] for name in story["expected"]} == story["expected"]
         types = [milestone.type for milestone in book.heard]
         assert len({milestone.id for milestone in book.heard}) == len(types)
-        for type_ in set(types):
+        for type_ in {*types} - {*story.get("before_it_is_known", ())}:
             assert types.count(type_) <= listed.count(type_)
         assert types.count("payment.succeeded") == listed.count("payment.succeeded")
         captured = [milestone.amount for milestone in book.heard if milestone.type == "payment.captured"]

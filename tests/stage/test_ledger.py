@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from chalicelib.entries import PAYMENT, Outbox, Write
-from chalicelib.errors import Distrusted, DuplicateEvent, VersionMoved
+from chalicelib.errors import AwsError, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, fact, join
 from chalicelib.reactions import Task
 from ops.stage import Stage
-from tests.fakes import NOW, MemoryLedger, an_event, write_of
+from tests.fakes import NOW, MemoryLedger, an_event, record_of, write_of
 
 BODY = b'{"id": "evt_1"}'
 FACTS: Facts = fact("payment", captured=[[5, NOW]], created_at=NOW, priced=[1, NOW, 5, "EUR"])
@@ -254,3 +254,45 @@ def test_events_of_several_subjects_are_recorded_together(ledger: Ledger) -> Non
     assert ledger.event("stripe:pi_2", "evt_2") is None
     assert ledger.save_all(writes) == []
     assert ledger.save_all([write("stripe:pi_4", 1), write("stripe:pi_5", 1)])
+
+
+# ── about several records ───────────────────────────────────────────────────────────────────────────
+
+
+def both(event_id: str, version: int, second: int) -> Write:
+    """An event that proves something of two payments, read at these versions."""
+    event = replace(EVENT, id=event_id)
+    outboxes = (outbox(version), Outbox("stripe:pi_2", PAYMENT, second))
+    return Write(event=event, body=BODY, records=tuple(record_of(FACTS, each) for each in outboxes))
+
+
+def test_an_event_about_two_payments_is_found_under_both(ledger: Ledger) -> None:
+    """Kept once, at home; the other points to it."""
+    ledger.save(both("evt_1", 1, 1))
+    assert ledger.event("stripe:pi_2", "evt_1") == ledger.event("stripe:pi_1", "evt_1")
+    [event] = ledger.events("stripe:pi_2")
+    assert (event.subject, event.body) == ("stripe:pi_1", BODY)
+    assert [ledger.payment(f"stripe:pi_{n}").facts for n in (1, 2)] == [FACTS, FACTS]
+    assert ledger.subject_of("stripe:evt_1") == "stripe:pi_1"
+
+
+@pytest.mark.parametrize(("version", "second"), [(2, 1), (1, 2)])
+def test_if_either_payment_moved_nothing_is_written(ledger: Ledger, version: int, second: int) -> None:
+    """Not the event, nor the other payment."""
+    ledger.save(both("evt_1", 1, 1))
+    with pytest.raises(VersionMoved):
+        ledger.save(both("evt_2", version, second))
+    assert [len(list(ledger.events(f"stripe:pi_{n}"))) for n in (1, 2)] == [1, 1]
+    assert [ledger.payment(f"stripe:pi_{n}").version for n in (1, 2)] == [1, 1]
+    ledger.save(both("evt_2", 2, 2))
+    with pytest.raises(DuplicateEvent):
+        ledger.save(both("evt_2", 3, 3))
+
+
+def test_a_pointer_to_nothing_is_an_error(table: Ledger, stage: Stage) -> None:
+    """What is recorded is never taken for not being there."""
+    table.save(both("evt_1", 1, 1))
+    key = {"subject": {"S": "stripe:pi_1"}, "entry": {"S": "event:evt_1"}}
+    stage.client("dynamodb").delete_item(TableName=stage.names.table, Key=key)
+    with pytest.raises(AwsError):
+        table.event("stripe:pi_2", "evt_1")

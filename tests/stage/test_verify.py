@@ -150,3 +150,25 @@ def test_replay_again_leaves_out_what_was_superseded(stage: Stage, recorded: lis
     to = replace(consumer(ledger, MemoryInbox()), handlers=handlers)
     told = [name.rpartition("(")[2] for name in replay.names(to, replay.Chosen(recorded[0]))]
     assert told == ["payment.succeeded)", "payment.captured)", "payment.refunded)", "payment.refunded)"]
+
+
+def test_repair_makes_records_of_older_rules_anew(stage: Stage, recorded: list[str], run: Run) -> None:
+    """All of them, without notifying anybody of what the older rules notified already."""
+    key = {"subject": {"S": recorded[1]}, "entry": {"S": "payment"}}
+    stage.client("dynamodb").update_item(
+        TableName=stage.names.table,
+        Key=key,
+        UpdateExpression="SET facts = :facts REMOVE #rules",
+        ExpressionAttributeNames={"#rules": "rules"},
+        ExpressionAttributeValues={
+            ":facts": {"S": '{"payment": {"captured": 5000, "captured_at": 1, "currency": ["EUR"]}}'}
+        },
+    )
+    assert stage.ledger().payment(recorded[1]).is_outdated
+    code, output = run("verify")
+    assert code == 3
+    assert "rules: stored 1, its events say 2" in output
+    assert run("verify", "--repair")[0] == 0
+    stored = stage.ledger().payment(recorded[1])
+    assert (stored.is_outdated, stored.outbox.tasks) == (False, ())
+    assert run("verify") == (0, "no drift\n")

@@ -1,0 +1,45 @@
+"""``python -m ops.local.imports``: whether the app and the user's handlers can be imported; if not, why.
+
+Prints one line, ``file:line: error``, and exits with 1.
+"""
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = ("app", "chalicelib.handlers")
+
+
+def fault() -> str | None:
+    """Where importing fails: the last line of this project that was reached, the user's own before others."""
+    try:
+        for name in MODULES:
+            importlib.import_module(name)
+    except SyntaxError as error:
+        return _line(error.filename or "?", error.lineno, error)
+    except Exception as error:
+        own = [each for each in traceback.extract_tb(error.__traceback__) if _is_own(each.filename)]
+        users = [each for each in own if Path(each.filename).name == "handlers.py"]
+        last = (users or own)[-1]
+        return _line(last.filename, last.lineno, error)
+    return None
+
+
+def _is_own(filename: str) -> bool:
+    return Path(filename).is_relative_to(ROOT) and "site-packages" not in filename
+
+
+def _line(filename: str, number: int | None, error: Exception) -> str:
+    path = Path(filename)
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    reason = error.msg if isinstance(error, SyntaxError) else error
+    return f"{shown}:{number}: {type(error).__name__}: {reason}"
+
+
+if __name__ == "__main__":
+    found = fault()
+    if found:
+        sys.stderr.write(f"{found}\n")
+        sys.exit(1)
