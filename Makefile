@@ -20,7 +20,7 @@ run: .venv/.run  ## everything set up and running on this machine, with no accou
 	@exec $(BIN)/python -m ops.local.run
 
 check: .venv/.test lint  ## format, lint, types and all tests that need no stage, package or browser: seconds
-	$(BIN)/pytest tests/core --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --dist worksteal --cov --cov-report=term:skip-covered tests/core
 
 test: .venv/.test lint  ## all checks and tests: minutes
 	$(BIN)/pytest

@@ -243,11 +243,9 @@ def _that_fit(unnamed: list[Refund], limit: int) -> tuple[list[Refund], list[Ref
     if excess <= 0:
         return unnamed, []
     exact = [each for each in unnamed if each.amount == excess]
-    newest_first = exact[-1:] or unnamed[::-1]
-    gone: list[Refund] = []
-    for each in newest_first:
-        if sum(other.amount for other in gone) < excess:
-            gone.append(each)
+    gone = exact[-1:]
+    while sum(each.amount for each in gone) < excess:  # the newest first
+        gone.append(next(each for each in reversed(unnamed) if each not in gone))
     return [each for each in unnamed if each not in gone], [replace(each, is_undone=True) for each in gone]
 
 

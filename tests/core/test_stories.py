@@ -18,6 +18,7 @@ from tests.fakes import NOW, MemoryLedger, as_bytes, consumer, telemetry
 
 Json = dict[str, Any]
 START = 1_795_400_000  # seconds
+MANY = 3  # events, of which not each order is tried with each duplicate
 FOLDER = Path(__file__).parent / "stories"
 STORIES = [
     pytest.param(path.stem, story, id=f"{path.stem}: {story['name']}")
@@ -137,8 +138,11 @@ class Book:
 
 
 def deliveries(told: list[Message]) -> list[tuple[Message, ...]]:
-    """Every order of the events, each with each one of them delivered again at the end."""
-    return [(*order, again) for order in permutations(told) for again in order]
+    """Every order of the events, with each of them delivered again at the end; of many, one in turn."""
+    orders = list(permutations(told))
+    if len(told) > MANY:
+        return [(*order, told[number % len(told)]) for number, order in enumerate(orders)]
+    return [(*order, again) for order in orders for again in order]
 
 
 @pytest.mark.parametrize(("provider", "story"), STORIES)
