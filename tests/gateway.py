@@ -77,7 +77,7 @@ class Quiet(WSGIRequestHandler):
 def serving(gateway: Gateway) -> Iterator[str]:
     """Its address on loopback."""
     server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

@@ -107,7 +107,7 @@ class FakePayPal:
         self.cert_url = f"https://{self.host}{CERT_PATH}"
 
     def start(self) -> None:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
 
     def stop(self) -> None:
         self._server.shutdown()

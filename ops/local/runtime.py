@@ -46,7 +46,7 @@ class Function:
         self._answers: queue.Queue[tuple[bool, Any]] = queue.Queue()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
         self.process = subprocess.Popen(  # noqa: S603 - runs the package, which is what it is for
             [sys.executable, "-S", "-m", "awslambdaric", handler],
             cwd=folder,

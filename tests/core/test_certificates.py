@@ -221,7 +221,7 @@ def test_what_the_host_answers_is_bounded(status: int, body: bytes, refusal: typ
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     try:
         with pytest.raises(refusal):
             fetcher(None)(f"http://127.0.0.1:{server.server_address[1]}/cert")
