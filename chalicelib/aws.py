@@ -94,8 +94,8 @@ class Aws:
     """AWS in one region, or the emulator at ``endpoint``.
 
     ``keys`` returns the access key to sign with, and renews it by itself where it can expire. ``pause`` waits
-    some seconds; ``uniform`` is ``random.uniform``. ``listeners`` hear of every attempt: the service, the
-    operation and the request.
+    some seconds; ``uniform`` is ``random.uniform``. ``listeners`` are called at every attempt, with
+    the service, the operation and the request.
     """
 
     def __init__(

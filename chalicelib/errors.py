@@ -65,7 +65,7 @@ class NotFound(Refused):
 
 
 class BodyRemoved(NotFound):
-    """Its event stays recorded, and cannot be read or heard any more."""
+    """Its event stays recorded, and cannot be read any more; nobody is notified of it."""
 
 
 class PayloadTooLarge(Refused):

@@ -52,7 +52,7 @@ class Event:
     customer: str | None = None
 
     def is_same_as(self, other: "Event") -> bool:
-        """Whether both tell of one thing. Two API versions may show it differently: that proves nothing."""
+        """Whether both say the same. Two API versions may show one thing differently: that proves nothing."""
         return self.api_version != other.api_version or (self.type, self.about) == (other.type, other.about)
 
     def is_of_other_mode(self, livemode: bool | None) -> bool:

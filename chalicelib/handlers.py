@@ -1,10 +1,11 @@
 """Yours: what your business does when something happens to a payment.
 
-A handler hears each milestone of a payment once: ``payment.authorized``, ``payment.succeeded``,
-``payment.failed``, ``payment.canceled``, ``payment.refunded`` (once per refund), ``refund.failed``,
-``dispute.opened``, ``dispute.won``, ``dispute.lost``. One that raises is tried again, five times in all,
-without running again those that succeeded. Where a process is killed between a handler's end and its
-striking off, it runs again: use ``milestone.id`` as the idempotency key of what you do.
+A handler is notified of each milestone of a payment once: ``payment.authorized``, ``payment.succeeded``,
+``payment.captured`` (once per capture), ``payment.failed``, ``payment.canceled``, ``payment.refunded`` (once
+per refund), ``refund.failed``, ``inquiry.opened``, ``inquiry.closed``, ``dispute.opened``, ``dispute.won``,
+``dispute.lost``. One that raises is tried again, five times in all, without running again those that
+succeeded. Where a process is killed right after a handler has ended, it runs again: use ``milestone.id`` as
+the idempotency key of what you do.
 """
 
 import sys
@@ -22,7 +23,7 @@ def fulfil(payment: Payment, milestone: Milestone) -> None:
     sys.stdout.write(f"fulfil: {payment.id} is paid, {amount}\n")
 
 
-# Raw events of either provider can be heard too, by type or by the beginning of one and a `*`.
+# Raw events of either provider can be handled too, by type or by the beginning of one and a `*`.
 @on("stripe.customer.subscription.deleted")
 def end_access(event: Event) -> None:
     sys.stdout.write(f"end_access: {event.subject} has ended\n")

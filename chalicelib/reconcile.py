@@ -72,7 +72,7 @@ class Reconciler:
         is_time_left: Callable[[], bool] = lambda: True,
         step: Callable[[Summary], object] = lambda summary: None,
     ) -> Summary:
-        """List what the provider has, and put on the queue what is missing; ``step`` hears of each page.
+        """List what the provider has, and queue what is missing; ``step`` is called after each page.
 
         Without ``since`` it goes on where the last run ended. A run that leaves out times before ``since`` is
         not noted: the next one has to look at them. Raises ``Unavailable``.
@@ -84,8 +84,10 @@ class Reconciler:
             try:
                 page = self._page(listing, window, is_time_left)
             except Unavailable as error:
-                told_why = isinstance(error, Throttled) or not is_time_left()
-                if window.cursor and not summary.listed and not told_why:  # it may have forgotten that place
+                is_explained = isinstance(error, Throttled) or not is_time_left()
+                if (
+                    window.cursor and not summary.listed and not is_explained
+                ):  # it may have forgotten that place
                     self._note(provider, _without_window(noted), dry_run)
                 raise
             self._compare(provider, page.bodies, summary, dry_run)
@@ -192,7 +194,7 @@ def last_success(ledger: Ledger, provider: str) -> int | None:
 
 
 def watched(reconciler: Reconciler, listings: Mapping[str, ProviderApi], deadline: int) -> None:
-    """Reconcile each provider in its share of the time, in milliseconds; tell whether one is overdue.
+    """Reconcile each provider in its share of the time, in milliseconds; count whether one is overdue.
 
     One that fails, or lets itself be waited for, does not hold up the others.
     """

@@ -1,4 +1,4 @@
-"""What a stage is told through its environment: names and switches, never a secret (but for stage local)."""
+"""What a stage reads from its environment: names and switches, never a secret (but for stage local)."""
 
 import re
 from collections.abc import Mapping

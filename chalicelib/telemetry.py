@@ -1,4 +1,4 @@
-"""What the outside hears of Daybook: one JSON line an outcome, metrics in Embedded Metric Format, traces.
+"""What the outside sees of Daybook: one JSON line an outcome, metrics in Embedded Metric Format, traces.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """

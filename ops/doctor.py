@@ -87,8 +87,8 @@ class Doctor:
         if region is None:
             yield Finding("credentials", WRONG, "no region", "set AWS_DEFAULT_REGION, or one in your profile")
         yield Finding("credentials", OK, f"account {answer['Account']}, region {region}")
-        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        skew = abs(parsedate_to_datetime(told).timestamp() - self.clock() / 1000) if told else 0
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        skew = abs(parsedate_to_datetime(date).timestamp() - self.clock() / 1000) if date else 0
         if skew > SKEW:
             remedy = "set this machine's clock: AWS refuses what is signed five minutes off"
             yield Finding("clock", WARNING, f"{skew:.0f} s from AWS's", remedy)

@@ -46,7 +46,7 @@ class Captures:
 
 
 def captures(facts: Facts) -> Captures:
-    """Every capture that the facts prove. A payment's total and its charges' tell of the same money."""
+    """Every capture that the facts prove. A payment's total and its charges' are of the same money."""
     payment, charges = facts.get("payment", {}), dict(things(facts, "charge"))
     currency = _currency(facts, payment, charges)
     own = charges if currency is None else {n: f for n, f in charges.items() if _is_in(f, currency)}

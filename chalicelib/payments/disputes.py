@@ -48,7 +48,7 @@ class Dispute:
         is_gone = self.held > 0 or self.is_foreign or self.is_taken_by_reversal
         return self.outcome == "lost" and is_gone
 
-    def took(self, reversal: Refund) -> bool:
+    def claims(self, reversal: Refund) -> bool:
         """Whether a reversal can be of its money: since shortly before it began, until it was not lost."""
         if not self.is_taken_by_reversal or self.opened_at is None or self.outcome == "closed":
             return False
@@ -104,7 +104,7 @@ def _held(f: Fields) -> int:
 
 def dispute_of(reversal: Refund, found: Iterable[Dispute]) -> str | None:
     """The dispute whose money a reversal took: of several that can be, the one opened last before it."""
-    can_be = [each for each in found if reversal.is_reversal and each.took(reversal)]
+    can_be = [each for each in found if reversal.is_reversal and each.claims(reversal)]
     begun = [each for each in can_be if (each.opened_at or 0) <= reversal.dated] or can_be
     return max(begun, key=lambda each: (each.opened_at or 0, each.id)).id if begun else None
 

@@ -200,7 +200,7 @@ def _waiting_again(before: Books, after: Books) -> set[str]:
 def _new_refunds(before: Books, after: Books, settled: set[str]) -> Iterator[Reached]:
     """The refunds that are new: as many of an amount as there are more of, their sum at most what it grew by.
 
-    So a refund that a running total tells of first and an event of its own later, or the other way round, is
+    So a refund that a running total shows first and an event of its own later, or the other way round, is
     notified once. An unnamed one is named as the payment's n-th refund, n being new with it. ``settled``
     names those that are not to be notified any more: nobody is, or somebody was.
     """

@@ -1,4 +1,4 @@
-"""Refunds: single ones, and those that only a running total tells of.
+"""Refunds: single ones, and those that only a running total shows.
 
 Three sentences rule all of it; ``docs/states.md`` has them with an example each:
 
@@ -23,8 +23,8 @@ CLOCK_SKEW = 5_000
 class Refund:
     """A single refund, in minor units. ``made_at`` is by the object's own clock, where it has one.
 
-    One that only a running total tells of is ``is_unnamed``: its id is that of its charge and a number.
-    ``is_notifiable`` says whether an event tells of it as one refund; ``is_undone`` that a later total does
+    One that only a running total shows is ``is_unnamed``: its id is that of its charge and a number.
+    ``is_notifiable`` says whether an event shows it as one refund; ``is_undone`` that a later total does
     not hold it any more. ``can_be_release``: its provider also calls so what was held and is let go;
     one of these ``waits`` until its charge has captured that much, as far as is known.
     ``dispute`` is the dispute whose money it took: it is counted there.
@@ -143,7 +143,7 @@ def _numbered(unnamed: Iterable[Refund], first: int) -> Iterator[Refund]:
 
 
 def _totals(charge: Fields, own: list[Refund]) -> list[Total]:
-    """In time, each change once: two events can tell of one, unless a refund failed between them."""
+    """In time, each change once: two events can say the same, unless a refund failed between them."""
     reports = sorted(Total(at, t, None if b == UNKNOWN else b) for at, t, b in _reports(charge))
     failures = [each.failed_at for each in own if each.failed_at is not None]
     last: dict[tuple[int, int | None], int] = {}
@@ -185,7 +185,7 @@ def _explained(charge: str, own: list[Refund], totals: list[Total]) -> tuple[lis
 
 
 def _match(own: list[Refund], totals: list[Total]) -> dict[str, int]:
-    """Which total tells of which single refund as a step: the place of the total by the refund's id.
+    """Which total shows which single refund as a step: the place of the total by the refund's id.
 
     A step is one that had been made, and had not failed, when the step was seen; of several the one made
     last, so that as many as can be are explained.
@@ -211,7 +211,7 @@ def _match(own: list[Refund], totals: list[Total]) -> dict[str, int]:
 class _Known(NamedTuple):
     """What single refunds explain of a total: in all, of its own step; and how much had failed by then.
 
-    ``unmatched`` is of those since the total before that no step tells of.
+    ``unmatched`` is of those since the total before that no step shows.
     """
 
     amount: int

@@ -37,7 +37,8 @@ def console(at: int | None, allow_writes: bool, stage: str) -> None:
     """
     from waitress import create_server
 
-    from ops.console.app import Console, create_app
+    from ops.console.app import create_app
+    from ops.console.session import Console
 
     reached = connect(stage, os.environ)
     number = at or port(os.environ, "CONSOLE_PORT", CONSOLE_PORT)

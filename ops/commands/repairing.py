@@ -33,7 +33,7 @@ def replay(id_: str, again: bool, yes: bool, stage: str, as_json: bool) -> None:
 
     \b
     daybook replay stripe:pi_3P…                  what is left of a payment
-    daybook replay evt_1Q… --again                all that this event tells, once more
+    daybook replay evt_1Q… --again                all that this event proves, once more
     """
     reached = connect(stage, os.environ)
     running = consumer(reached)

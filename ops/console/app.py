@@ -1,11 +1,6 @@
 """The console: who may ask for a page, and who may change something through one."""
 
 import hmac
-import secrets
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 from flask import Flask, Response, abort, render_template, request
@@ -15,17 +10,11 @@ from chalicelib import money
 from chalicelib.errors import AwsError, Refused
 from chalicelib.payments import STATES
 from chalicelib.providers import PROVIDERS
-from chalicelib.recording import Consumer
-from chalicelib.telemetry import Telemetry
 from chalicelib.times import to_iso
-from ops.console.overview import Overview, overview
-from ops.console.sending import Sender
-from ops.stage import Stage
+from ops.console.pages import Reading, Writing
+from ops.console.session import Console
 
 STATUSES = ("disputed", "charged_back", "refunded", "partially_refunded", "succeeded", *reversed(STATES))
-# Seconds after which the overview's figures are read anew. Here that costs nothing, and somebody watches;
-# elsewhere CloudWatch asks for money for each figure, and has a new one once a minute.
-FRESH, FRESH_HERE = 15.0, 0.4
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
@@ -39,43 +28,8 @@ HEADERS = {
 }
 
 
-@dataclass(slots=True)
-class Console:
-    """All that the pages need. ``clock`` in milliseconds; ``who`` names this person; ``sender``: local's."""
-
-    stage: Stage
-    consumer: Consumer
-    telemetry: Telemetry
-    clock: Callable[[], int]
-    who: Callable[[], str]
-    port: int
-    may_write: bool
-    sender: Sender | None = None
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    kept: dict[str, tuple[float, Overview]] = field(default_factory=dict)
-
-    def fresh(self, range_: str) -> float:
-        """For how many seconds the figures of that time are good enough."""
-        return FRESH_HERE if self.sender is not None and range_ == "hour" else FRESH
-
-    def overview(self, range_: str) -> Overview:
-        """The figures, as fresh as they have to be."""
-        at, found = self.kept.get(range_, (0.0, None))
-        if found is None or time.monotonic() - at > self.fresh(range_):
-            found = overview(self.stage, range_, datetime.fromtimestamp(self.clock() / 1000, UTC))
-            self.kept[range_] = time.monotonic(), found
-        return found
-
-    def wrote(self, action: str, subject: str | None = None, event_id: str | None = None) -> None:
-        """Who did what, to the console's log."""
-        fields = {"action": action, "subject": subject, "event_id": event_id}
-        self.telemetry.log("console", "WARNING", None, who=self.who(), **fields)
-
-
 def create_app(console: Console) -> Flask:
     """The pages of one console."""
-    from ops.console.pages import Reading, Writing  # they need the console's own type
-
     app = Flask(__name__)
     app.jinja_env.globals.update(
         stage=console.stage.name,

@@ -16,7 +16,7 @@ MOST = 500  # lines
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Logged:
     """``deliveries``: instants (ms) by event id. ``runs``: of handlers. ``complete``: all was read."""
 
     deliveries: dict[str, list[int]]
@@ -24,7 +24,7 @@ class Told:
     complete: bool
 
 
-def told(stage: Stage, subject: str, since: int) -> Told:
+def logged(stage: Stage, subject: str, since: int) -> Logged:
     """From the logs of the app and of the consumer, as far as they are kept."""
     deliveries: dict[str, list[int]] = {}
     runs: list[dict[str, Any]] = []
@@ -38,7 +38,7 @@ def told(stage: Stage, subject: str, since: int) -> Told:
                 deliveries.setdefault(str(fields["event_id"]), []).append(line["at"])
             elif fields.get("message") in ("handled", "handler failed"):
                 runs.append({"at": line["at"], **fields})
-    return Told(deliveries, sorted(runs, key=lambda each: each["at"]), complete)
+    return Logged(deliveries, sorted(runs, key=lambda each: each["at"]), complete)
 
 
 def _lines(stage: Stage, group: str, subject: str, since: int) -> tuple[list[dict[str, Any]], bool]:

@@ -13,10 +13,10 @@ from chalicelib.providers import PROVIDERS
 from ops import replay as replaying
 from ops import stories
 from ops.console import masking, search
-from ops.console.app import Console
-from ops.console.arrivals import told
+from ops.console.arrivals import logged
 from ops.console.overview import RANGES
 from ops.console.sending import MOST, STORM, Order, Sender
+from ops.console.session import Console
 from ops.redrive import Redrive
 
 PARKED_ROWS = 25
@@ -83,7 +83,7 @@ class Reading:
         """The timeline with what the logs say; fetched once the page is there."""
         shown = _payment(self.console, subject)
         since = min((each["created_ms"] for each in shown["events"]), default=self.console.clock())
-        return render_template("_arrivals.html", told=told(self.console.stage, subject, since), **shown)
+        return render_template("_arrivals.html", logged=logged(self.console.stage, subject, since), **shown)
 
     def event(self, event_id: str, subject: str) -> str:
         stored = self.console.stage.ledger().event(subject, event_id)

@@ -45,18 +45,18 @@ class Sender:
         return subjects
 
     def _bodies(self, order: Order) -> tuple[list[tuple[str, bytes]], list[str]]:
-        told = [self._tell(order.provider, order.story)]
+        made = [self._story(order.provider, order.story)]
         if order.story == STORM:
             kinds = [(provider, story) for provider in stories.TYPES for story in stories.STORIES]
-            told = [self._tell(*self.rng.choice(kinds)) for _ in range(IN_STORM)]
+            made = [self._story(*self.rng.choice(kinds)) for _ in range(IN_STORM)]
         bodies = [
-            (provider, body) for provider, _, events in told for body in events for _ in range(order.repeat)
+            (provider, body) for provider, _, events in made for body in events for _ in range(order.repeat)
         ]
         if order.shuffle or order.story == STORM:
             self.rng.shuffle(bodies)
-        return bodies, [subject for _, subject, _ in told]
+        return bodies, [subject for _, subject, _ in made]
 
-    def _tell(self, provider: str, story: str) -> tuple[str, str, list[bytes]]:
+    def _story(self, provider: str, story: str) -> tuple[str, str, list[bytes]]:
         if story == STORM:
             return provider, "", []
         amount = self.rng.randrange(500, 20_000)

@@ -6,34 +6,35 @@ Prints one line, ``file:line: error``, and exits with 1.
 import importlib
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("app", "chalicelib.handlers")
 
 
-def fault() -> str | None:
+def fault(modules: Iterable[str] = MODULES, root: Path = ROOT) -> str | None:
     """Where importing fails: the last line of this project that was reached, the user's own before others."""
     try:
-        for name in MODULES:
+        for name in modules:
             importlib.import_module(name)
     except SyntaxError as error:
-        return _line(error.filename or "?", error.lineno, error)
+        return _line(root, error.filename or "?", error.lineno, error)
     except Exception as error:
-        own = [each for each in traceback.extract_tb(error.__traceback__) if _is_own(each.filename)]
+        own = [each for each in traceback.extract_tb(error.__traceback__) if _is_own(root, each.filename)]
         users = [each for each in own if Path(each.filename).name == "handlers.py"]
         last = (users or own)[-1]
-        return _line(last.filename, last.lineno, error)
+        return _line(root, last.filename, last.lineno, error)
     return None
 
 
-def _is_own(filename: str) -> bool:
-    return Path(filename).is_relative_to(ROOT) and "site-packages" not in filename
+def _is_own(root: Path, filename: str) -> bool:
+    return Path(filename).is_relative_to(root) and "site-packages" not in filename
 
 
-def _line(filename: str, number: int | None, error: Exception) -> str:
+def _line(root: Path, filename: str, number: int | None, error: Exception) -> str:
     path = Path(filename)
-    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    shown = path.relative_to(root) if path.is_relative_to(root) else path
     reason = error.msg if isinstance(error, SyntaxError) else error
     return f"{shown}:{number}: {type(error).__name__}: {reason}"
 

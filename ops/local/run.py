@@ -270,7 +270,7 @@ def _say(line: str) -> None:
 
 
 def _say_if_odd(line: str) -> None:
-    """What the console says, but for its address, which is told with the others'."""
+    """What the console says, but for its address, which is shown with the others'."""
     if not line.startswith("console of stage"):
         _say(line)
 

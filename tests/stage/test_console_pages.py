@@ -17,8 +17,9 @@ from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
 from chalicelib.times import DAY
 from ops.console import masking, search
-from ops.console.app import Console, create_app
+from ops.console.app import create_app
 from ops.console.overview import overview
+from ops.console.session import Console
 from ops.stage import Stage
 from ops.stories import tell
 from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, consumer, telemetry

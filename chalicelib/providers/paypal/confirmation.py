@@ -30,7 +30,7 @@ RESOURCES = {
 TOOK_MONEY = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "REVERSED")
 
 # What the API shows rules an event out by what the event says; or may only be behind it, or have gone on
-# since (a capture is PENDING again while a buyer complains): asked again later, it tells. All else agrees.
+# since (a capture is PENDING again while a buyer complains): asked again later, it shows. All else agrees.
 RULED_OUT = {
     "captured": ("DECLINED", "DENIED", "FAILED", "VOIDED"),
     "failed": TOOK_MONEY,
@@ -70,7 +70,7 @@ def contradicts(event: Event, shown: Resource) -> bool:
 
 
 def may_be_late(event: Event, shown: Resource) -> bool:
-    """Whether PayPal's API may be behind its event, or the event forged: asked again, it tells."""
+    """Whether PayPal's API may be behind its event, or the event forged: asked again, it shows."""
     return status_of(shown) in MAY_BE_LATE.get(_said(event), ())
 
 

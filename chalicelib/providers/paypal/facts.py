@@ -137,7 +137,7 @@ def _of_refund(event: Event, refund: Resource) -> BySubject:
 
 
 def _refund_total(payment: str, refund: Resource, made_at: int, amount: int) -> Facts:
-    """What was refunded of the capture to date, this refund included: more than what its events told of."""
+    """What was refunded of the capture to date, this refund included: more than its known events say."""
     payable = mapping(refund.get("seller_payable_breakdown"))
     try:
         total, _ = amount_of(payable.get("total_refunded_amount") or refund.get("total_refunded_amount"))
