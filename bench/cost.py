@@ -84,7 +84,9 @@ def _sizes(ledger: Ledger, event: Event, body: bytes, facts: Facts) -> Sizes:
     puts = ledger._puts(Write(event=event, body=body, records=(record,)))
     payment = item_size(puts[f"payment {event.subject}"]["Item"])
     entry = item_size(puts["event"]["Item"])
-    message = Message(event.provider, event.id, event.subject, START, body).encode()
+    message = Message(
+        provider=event.provider, event_id=event.id, subject=event.subject, received_at=START, body=body
+    ).encode()
     return Sizes(entry, payment, len(message))
 
 

@@ -99,7 +99,9 @@ class Events:
     def _record(self, kind: str, body: bytes, now: int) -> dict[str, Any]:
         provider = kind.partition("-")[0]
         event = PROVIDERS[provider].event(body, now)
-        message = Message(provider, event.id, event.subject, now, body)
+        message = Message(
+            provider=provider, event_id=event.id, subject=event.subject, received_at=now, body=body
+        )
         return {
             "messageId": event.id,
             "receiptHandle": event.id,

@@ -21,7 +21,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from chalicelib.events import Event
 from chalicelib.payments import RULES_VERSION, Books, Change, Facts, books, change, shown
@@ -78,6 +78,7 @@ class Outbox:
     subject: str
     entry: str
     version: int
+    _: KW_ONLY
     tasks: tuple[Task, ...] = ()
     leased_until: int = 0
     superseded: tuple[str, ...] = ()

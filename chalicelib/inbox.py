@@ -23,7 +23,7 @@ SMALL = 45_000
 ALLOWED = re.compile(r"[!-~]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """A genuine event on its way to the ledger. ``body`` is what the provider sent, byte for byte.
 
@@ -104,7 +104,14 @@ class Inbox:
 
         ``trace`` is the X-Ray header under which the consumer's work is to be seen too.
         """
-        message = Message(event.provider, event.id, event.subject, event.received_at, body, transmission)
+        message = Message(
+            provider=event.provider,
+            event_id=event.id,
+            subject=event.subject,
+            received_at=event.received_at,
+            body=body,
+            transmission=transmission,
+        )
         self.put(message.encode(), event.subject, _once(event, body, transmission), trace)
 
     def put(self, text: str, group: str, once: str, trace: str = "") -> None:

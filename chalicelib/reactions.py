@@ -19,7 +19,7 @@ RAW = tuple(f"{name}." for name in PROVIDERS)
 KINDS = tuple(dict.fromkeys(f"{type_.partition('.')[0]}." for type_ in MILESTONES))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Something that handlers are to be notified of: a milestone, or a raw event (``event_id``).
 
@@ -36,7 +36,7 @@ class Task:
 
     @property
     def milestone(self) -> Milestone:
-        return Milestone(self.id, self.type, self.at, self.amount, self.object)
+        return Milestone(id=self.id, type=self.type, at=self.at, amount=self.amount, object=self.object)
 
     def handled_by(self, handlers: "Iterable[Handler]") -> "Task":
         return replace(self, done=(*self.done, *(handler.name for handler in handlers)))
@@ -96,12 +96,16 @@ class Handlers:
     def event_tasks(self, event: Event) -> tuple[Task, ...]:
         """What handlers are to be notified of by the event itself."""
         raw = f"{event.provider}.{event.type}"
-        task = Task(f"{event.subject}/{raw}/{event.id}", raw, event_id=event.id)
+        task = Task(id=f"{event.subject}/{raw}/{event.id}", type=raw, event_id=event.id)
         return (task,) if self.of(raw) else ()
 
     def milestone_tasks(self, milestones: Iterable[Milestone]) -> tuple[Task, ...]:
         """The milestones that any handler handles."""
-        return tuple(Task(m.id, m.type, m.at, m.amount, m.object) for m in milestones if self.of(m.type))
+        return tuple(
+            Task(id=m.id, type=m.type, at=m.at, amount=m.amount, object=m.object)
+            for m in milestones
+            if self.of(m.type)
+        )
 
 
 def _matches(pattern: str, type_: str) -> bool:

@@ -26,7 +26,7 @@ TRIES = 6  # of a page that cannot be had, or not now
 LONGEST_PAUSE = 60.0  # seconds
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Summary:
     """What one run saw. ``finished`` is false where time was up: the next run goes on."""
 
@@ -156,7 +156,13 @@ class Reconciler:
 
     def _recover(self, event: Event, body: bytes) -> bool:
         """Whether it is on the queue now. Once an hour, should an earlier run have put it there."""
-        message = Message(event.provider, event.id, event.subject, event.received_at, body)
+        message = Message(
+            provider=event.provider,
+            event_id=event.id,
+            subject=event.subject,
+            received_at=event.received_at,
+            body=body,
+        )
         fields = {"provider": event.provider, "event_id": event.id, "subject": event.subject}
         try:
             once = f"reconcile {event.key} {event.received_at // HOUR}"

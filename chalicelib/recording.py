@@ -216,7 +216,13 @@ class Consumer:
             records.append(record.with_tasks((*tasks, *own_tasks), until))
         own = None
         if event.subject not in facts:
-            own = Outbox(event.subject, f"event:{event.id}", 1, self.handlers.event_tasks(event), deadline)
+            own = Outbox(
+                event.subject,
+                f"event:{event.id}",
+                1,
+                tasks=self.handlers.event_tasks(event),
+                leased_until=deadline,
+            )
         transmission = message.transmission
         return Write(
             event=event, body=message.body, records=tuple(records), own=own, transmission=transmission

@@ -211,7 +211,14 @@ class MemoryInbox:
         self.deleted: list[str] = []
 
     def send(self, event: Event, body: bytes, transmission: str | None = None, trace: str = "") -> None:
-        message = Message(event.provider, event.id, event.subject, event.received_at, body, transmission)
+        message = Message(
+            provider=event.provider,
+            event_id=event.id,
+            subject=event.subject,
+            received_at=event.received_at,
+            body=body,
+            transmission=transmission,
+        )
         message.encode()  # refuses what is too large, as the queue does
         self.messages[event.id] = message
 
@@ -395,4 +402,4 @@ def consumer(
 
 def message_of(body: bytes) -> Message:
     event = PROVIDERS["stripe"].event(body, NOW)
-    return Message("stripe", event.id, event.subject, NOW, body)
+    return Message(provider="stripe", event_id=event.id, subject=event.subject, received_at=NOW, body=body)

@@ -26,7 +26,7 @@ MILESTONES = (
 REACHED_BY_STATE = ("authorized", "failed", "canceled")  # each is `payment.…`, at the fact `…_at`
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Milestone:
     """A change that matters, reached once. ``at`` is the provider's time; ``amount`` is in minor units.
 
@@ -68,7 +68,13 @@ class Reached:
         return self.at, MILESTONES.index(self.type), self.key
 
     def milestone(self, subject: str) -> Milestone:
-        return Milestone(f"{subject}/{self.name}", self.type, to_iso(self.at), self.amount, self.object)
+        return Milestone(
+            id=f"{subject}/{self.name}",
+            type=self.type,
+            at=to_iso(self.at),
+            amount=self.amount,
+            object=self.object,
+        )
 
 
 def reached(of: Books) -> list[Reached]:

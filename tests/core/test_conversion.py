@@ -77,7 +77,13 @@ def message(number: int, type_: str, about: dict[str, Any]) -> Message:
         "created": 1_795_400_000 + number,
         "data": {"object": about},
     }
-    return Message("stripe", f"evt_{number}", "stripe:pi_1", NOW, as_bytes(event))
+    return Message(
+        provider="stripe",
+        event_id=f"evt_{number}",
+        subject="stripe:pi_1",
+        received_at=NOW,
+        body=as_bytes(event),
+    )
 
 
 CHARGE = {"object": "charge", "id": "ch_1", "amount": 5000, "amount_captured": 5000, "status": "succeeded"}

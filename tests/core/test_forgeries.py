@@ -269,7 +269,14 @@ def test_a_body_with_the_same_crc_is_refused() -> None:
     to = consumer(ledger, MemoryInbox())
 
     def record(content: bytes) -> dict[str, Any]:
-        message = Message("paypal", "WH-1", "paypal:2GG", NOW, content, transmission)
+        message = Message(
+            provider="paypal",
+            event_id="WH-1",
+            subject="paypal:2GG",
+            received_at=NOW,
+            body=content,
+            transmission=transmission,
+        )
         return sqs_record(message.encode(), receipt=str(len(content)))
 
     to.process([record(body)], NOW)
@@ -292,7 +299,14 @@ def test_a_duplicates_transmission_stands_for_its_body_too() -> None:
             "create_time": "2026-11-24T00:00:00Z",
             "resource": {"id": "2GG", "amount": amount},
         }
-        message = Message("paypal", event_id, "paypal:2GG", NOW, as_bytes(event), transmission)
+        message = Message(
+            provider="paypal",
+            event_id=event_id,
+            subject="paypal:2GG",
+            received_at=NOW,
+            body=as_bytes(event),
+            transmission=transmission,
+        )
         return sqs_record(message.encode())
 
     to.process([record("WH-1", "30.00", "first")], NOW)
@@ -321,7 +335,15 @@ def test_another_event_under_a_known_id_is_parked() -> None:
         return as_bytes(event)
 
     def record(*content: Any, **more: Any) -> dict[str, Any]:
-        return sqs_record(Message("stripe", "evt_1", "stripe:pi_1", NOW, body(*content, **more)).encode())
+        return sqs_record(
+            Message(
+                provider="stripe",
+                event_id="evt_1",
+                subject="stripe:pi_1",
+                received_at=NOW,
+                body=body(*content, **more),
+            ).encode()
+        )
 
     ledger: Any = MemoryLedger()
     to = consumer(ledger, MemoryInbox())
@@ -340,7 +362,12 @@ def test_a_known_event_id_about_another_object_is_parked() -> None:
     def record(object_id: str, group: str) -> dict[str, Any]:
         about = {"object": "payment_intent", "id": object_id, "currency": "eur", "amount_received": 5}
         event = {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": about}}
-        return sqs_record(Message("stripe", "evt_1", group, NOW, as_bytes(event)).encode(), group)
+        return sqs_record(
+            Message(
+                provider="stripe", event_id="evt_1", subject=group, received_at=NOW, body=as_bytes(event)
+            ).encode(),
+            group,
+        )
 
     ledger: Any = MemoryLedger()
     to = consumer(ledger, MemoryInbox())
@@ -372,7 +399,11 @@ def test_a_thin_event_whose_object_has_changed_since_is_no_tampering() -> None:
     to = replace(consumer(ledger, MemoryInbox()), complete=complete)
     thin = {"id": "evt_1", "object": "v2.core.event", "type": "v1.charge.updated"}
     body = as_bytes({**thin, "related_object": {"id": "ch_1", "type": "charge", "url": "/v1/charges/ch_1"}})
-    record = sqs_record(Message("stripe", "evt_1", "stripe:ch_1", NOW, body).encode())
+    record = sqs_record(
+        Message(
+            provider="stripe", event_id="evt_1", subject="stripe:ch_1", received_at=NOW, body=body
+        ).encode()
+    )
     to.process([record], NOW)
     to.process([record], NOW)
     assert list(ledger.parking.parked()) == []
@@ -390,7 +421,13 @@ def test_what_is_contradicted_is_parked_and_does_not_hold_up_its_payment() -> No
     to = replace(consumer(ledger, MemoryInbox()), complete=complete)
 
     def record(event_id: str) -> dict[str, Any]:
-        message = Message("stripe", event_id, "a", NOW, as_bytes({"id": event_id, "type": "x.y"}))
+        message = Message(
+            provider="stripe",
+            event_id=event_id,
+            subject="a",
+            received_at=NOW,
+            body=as_bytes({"id": event_id, "type": "x.y"}),
+        )
         return sqs_record(message.encode(), receipt=event_id)
 
     to.process([record("evt_bad"), record("evt_good")], NOW)

@@ -75,7 +75,12 @@ def test_what_is_written_holds_no_mark(capsys: pytest.CaptureFixture[str]) -> No
     for body in bodies:
         event = PROVIDERS["stripe"].event(body, NOW)
         records.append(
-            sqs_record(Message("stripe", event.id, event.subject, NOW, body).encode(), event.subject)
+            sqs_record(
+                Message(
+                    provider="stripe", event_id=event.id, subject=event.subject, received_at=NOW, body=body
+                ).encode(),
+                event.subject,
+            )
         )
     with pytest.raises(BatchFailed) as failed:
         at.process([*records, sqs_record("MARKED-GARBAGE", "g")], NOW)

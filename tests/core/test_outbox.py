@@ -75,7 +75,7 @@ class Setup:
 def message(event: dict[str, Any]) -> Message:
     body = as_bytes(event)
     subject = PROVIDERS["stripe"].event(body, NOW).subject
-    return Message("stripe", event["id"], subject, NOW, body)
+    return Message(provider="stripe", event_id=event["id"], subject=subject, received_at=NOW, body=body)
 
 
 def story(name: str) -> list[dict[str, Any]]:

@@ -52,7 +52,10 @@ def recorded(provider: str, events: list[Json]) -> tuple[MemoryLedger, list[tupl
     for event in events:
         body = as_bytes(event)
         made = PROVIDERS[provider].event(body, NOW)
-        to.record(Message(provider, made.id, made.subject, NOW, body), NOW + 60_000)
+        to.record(
+            Message(provider=provider, event_id=made.id, subject=made.subject, received_at=NOW, body=body),
+            NOW + 60_000,
+        )
     return ledger, notified
 
 

@@ -173,7 +173,9 @@ class History:
         provider = model.subject.partition(":")[0]
         body = as_bytes(event)
         made = PROVIDERS[provider].event(body, self.clock.now)
-        message = Message(provider, made.id, made.subject, self.clock.now, body)
+        message = Message(
+            provider=provider, event_id=made.id, subject=made.subject, received_at=self.clock.now, body=body
+        )
         self.queue.put(message.encode(), made.subject)
 
     def poll(self) -> None:

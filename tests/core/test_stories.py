@@ -108,7 +108,9 @@ def messages(provider: str, story: Json) -> list[Message]:
     for number, (type_, seconds, given) in enumerate(story["events"]):
         body = as_bytes(EXPAND[provider](story, number, type_, seconds, given))
         event = PROVIDERS[provider].event(body, NOW)
-        made.append(Message(provider, event.id, event.subject, NOW, body))
+        made.append(
+            Message(provider=provider, event_id=event.id, subject=event.subject, received_at=NOW, body=body)
+        )
     return made
 
 

@@ -124,7 +124,16 @@ def test_twins_make_one_milestone(api: FakeStripe) -> None:
     first = {**twin, "id": "evt_0", "type": "payment_intent.succeeded", "data": {"object": paid}}
     for payload in (first, thin(), twin, thin()):
         body = as_bytes(payload)
-        to.record(Message("stripe", payload["id"], event(payload).subject, NOW, body), NOW + 1)
+        to.record(
+            Message(
+                provider="stripe",
+                event_id=payload["id"],
+                subject=event(payload).subject,
+                received_at=NOW,
+                body=body,
+            ),
+            NOW + 1,
+        )
     assert heard == ["stripe:pi_1/payment.refunded/re_1"]
     stored = ledger.payment("stripe:pi_1").facts
     assert project("stripe:pi_1", stored).refunded == 400

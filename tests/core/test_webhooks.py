@@ -73,7 +73,7 @@ def saved(ledger: MemoryLedger) -> list[str]:
 
 def record(event_id: str, group: str, receives: int = 1) -> dict[str, Any]:
     body = as_bytes({"id": event_id, "type": "x.y"})
-    message = Message("stripe", event_id, group, NOW, body)
+    message = Message(provider="stripe", event_id=event_id, subject=group, received_at=NOW, body=body)
     return sqs_record(message.encode(), group, receives, receipt=event_id)
 
 
@@ -131,7 +131,9 @@ def test_a_batch_survives_an_event_that_nobody_expected() -> None:
         "create_time": "9999-12-31T23:59:59-12:00",
         "resource": resource,
     }
-    message = Message("paypal", "WH-1", "paypal:2GG", NOW, as_bytes(odd))
+    message = Message(
+        provider="paypal", event_id="WH-1", subject="paypal:2GG", received_at=NOW, body=as_bytes(odd)
+    )
     batch = [record("evt_1", "a"), sqs_record(message.encode(), "b"), record("evt_2", "c")]
     with contextlib.suppress(BatchFailed):
         consumer(ledger, inbox).process(batch, NOW)
@@ -183,7 +185,7 @@ def test_a_moved_version_is_tried_again_at_once_a_few_times() -> None:
 
     ledger = MemoryLedger({"evt_1": moved})
     body = as_bytes({"id": "evt_1", "data": {"object": {"object": "charge", "id": "ch", "currency": "eur"}}})
-    message = Message("stripe", "evt_1", "a", NOW, body)
+    message = Message(provider="stripe", event_id="evt_1", subject="a", received_at=NOW, body=body)
     with pytest.raises(BatchFailed):
         consumer(ledger, MemoryInbox()).process([sqs_record(message.encode())], NOW)
     assert len(tries) == recording.TRIES
@@ -194,7 +196,7 @@ def test_what_is_not_understood_is_recorded_all_the_same() -> None:
     ledger = MemoryLedger()
     lines: list[str] = []
     body = as_bytes({"id": "evt_1", "data": {"object": {"object": "charge", "amount": "?"}}})
-    message = Message("stripe", "evt_1", "a", NOW, body)
+    message = Message(provider="stripe", event_id="evt_1", subject="a", received_at=NOW, body=body)
     consumer(ledger, MemoryInbox(), lines).process([sqs_record(message.encode())], NOW)
     assert saved(ledger) == ["evt_1"]
     assert any("not_understood" in line for line in lines)

@@ -193,7 +193,9 @@ def test_a_parked_event_is_redriven_and_turns_right(page: Page, running: Running
         "stripe", random.Random(9), 1_795_400_000_000, 700, "EUR", type_="charge.succeeded"
     )
     now = time.time_ns() // 1_000_000
-    message = Message("stripe", event["id"], subject, now, as_bytes(event))
+    message = Message(
+        provider="stripe", event_id=event["id"], subject=subject, received_at=now, body=as_bytes(event)
+    )
     stage.ledger().parking.park(subject, event["id"], message.encode(), 5, now)
     page.goto("/")
     expect(page.locator("#parked")).to_have_text("1", timeout=10_000)

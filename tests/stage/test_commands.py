@@ -45,7 +45,10 @@ def run(stage: Stage, aws: dict[str, str]) -> Run:
 def record(to: Consumer, event: dict[str, Any], provider: str = "stripe") -> Event:
     body = as_bytes(event)
     made = PROVIDERS[provider].event(body, NOW)
-    to.record(Message(provider, made.id, made.subject, NOW, body), NOW + 60_000)
+    to.record(
+        Message(provider=provider, event_id=made.id, subject=made.subject, received_at=NOW, body=body),
+        NOW + 60_000,
+    )
     return made
 
 

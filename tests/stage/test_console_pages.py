@@ -64,7 +64,9 @@ def record(ledger: Ledger, seed: int, start: int = NOW, **more: Any) -> str:
     for event in events:
         body = as_bytes(event)
         made = PROVIDERS["stripe"].event(body, start)
-        message = Message("stripe", made.id, made.subject, start, body)
+        message = Message(
+            provider="stripe", event_id=made.id, subject=made.subject, received_at=start, body=body
+        )
         consumer(ledger, MemoryInbox()).record(message, NOW + 60_000)
     return subject
 
@@ -271,7 +273,7 @@ def test_what_holds_html_is_shown_as_text(stage: Stage, client: FlaskClient) -> 
         {"id": "<b>evt</b>", "type": "<script>x</script>", "data": {"object": {"id": "<i>pi</i>"}}}
     )
     event = PROVIDERS["stripe"].event(body, NOW)
-    message = Message("stripe", event.id, event.subject, NOW, body)
+    message = Message(provider="stripe", event_id=event.id, subject=event.subject, received_at=NOW, body=body)
     consumer(stage.ledger(), MemoryInbox()).record(message, NOW)
     status, text = get(client, "/payments/stripe:<i>pi</i>")
     assert status == 200

@@ -18,7 +18,7 @@ from tests.fakes import MemoryInbox, an_event
 @given(st.binary(max_size=200), st.text(max_size=20))
 def test_a_message_comes_out_as_it_went_in(body: bytes, subject: str) -> None:
     """Byte for byte."""
-    message = Message("stripe", "evt_1", subject, 1, body)
+    message = Message(provider="stripe", event_id="evt_1", subject=subject, received_at=1, body=body)
     assert Message.decode(message.encode()) == message
 
 
@@ -32,7 +32,9 @@ def test_what_is_no_message_is_a_value_error(text: str) -> None:
 @pytest.mark.parametrize("encoding", ["plain", "zlib", "gzip", None, []])
 def test_a_message_of_an_encoding_that_is_not_its_own_is_a_value_error(encoding: Any) -> None:
     """Also a body that is not what its encoding says."""
-    message = json.loads(Message("stripe", "evt_1", "s", 1, b"{}").encode())
+    message = json.loads(
+        Message(provider="stripe", event_id="evt_1", subject="s", received_at=1, body=b"{}").encode()
+    )
     with pytest.raises(ValueError, match="not a message"):
         Message.decode(json.dumps({**message, "encoding": encoding, "body": "!"}))
 
@@ -40,16 +42,31 @@ def test_a_message_of_an_encoding_that_is_not_its_own_is_a_value_error(encoding:
 def test_a_small_body_travels_as_it_is() -> None:
     """One SQS request's worth; a larger one is compressed."""
     for size, encoding in ((SMALL, "plain"), (SMALL + 1, "zlib")):
-        text = Message("stripe", "evt_1", "s", 1, b"{" * size).encode()
+        text = Message(
+            provider="stripe", event_id="evt_1", subject="s", received_at=1, body=b"{" * size
+        ).encode()
         assert json.loads(text)["encoding"] == encoding
         assert len(text) < 64 * 1024
 
 
 def test_a_large_body_travels_compressed() -> None:
     """1 MiB of JSON fits; what does not compress below DynamoDB's limit does not."""
-    assert len(Message("stripe", "evt_1", "s", 1, b'{"a": 1},' * 110_000).encode()) < 20_000
+    assert (
+        len(
+            Message(
+                provider="stripe", event_id="evt_1", subject="s", received_at=1, body=b'{"a": 1},' * 110_000
+            ).encode()
+        )
+        < 20_000
+    )
     with pytest.raises(PayloadTooLarge):
-        Message("stripe", "evt_1", "s", 1, random.Random(1).randbytes(400_000)).encode()
+        Message(
+            provider="stripe",
+            event_id="evt_1",
+            subject="s",
+            received_at=1,
+            body=random.Random(1).randbytes(400_000),
+        ).encode()
 
 
 @given(st.text(max_size=300))

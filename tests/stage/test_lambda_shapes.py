@@ -220,7 +220,9 @@ def large(subject: str, size: int) -> Message:
     }
     event = {"id": "evt_large", "type": "payment_intent.succeeded", "data": {"object": about}}
     about |= {"amount_received": 500, "currency": "eur"}
-    return Message("stripe", "evt_large", subject, NOW, as_bytes(event))
+    return Message(
+        provider="stripe", event_id="evt_large", subject=subject, received_at=NOW, body=as_bytes(event)
+    )
 
 
 def test_an_item_near_400_kb_is_recorded_and_can_be_parked(stage: Stage) -> None:
@@ -281,7 +283,9 @@ def test_a_thousand_parked_events_go_back_and_end_right(
     ledger = stage.ledger()
     for n in range(count):
         subject, [event] = tell("stripe", random.Random(n), START, 5000, "EUR", type_="charge.succeeded")
-        message = Message("stripe", event["id"], subject, NOW, as_bytes(event))
+        message = Message(
+            provider="stripe", event_id=event["id"], subject=subject, received_at=NOW, body=as_bytes(event)
+        )
         ledger.parking.park(subject, event["id"], message.encode(), 6, NOW + n)
     result = CliRunner().invoke(main, ["redrive", "--all", "--stage", stage.name], env=aws)
     assert (result.exit_code, result.stdout) == (0, f"{count} sent again\n")

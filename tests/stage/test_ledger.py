@@ -18,11 +18,11 @@ from tests.fakes import NOW, MemoryLedger, an_event, record_of, write_of
 BODY = b'{"id": "evt_1"}'
 FACTS: Facts = fact("payment", captured=[[5, NOW]], created_at=NOW, priced=[1, NOW, 5, "EUR"])
 EVENT = an_event(type="charge.succeeded", livemode=False, api_version="v")
-TASK = Task("stripe:pi_1/payment.succeeded", "payment.succeeded", "2026-11-24T00:00:00Z", 5)
+TASK = Task(id="stripe:pi_1/payment.succeeded", type="payment.succeeded", at="2026-11-24T00:00:00Z", amount=5)
 
 
 def outbox(version: int, *tasks: Task, entry: str = PAYMENT, leased_until: int = 0) -> Outbox:
-    return Outbox("stripe:pi_1", entry, version, tasks, leased_until)
+    return Outbox("stripe:pi_1", entry, version, tasks=tasks, leased_until=leased_until)
 
 
 @pytest.fixture
@@ -178,7 +178,13 @@ def test_an_inconsistent_payment_is_found_by_when_it_became_so(ledger: Ledger) -
 
 def test_the_largest_message_can_be_parked(ledger: Ledger) -> None:
     """What is accepted can be set aside: a queue's text of half a megabyte fits into an item."""
-    text = Message("stripe", "evt_1", "s", 1, random.Random(1).randbytes(370_000)).encode()
+    text = Message(
+        provider="stripe",
+        event_id="evt_1",
+        subject="s",
+        received_at=1,
+        body=random.Random(1).randbytes(370_000),
+    ).encode()
     assert len(text) > 409_600
     ledger.parking.park("stripe:pi_1", "evt_1", text, 5, NOW)
     [parked] = ledger.parking.parked()

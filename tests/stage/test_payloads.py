@@ -183,7 +183,9 @@ def test_what_is_accepted_of_these_is_recorded_by_the_table(stage: Any) -> None:
                 own = own.replace(f'"{name}_1"'.encode(encoding), f'"{name}_{n}"'.encode(encoding))
         try:
             event = PROVIDERS[provider].event(own, NOW)
-            text = Message(provider, event.id, event.subject, NOW, own).encode()
+            text = Message(
+                provider=provider, event_id=event.id, subject=event.subject, received_at=NOW, body=own
+            ).encode()
         except Refused:
             continue
         to.process([sqs_record(text, receipt=str(n))], NOW + 60_000)

@@ -28,7 +28,9 @@ from tests.packaged import SCHEDULE
 def record(ledger: Ledger, event: dict[str, Any], received_at: int = NOW, provider: str = "stripe") -> Event:
     body = as_bytes(event)
     made = PROVIDERS[provider].event(body, received_at)
-    message = Message(provider, made.id, made.subject, received_at, body)
+    message = Message(
+        provider=provider, event_id=made.id, subject=made.subject, received_at=received_at, body=body
+    )
     consumer(ledger, MemoryInbox()).record(message, NOW + 60_000)
     return made
 
@@ -124,7 +126,9 @@ def test_an_event_that_was_parked_before_anything_was_recorded_is_told_of(
     """Nothing in the ledger says whose it is but its own body."""
     about = {"object": "charge", "id": "ch_1", "customer": "cus_9"}
     body = as_bytes({"id": "evt_1", "type": "charge.updated", "data": {"object": about}})
-    text = Message("stripe", "evt_1", "stripe:ch_1", NOW, body).encode()
+    text = Message(
+        provider="stripe", event_id="evt_1", subject="stripe:ch_1", received_at=NOW, body=body
+    ).encode()
     stage.ledger().parking.park("stripe:ch_1", "evt_1", text, 5, NOW)
     stage.ledger().parking.park("queue:g", "poison", "unreadable", 5, NOW)
     code, output = run("forget", "--customer", "cus_9", "--yes")
@@ -213,7 +217,9 @@ def test_an_event_whose_body_is_gone_holds_nothing_up(stage: Stage) -> None:
     ledger = stage.ledger()
     to = replace(consumer(ledger, MemoryInbox()), handlers=handlers)
     body = as_bytes({"id": "evt_1", "type": "x.y"})
-    text = Message("stripe", "evt_1", "stripe:evt_1", NOW, body).encode()
+    text = Message(
+        provider="stripe", event_id="evt_1", subject="stripe:evt_1", received_at=NOW, body=body
+    ).encode()
     with pytest.raises(Exception, match="1 subject"):
         to.process([sqs_record(text)], NOW + 60_000)
     ledger.remove_body("stripe:evt_1", "evt_1")

@@ -128,7 +128,7 @@ def test_replay_strikes_nothing_off_that_no_handler_here_hears(
     """What is deployed may have a handler for it that this checkout has not."""
     ledger = stage.ledger()
     unheard, heard = (
-        Task(f"{recorded[0]}/{type_}", type_, "2026-11-24T00:00:00Z")
+        Task(id=f"{recorded[0]}/{type_}", type=type_, at="2026-11-24T00:00:00Z")
         for type_ in ("payment.authorized", "payment.succeeded")
     )
     ledger.write_outbox(replace(ledger.payment(recorded[0]).outbox, tasks=(unheard, heard)))

@@ -58,6 +58,6 @@ def test_it_is_received_and_recorded_like_any_other() -> None:
     ledger: Any = MemoryLedger()
     no_inbox: Any = None
     reader = replace(consumer(ledger, no_inbox), providers=REGISTRY)
-    reader.record(Message("acme", "e1", "acme:p1", NOW, body), NOW)
+    reader.record(Message(provider="acme", event_id="e1", subject="acme:p1", received_at=NOW, body=body), NOW)
     payment = project("acme:p1", ledger.payment("acme:p1").facts)
     assert (payment.status, payment.captured, payment.provider) == ("succeeded", 700, "acme")
