@@ -14,6 +14,7 @@ from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response,
 from chalicelib import listing, retention, settings
 from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
+from chalicelib.asking import Asking
 from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.breaker import CircuitBreaker
 from chalicelib.bus import handlers_of
@@ -164,7 +165,11 @@ def watch(event: CloudWatchEvent) -> None:
 def reconcile(event: CloudWatchEvent) -> None:
     deadline = _begun(event) - RECONCILE_ENDS
     secrets = _credentials().current()
-    reconciling.watched(_reconciler(), _listings(secrets), deadline)
+    apis = _listings(secrets)
+    reconciling.watched(_reconciler(), apis, deadline)
+    Asking(providers=PROVIDERS, apis=apis, ledger=_ledger(), inbox=_inbox(), telemetry=_telemetry()).run(
+        _now()
+    )
 
 
 # ── wiring: each thing is made when it is first needed, and once ────────────────────────────────────

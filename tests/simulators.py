@@ -243,6 +243,30 @@ class StripeSimulator(Simulated):
         }
         self._emit(type_, about)
 
+    def as_thin(self, rng: random.Random) -> list[Json]:
+        """The same events without their objects, each completed with its object as it was then or later.
+
+        https://docs.stripe.com/event-destinations#fetch-related-object
+        """
+        made = []
+        for number, event in enumerate(self.events):
+            about = event["data"]["object"]
+            later = [each for each in self.events[number:] if each["data"]["object"]["id"] == about["id"]]
+            fetched = rng.choice(later)
+            made.append(
+                {
+                    "id": event["id"],
+                    "object": "v2.core.event",
+                    "type": f"v1.{event['type']}",
+                    "created": to_iso(event["created"] * 1000),
+                    "livemode": False,
+                    "related_object": {"id": about["id"], "type": about["object"], "url": "/v1/x"},
+                    "data": {"object": fetched["data"]["object"]},
+                    "fetched_at": fetched["created"] * 1000 + 500,
+                }
+            )
+        return made
+
     # ── attempts ────────────────────────────────────────────────────────────────────────────────
 
     @property

@@ -97,6 +97,12 @@ class ProviderApi(Protocol):
         Raises ``NotFound`` if the provider does not know it, ``Unavailable``.
         """
 
+    def shown(self, ours: Payment) -> list[bytes]:
+        """What the provider shows of that payment now, as bodies of events of our own making.
+
+        Empty where it cannot be asked about it. Raises ``NotFound``, ``Unavailable``.
+        """
+
     def endpoints(self) -> list[Notice]:
         """The webhook endpoints that the provider has for us. Raises ``Unavailable``."""
 

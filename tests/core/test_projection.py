@@ -132,6 +132,21 @@ def test_stripes_record_equals_its_books(
 
 
 @settings(max_examples=EXAMPLES)
+@given(stripe_actions, st.booleans(), seeds)
+def test_what_is_fetched_late_is_as_of_then(story: list[Action], is_mixed: bool, seed: int) -> None:
+    """Thin events, whose objects show what later events say too; beside their snapshots or alone."""
+    simulator = told(story)
+    rng = random.Random(seed)
+    thin = simulator.as_thin(rng)
+    if is_mixed:
+        thin = [rng.choice(pair) for pair in zip(thin, simulator.events, strict=True)]
+    facts = fold(facts_of(simulator, shuffled(thin, seed)))
+    payment = project(simulator.subject, facts)
+    assert (payment.captured, payment.refunded) == (simulator.captured, simulator.given_back)
+    assert (payment.disputed, payment.status) == (simulator.disputed, simulator.status)
+
+
+@settings(max_examples=EXAMPLES)
 @given(stripe_actions, seeds)
 def test_ties_are_not_broken_by_arrival(story: list[Action], seed: int) -> None:
     """All events of one second: the money is right, and any two orders make the same payment."""

@@ -14,7 +14,7 @@ from chalicelib.entries import Outbox
 from chalicelib.ledger import Ledger
 from chalicelib.times import DAY
 from ops.local.paypal import FakePayPal
-from ops.local.runtime import FunctionFailed
+from ops.local.runtime import Function, FunctionFailed
 from ops.sender import PayPalSigner
 from ops.stage import Stage
 from ops.stories import tell
@@ -193,6 +193,7 @@ class Work:
             poison = sqs_record("poison", "g")
             with pytest.raises(FunctionFailed, match="BatchFailed"):
                 consumer.invoke({"Records": [records["Records"][0], poison]})
+        self._process_a_record_of_older_rules(consumer)
         self._note("process")
         thin = {"id": "evt_thin", "object": "v2.core.event", "type": "v1.charge.updated"}
         about = {"id": "ch_1", "type": "charge", "url": "/v1/charges/ch_1"}
@@ -201,6 +202,24 @@ class Work:
         self._proxy.calls.clear()
         consumer.invoke(batch(self._dev, "payment-events-dev.fifo"))
         self._note("process")
+
+    def _process_a_record_of_older_rules(self, consumer: Function) -> None:
+        """It is folded anew from its events."""
+        subject, events = tell("stripe", random.Random(8), now(), 5000, "EUR", story="checkout")
+        api = self._functions.start("APIHandler")
+        dynamodb = self._dev.client("dynamodb")
+        for event in events[1:]:
+            consumers = list(self._proxy.calls)
+            api.invoke(stripe_request(as_bytes(event)))
+            self._proxy.calls[:] = consumers
+            consumer.invoke(batch(self._dev, "payment-events-dev.fifo"))
+            dynamodb.update_item(
+                TableName=self._dev.names.table,
+                Key={"subject": {"S": subject}, "entry": {"S": "payment"}},
+                UpdateExpression="SET facts = :facts REMOVE #rules",
+                ExpressionAttributeNames={"#rules": "rules"},
+                ExpressionAttributeValues={":facts": {"S": '{"payment": {"created_at": 1}}'}},
+            )
 
     def park(self) -> None:
         self._functions.start("Park").invoke({"Records": [sqs_record("poison", "g", receives=6)]})

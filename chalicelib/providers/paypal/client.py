@@ -120,10 +120,17 @@ class PayPalApi:
         return Page(bodies, f"{EVENTS}?{following.query}" if following and bodies else None)
 
     def differences(self, ours: Payment) -> list[Difference] | None:
+        return list(comparison.differences(ours, self._capture(ours)))
+
+    def shown(self, ours: Payment) -> list[bytes]:
+        found = comparison.bodies(self._capture(ours), self._clock())
+        return [json.dumps(each).encode() for each in found]
+
+    def _capture(self, ours: Payment) -> dict[str, Any]:
         capture = self.get(f"/v2/payments/captures/{ours.id.rpartition(':')[2]}")
         if not capture:
             raise NotFound("PayPal does not know it")
-        return list(comparison.differences(ours, capture))
+        return capture
 
     def endpoints(self) -> list[Notice]:
         listed = items(self.get("/v1/notifications/webhooks").get("webhooks"))

@@ -1,4 +1,4 @@
-"""Whether PayPal itself shows a payment as it is recorded."""
+"""What PayPal shows of a payment now, and whether that is as it is recorded."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,13 @@ from chalicelib.providers.protocol import Difference
 # https://developer.paypal.com/docs/api/payments/v2/#definition-capture_status
 REFUNDED = {"COMPLETED": "nothing", "PARTIALLY_REFUNDED": "a part", "REFUNDED": "all"}
 TAKEN = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "REVERSED")
+# The event that says what its status says.
+SAYS = {
+    **dict.fromkeys(TAKEN, "PAYMENT.CAPTURE.COMPLETED"),
+    "PENDING": "PAYMENT.CAPTURE.PENDING",
+    "DECLINED": "PAYMENT.CAPTURE.DECLINED",
+    "FAILED": "PAYMENT.CAPTURE.DENIED",
+}
 
 
 def differences(ours: Payment, capture: Resource) -> Iterator[Difference]:
@@ -24,3 +31,16 @@ def differences(ours: Payment, capture: Resource) -> Iterator[Difference]:
         ("refunded", refunded, REFUNDED.get(status, refunded)),
     )
     return (Difference(*each) for each in pairs if each[1] != each[2])
+
+
+def bodies(capture: Resource, now: int) -> Iterator[Resource]:
+    """The capture as an event of our own making; none for a status that says nothing that is known."""
+    type_ = SAYS.get(status_of(capture))
+    if type_:
+        yield {
+            "id": f"asked-{capture['id']}-{now}",
+            "event_type": type_,
+            "create_time": capture.get("update_time") or capture.get("create_time"),
+            "resource_version": "2.0",
+            "resource": dict(capture),
+        }

@@ -55,7 +55,11 @@ class StripeApi:
         return Page([json.dumps(each).encode() for each in events], str(events[-1]["id"]) if more else None)
 
     def differences(self, ours: Payment) -> list[Difference] | None:
-        return comparison.differences(ours, self.get)
+        return comparison.differences(ours, self.get, self.clock())
+
+    def shown(self, ours: Payment) -> list[bytes]:
+        found = comparison.bodies(ours, self.get, self.clock())
+        return [json.dumps(each).encode() for each in found]
 
     def endpoints(self) -> list[Notice]:
         return list(endpoints.notices(items(self.get("/v1/webhook_endpoints", limit=100).get("data"))))

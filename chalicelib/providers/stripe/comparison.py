@@ -1,74 +1,82 @@
-"""Whether Stripe itself shows a payment as it is recorded."""
+"""What Stripe shows of a payment now, and whether that is as it is recorded."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from chalicelib.errors import NotFound
 from chalicelib.events import Event, items, mapping
-from chalicelib.payments import Facts, Payment, fold, project
+from chalicelib.payments import Payment, fold, project
 from chalicelib.providers.protocol import Difference
+from chalicelib.providers.stripe.events import event
 from chalicelib.providers.stripe.facts import facts
-from chalicelib.providers.stripe.objects import NAME, THIN, Object, id_of
+from chalicelib.providers.stripe.objects import THIN, Object, id_of
+from chalicelib.times import from_seconds, to_iso
 
+Get = Callable[..., Any]
 COMPARED = ("status", "currency", "captured", "refunded", "disputed", "net", "customer")
 
+# The event that says of an intent what its status says; other statuses say nothing that is certain.
+# https://docs.stripe.com/payments/paymentintents/lifecycle
+SAYS = {
+    "processing": "payment_intent.processing",
+    "requires_action": "payment_intent.requires_action",
+    "requires_capture": "payment_intent.amount_capturable_updated",
+    "succeeded": "payment_intent.succeeded",
+    "canceled": "payment_intent.canceled",
+}
 
-def differences(ours: Payment, get: Callable[..., Any]) -> list[Difference] | None:
-    """Asks for the intent, its charge, its refunds and disputes, and reads them as their events are read."""
-    *_, intent_id = ours.id.split(":")
-    if not intent_id.startswith("pi_"):
+
+def differences(ours: Payment, get: Get, now: int) -> list[Difference] | None:
+    """``None`` for what is no intent. Raises ``NotFound``."""
+    shown = events(ours, get, now)
+    if not shown:
         return None
-    options = {"stripe_account": ours.account} if ours.account else {}
-    intent = mapping(get(f"/v1/payment_intents/{intent_id}", expand=["latest_charge"], **options))
-    theirs = project(ours.id, fold(_facts(intent, lambda path: _listed(get, path, intent_id, options))))
+    theirs = project(ours.id, fold(facts(each) for each in shown))
     pairs = [(name, getattr(ours, name), getattr(theirs, name)) for name in COMPARED]
     return [Difference(*each) for each in pairs if each[2] not in (each[1], None)]
 
 
-def _facts(intent: Object, listed: Callable[[str], list[Object]]) -> Iterator[Facts]:
+def events(ours: Payment, get: Get, now: int) -> list[Event]:
+    """The intent, its charge, its refunds and disputes, each as a thin event whose object was fetched now."""
+    return [event(json.dumps(each).encode(), now) for each in bodies(ours, get, now)]
+
+
+def bodies(ours: Payment, get: Get, now: int) -> Iterator[Object]:
+    """The same as they are put on the queue; none for what is no intent."""
+    *_, intent_id = ours.id.split(":")
+    if not intent_id.startswith("pi_"):
+        return
+    options = {"stripe_account": ours.account} if ours.account else {}
+    for type_, about in _objects(intent_id, get, options):
+        created = about.get("canceled_at") or (None if type_ in SAYS.values() else about.get("created"))
+        yield {
+            "id": f"asked_{about['id']}_{now}",
+            "object": THIN,
+            "type": f"v1.{type_}",
+            "created": to_iso(from_seconds(created) if created else now),
+            "livemode": ours.livemode,
+            "context": ours.account,
+            "related_object": {"id": about["id"], "type": about.get("object")},
+            "data": {"object": dict(about)},
+            "fetched_at": now,
+        }
+
+
+def _objects(intent_id: str, get: Get, options: dict[str, str]) -> Iterator[tuple[str, Object]]:
+    intent = mapping(get(f"/v1/payment_intents/{intent_id}", expand=["latest_charge"], **options))
     charge = mapping(intent.get("latest_charge"))
-    status = "payment_intent." + STATUS.get(str(intent.get("status")), "created")
-    yield _read(status, {**intent, "latest_charge": id_of(intent.get("latest_charge"))})
+    says = SAYS.get(str(intent.get("status")), "payment_intent.shown")
+    yield says, {**intent, "latest_charge": id_of(intent.get("latest_charge"))}
     if charge:
-        yield _read("charge.refunded", charge)
-    for refund in listed("/v1/refunds"):
-        yield _read("refund.updated", refund)
-    for dispute in listed("/v1/disputes"):
-        yield _read("charge.dispute.updated", dispute)
+        yield "charge.refunded" if charge.get("amount_refunded") else "charge.shown", charge
+    for path, type_ in (("/v1/refunds", "refund.updated"), ("/v1/disputes", "charge.dispute.updated")):
+        for each in _listed(get, path, intent_id, options):
+            yield type_, each
 
 
-# The event that says of an intent what its status says.
-# https://docs.stripe.com/payments/paymentintents/lifecycle
-STATUS = {
-    "processing": "processing",
-    "requires_action": "requires_action",
-    "requires_capture": "amount_capturable_updated",
-    "succeeded": "succeeded",
-    "canceled": "canceled",
-}
-
-
-def _listed(get: Callable[..., Any], path: str, intent_id: str, options: dict[str, str]) -> list[Object]:
+def _listed(get: Get, path: str, intent_id: str, options: dict[str, str]) -> list[Object]:
     try:
         return items(mapping(get(path, payment_intent=intent_id, limit=100, **options)).get("data"))
     except NotFound:
         return []
-
-
-def _read(type_: str, about: Object) -> Facts:
-    """As of now: what an API shows is in the shape of the newest version, as a thin event's object is."""
-    payload = {"object": THIN, "data": {"object": dict(about)}}
-    event = Event(
-        provider=NAME,
-        id="evt_asked",
-        type=type_,
-        subject="",
-        created_at=0,
-        received_at=0,
-        as_of=0,
-        livemode=None,
-        account=None,
-        api_version=None,
-        payload=payload,
-    )
-    return facts(event)
