@@ -12,9 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.settings import STAGE_LOCAL
 from chalicelib.telemetry import Telemetry
-from ops import sender
+from ops import sender, stories
 from ops.commands import Failed, consumer, now, stage_option
-from ops.commands.sending import local_signer
 from ops.console.sending import Sender
 from ops.stage import CONSOLE_PORT, PORT, Stage, connect, port
 
@@ -80,6 +79,6 @@ def _sender(environ: Mapping[str, str]) -> Sender:
     rng = random.Random()  # noqa: S311 - ids for tests, no secrets
 
     def signer(provider: str, broken: bool) -> sender.Signer:
-        return local_signer(provider, WRONG if broken else None, environ, rng)
+        return stories.MADE[provider].signer(WRONG if broken else None, environ, rng)
 
     return Sender(f"http://127.0.0.1:{port(environ, 'PORT', PORT)}", signer, now, rng)

@@ -4,25 +4,22 @@ import json
 import os
 import random
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import click
 from rich.progress import Progress
 
 from chalicelib import money
-from chalicelib.names import SIMULATOR_SECRET
 from chalicelib.providers import PROVIDERS
-from chalicelib.settings import LOCAL_CREDENTIALS
 from ops import sender, stories
 from ops.commands import Failed, beside, now
-from ops.stage import PORT, connect, port
+from ops.stage import PORT, port
 
 MANY = 50  # deliveries from which a progress bar is shown
 
 
 @click.command()
-@click.argument("provider", type=click.Choice(list(stories.MODELS)))
+@click.argument("provider", type=click.Choice(list(stories.MADE)))
 @click.argument("type_", metavar="[TYPE]", required=False)
 @click.option("--story", type=click.Choice(stories.STORIES), help="A whole story instead of one TYPE.")
 @click.option("--amount", default=5000, show_default=True, help="In minor units (cents).")
@@ -62,7 +59,7 @@ def send(
     bodies = [body for body in made for _ in range(repeat)]
     if shuffle:
         rng.shuffle(bodies)
-    signer = local_signer(provider, secret, os.environ, rng)
+    signer = stories.MADE[provider].signer(secret, os.environ, rng)
     address = url or f"http://127.0.0.1:{port(os.environ, 'PORT', PORT)}"
     started = time.monotonic()
     tally = _send(bodies, f"{address.rstrip('/')}/webhooks/{provider}", signer)
@@ -100,18 +97,6 @@ def _tell(
         return stories.tell(provider, rng, start, amount, currency, id=object_id, story=story, type_=type_)
     except stories.UnknownType as error:
         raise click.UsageError(str(error)) from None
-
-
-def local_signer(
-    provider: str, secret: str | None, environ: Mapping[str, str], rng: random.Random
-) -> sender.Signer:
-    if provider == "stripe":
-        name = "stripe_webhook_secrets"
-        default = environ.get(name.upper(), LOCAL_CREDENTIALS[name]).split(",")[0].strip()
-        return sender.StripeSigner(secret or default)
-    client = connect("local", environ).client("secretsmanager")
-    simulator = client.get_secret_value(SecretId=SIMULATOR_SECRET)["SecretString"]
-    return sender.PayPalSigner.from_simulator(simulator, secret, rng)
 
 
 def _send(bodies: list[bytes], url: str, signer: sender.Signer) -> sender.Tally:

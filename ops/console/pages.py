@@ -21,13 +21,6 @@ from ops.redrive import Redrive
 
 PARKED_ROWS = 25
 REPLAY = 300_000  # milliseconds that replayed handlers may take
-DASHBOARDS = {
-    "stripe": ("https://dashboard.stripe.com/payments/{}", "https://dashboard.stripe.com/test/payments/{}"),
-    "paypal": (
-        "https://www.paypal.com/activity/payment/{}",
-        "https://www.sandbox.paypal.com/activity/payment/{}",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +148,8 @@ def _timeline(events: list[StoredEvent]) -> list[dict[str, Any]]:
 
 def _dashboard(subject: str, is_test: bool) -> str | None:
     provider, *_, object_id = subject.split(":")
-    return DASHBOARDS[provider][is_test].format(object_id) if provider in DASHBOARDS else None
+    made = stories.MADE.get(provider)
+    return made.dashboard[is_test].format(object_id) if made else None
 
 
 @dataclass(frozen=True, slots=True)

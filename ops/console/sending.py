@@ -47,7 +47,7 @@ class Sender:
     def _bodies(self, order: Order) -> tuple[list[tuple[str, bytes]], list[str]]:
         made = [self._story(order.provider, order.story)]
         if order.story == STORM:
-            kinds = [(provider, story) for provider in stories.TYPES for story in stories.STORIES]
+            kinds = [(provider, story) for provider in stories.MADE for story in stories.STORIES]
             made = [self._story(*self.rng.choice(kinds)) for _ in range(IN_STORM)]
         bodies = [
             (provider, body) for provider, _, events in made for body in events for _ in range(order.repeat)

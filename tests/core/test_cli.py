@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from chalicelib.providers import PROVIDERS
 from ops.cli import main
-from ops.stories import STORIES, TYPES, tell
+from ops.stories import MADE, STORIES, tell
 from tests.conftest import free_port
 from tests.fakes import NOW, as_bytes
 
@@ -64,11 +64,11 @@ def test_without_a_server_it_says_how_to_start_one() -> None:
         assert "; is `make run` running, and " in output
 
 
-@pytest.mark.parametrize("provider", TYPES)
+@pytest.mark.parametrize("provider", MADE)
 def test_every_type_and_story_makes_events_that_are_understood(provider: str) -> None:
     """Genuine shapes: an id, the type that was asked for, and facts that can be read."""
     module = PROVIDERS[provider]
-    for type_ in TYPES[provider]:
+    for type_ in MADE[provider].types:
         _, [sent] = tell(provider, random.Random(1), NOW, 5000, "EUR", type_=type_)
         event = module.event(as_bytes(sent), NOW)
         assert event.type == type_

@@ -1,0 +1,52 @@
+"""Realistic events of each provider: single ones by type, and whole stories of a payment.
+
+An event is made as the provider makes it: with the object as it was at that moment. Ids and times follow
+from the seed and the start alone, so that the same story can be sent again as the same events. A provider is
+one module here and its line.
+"""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from ops.stories.made import Json, Maker, UnknownType
+from ops.stories.paypal import PAYPAL
+from ops.stories.stripe import STRIPE
+
+__all__ = ["MADE", "STORIES", "Json", "Maker", "UnknownType", "tell"]
+
+
+MADE: Mapping[str, Maker[Any]] = {
+    "stripe": STRIPE,
+    "paypal": PAYPAL,
+}
+STORIES = tuple(STRIPE.stories)  # the same of each
+
+
+def tell(
+    provider: str,
+    rng: random.Random,
+    start: int,
+    amount: int,
+    currency: str,
+    *,
+    id: str | None = None,
+    story: str | None = None,
+    type_: str | None = None,
+) -> tuple[str, list[Json]]:
+    """The payment's subject and its events, in order: a story's, or one of a type. ``start`` in ms.
+
+    Raises ``UnknownType``.
+    """
+    made = MADE[provider]
+    stories, types = made.stories, made.types
+    payment = made.payment(rng, start, amount, currency, id)
+    if story is not None:
+        if story not in stories:
+            raise UnknownType(f"no story {story}; there are {', '.join(stories)}")
+        return payment.subject, list(stories[story](payment))
+    if type_ and type_ in types:
+        return payment.subject, [types[type_](payment)]
+    if not type_ or "." not in type_:
+        raise UnknownType(f"no event type {type_}; try one of {', '.join(types)}")
+    return payment.subject, [payment.other(type_)]
