@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 
 from chalicelib.events import Event
-from chalicelib.payments import RULES_VERSION, Books, Change, Facts, books, change, shown
+from chalicelib.payments import RULES_VERSION, Books, Change, Facts, books, change, notes_of_waiting, shown
 from chalicelib.payments.conversion import converted
 from chalicelib.reactions import Task
 from chalicelib.table import Attribute, Item, number, string
@@ -55,6 +55,12 @@ class StoredPayment:
     def is_outdated(self) -> bool:
         """Whether other rules made it: its events may prove something else by today's."""
         return self.version > 0 and self.rules != RULES_VERSION
+
+    def noting(self, facts: Facts) -> "StoredPayment":
+        """It with a note of what older rules notified, and these facts have wait: to be notified once."""
+        notes = notes_of_waiting(books(facts)) if self.is_outdated else ()
+        superseded = tuple(sorted({*self.outbox.superseded, *notes}))
+        return replace(self, outbox=replace(self.outbox, superseded=superseded))
 
     def with_facts(self, facts: Facts, now: int) -> "RecordWrite":
         """It as it will be with those facts in place of its own; nothing more in its outbox yet."""

@@ -10,7 +10,7 @@ A handler has four fifths of the time that is left: what hangs fails by itself, 
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -29,6 +29,23 @@ LEAST = 0.5  # seconds that it has in any case: nothing is won by ending one tha
 
 class OutOfTime(BaseException):
     """Ends a handler that needs too long; no ``except Exception`` of its own can hold it up."""
+
+
+def one_after_another(runs: Iterable[Callable[[], int]]) -> int:
+    """Runs of several outboxes, none of which keeps another from running; how many handlers ran.
+
+    Raises the first ``HandlerFailed`` or ``HandlersBusy``, at the end.
+    """
+    count = 0
+    first: HandlerFailed | HandlersBusy | None = None
+    for run in runs:
+        try:
+            count += run()
+        except (HandlerFailed, HandlersBusy) as error:
+            first = first or error
+    if first:
+        raise first
+    return count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,10 @@ run           the handlers that are left in those outboxes
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
 
 from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write
@@ -30,7 +31,7 @@ from chalicelib.events import Event
 from chalicelib.folding import folded
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
-from chalicelib.outbox import Runner
+from chalicelib.outbox import Runner, one_after_another
 from chalicelib.payments import Facts, join
 from chalicelib.providers.protocol import Provider
 from chalicelib.reactions import Handlers
@@ -150,60 +151,69 @@ class Consumer:
         """
         understood = known or self.understand(message)
         try:
-            write = self._save(understood, message, deadline)
+            write, busy = self._save(understood, message, deadline)
         except DuplicateEvent:
             self._resume(understood, message, deadline)
             return
-        self.finish(write)
+        self.finish(write, busy)
 
     def understand(self, message: Message) -> Understood:
         """Raises ``Distrusted``, ``Unavailable`` where the provider was asked."""
         provider = self.providers[message.provider]
         event = self.complete(provider.event(message.body, message.received_at))
-        return Understood(event, self._facts(provider, event))
+        return Understood(event, self.facts(event))
 
-    def finish(self, write: Write) -> None:
-        """Say what was written, and run the handlers of it."""
+    def finish(self, write: Write, busy: Collection[str] = ()) -> None:
+        """Say what was written, and run the handlers of it, but of ``busy`` subjects: another one runs those.
+
+        Raises ``HandlerFailed``, ``HandlersBusy``, once the others' have run.
+        """
         event = write.event
         now = self.clock()
         lags = {"lag": now - event.created_at, "queued": now - event.received_at}
         self._log_event("recorded", event, {"recorded": 1, **lags})
         for record in write.records:
             self._log_change(record)
-        for outbox in write.outboxes:
-            self.runner.run(outbox)
+        one_after_another(
+            partial(self.runner.run, outbox) for outbox in write.outboxes if outbox.subject not in busy
+        )
+        if busy:
+            raise HandlersBusy(min(busy))
 
-    def _facts(self, provider: Provider, event: Event) -> Mapping[str, Facts]:
+    def facts(self, event: Event) -> Mapping[str, Facts]:
         """What the event proves. One that cannot be understood is recorded all the same, with no facts."""
         try:
-            return provider.facts(event)
+            return self.providers[event.provider].facts(event)
         except Exception as error:
             fields = {"provider": event.provider, "event_id": event.id, "type": event.type}
             reason = type(error).__name__
             self.telemetry.log("not understood", "ERROR", {"not_understood": 1}, **fields, error=reason)
             return {}
 
-    def _save(self, understood: Understood, message: Message, deadline: int) -> Write:
-        """What was written, with its leases. Raises ``HandlersBusy`` once recorded, if another has one."""
+    def _save(self, understood: Understood, message: Message, deadline: int) -> tuple[Write, set[str]]:
+        """What was written, with its leases; and the subjects that another one has the lease of."""
         for _ in range(TRIES):
             stored = [self._current(subject) for subject in understood.facts]
-            write = self.prepared(understood, message, stored, deadline)
+            busy = {each.outbox.subject for each in stored if self.is_busy(each)}
+            write = self.prepared(understood, message, stored, deadline, busy)
             try:
                 self.ledger.save(write)
             except VersionMoved:
                 continue
-            for each in stored:
-                if self.is_busy(each):
-                    raise HandlersBusy(each.outbox.subject)
-            return write
+            return write, busy
         raise VersionMoved(understood.event.subject)
 
     def prepared(
-        self, understood: Understood, message: Message, stored: Iterable[StoredPayment], deadline: int
+        self,
+        understood: Understood,
+        message: Message,
+        stored: Iterable[StoredPayment],
+        deadline: int,
+        busy: Collection[str] = (),
     ) -> Write:
         """An event with the payments as they will be: facts joined, and what handlers are to be notified of.
 
-        A payment whose handlers another one runs now keeps that one's lease.
+        A payment that is ``busy``, its handlers run by another one now, keeps that one's lease.
         """
         event, facts = understood
         records = []
@@ -212,7 +222,7 @@ class Consumer:
             record = payment.with_facts(join(payment.facts, facts[subject]), self.clock())
             tasks = self.handlers.milestone_tasks(record.change.milestones)
             own_tasks = self.handlers.event_tasks(event) if subject == event.subject else ()
-            until = payment.outbox.leased_until if self.is_busy(payment) else deadline
+            until = payment.outbox.leased_until if subject in busy else deadline
             records.append(record.with_tasks((*tasks, *own_tasks), until))
         own = None
         if event.subject not in facts:
@@ -235,7 +245,7 @@ class Consumer:
             return stored
         facts = folded(self.ledger, self.providers, subject, stored.facts)
         self.telemetry.log("folded by today's rules", subject=subject, rules=stored.rules)
-        return replace(stored, facts=facts)
+        return replace(stored.noting(facts), facts=facts)
 
     def _resume(self, understood: Understood, message: Message, deadline: int) -> None:
         """A duplicate: run what an earlier delivery of it left."""
@@ -244,9 +254,9 @@ class Consumer:
         if message.transmission:  # one more that carried it: it too may stand for this body only
             self.ledger.hold(message.transmission, message.body, message.received_at)
         self._log_event("duplicate", event, {"duplicate": 1})
-        self.runner.resume(subject, f"event:{event.id}", deadline)  # from when it was not understood
-        for each in dict.fromkeys([subject, *facts] if facts else []):
-            self.runner.resume(each, PAYMENT, deadline)
+        entries = [(subject, f"event:{event.id}")]  # from when it was not understood
+        entries += [(each, PAYMENT) for each in dict.fromkeys([subject, *facts] if facts else [])]
+        one_after_another(partial(self.runner.resume, *entry, deadline) for entry in entries)
 
     def _recorded_subject(self, event: Event) -> str:
         """The subject it is recorded under. Raises ``Distrusted`` where what has this id is another event."""
@@ -331,7 +341,8 @@ class Batch:
         done: list[str] = []
         failed: set[str] = set()
         stopped: set[str] = set()
-        for record in self.records:
+        # what is written is first in its subject, and leased: an event about several is not to find it so
+        for record in sorted(self.records, key=lambda each: each.address not in written):
             if record.group in stopped and record.attempts == 1:
                 failed.add(record.group)  # waits, but not until both have used up their tries
                 continue

@@ -1,10 +1,13 @@
 """Running handlers again: those that are left of a payment or event, or all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from chalicelib.entries import PAYMENT
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
+from chalicelib.events import Event
+from chalicelib.outbox import one_after_another
 from chalicelib.payments import books, change, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Task
@@ -41,25 +44,28 @@ def replay(to: Consumer, chosen: Chosen, again: bool, deadline: int) -> int:
     """
     if again:
         _requeue(to, chosen)
-    entries = [PAYMENT, *(f"event:{each}" for each in _events(to, chosen))]
+    events = _events(to, chosen)
+    entries = [(subject, PAYMENT) for subject in _subjects(to, chosen)]
+    entries += [(chosen.subject, f"event:{event_id}") for event_id in events]
     runner = replace(to.runner, keeps_unknown=True)
-    ran = sum(runner.resume(chosen.subject, entry, deadline) for entry in entries)
-    for entry in entries[1:]:  # recorded, and now handled: no longer set aside
-        to.ledger.parking.forget_failure(chosen.subject, entry.partition(":")[2])
+    ran = one_after_another(partial(runner.resume, *entry, deadline) for entry in entries)
+    for event_id in events:  # recorded, and now handled: no longer set aside
+        to.ledger.parking.forget_failure(chosen.subject, event_id)
     return ran
 
 
 def unknown(to: Consumer, chosen: Chosen) -> list[str]:
     """The types of what still waits with a payment and that no handler here handles."""
-    waits = to.ledger.outbox(chosen.subject, PAYMENT).tasks
+    waits = [task for each in _subjects(to, chosen) for task in to.ledger.outbox(each, PAYMENT).tasks]
     return sorted({task.type for task in waits if not to.handlers.of(task.type)})
 
 
 def names(to: Consumer, chosen: Chosen) -> Iterator[str]:
     """What would run again: each handler with what it handles."""
-    for task in _tasks(to, chosen):
-        for handler in to.handlers.of(task.type):
-            yield f"{handler.name} ({task.type})"
+    for tasks in _tasks(to, chosen).values():
+        for task in tasks:
+            for handler in to.handlers.of(task.type):
+                yield f"{handler.name} ({task.type})"
 
 
 def _events(to: Consumer, chosen: Chosen) -> list[str]:
@@ -68,8 +74,19 @@ def _events(to: Consumer, chosen: Chosen) -> list[str]:
     return [event.id for event in to.ledger.events(chosen.subject)]
 
 
-def _tasks(to: Consumer, chosen: Chosen) -> tuple[Task, ...]:
-    """All that handlers are notified of: milestones and raw events; of one event, what it alone proves."""
+def _subjects(to: Consumer, chosen: Chosen) -> list[str]:
+    """What the events are recorded with: their own subject, and others where one is about several."""
+    proved: list[str] = []
+    for event_id in _events(to, chosen):
+        try:
+            proved += to.facts(to.stored_event(chosen.subject, event_id))
+        except BodyRemoved:
+            continue
+    return list(dict.fromkeys([chosen.subject, *proved]))
+
+
+def _tasks(to: Consumer, chosen: Chosen) -> Mapping[str, tuple[Task, ...]]:
+    """All that handlers are notified of, by subject: milestones, raw events; of one event, what it proves."""
     raw: list[Task] = []
     for event_id in _events(to, chosen):
         try:
@@ -80,23 +97,31 @@ def _tasks(to: Consumer, chosen: Chosen) -> tuple[Task, ...]:
             continue  # its payment's milestones follow from facts
         raw += to.handlers.event_tasks(event)
         if chosen.event_id:
-            facts = to.providers[event.provider].facts(event).get(chosen.subject, {})
-            news = change(chosen.subject, books({}), books(facts)).milestones
-            return (*to.handlers.milestone_tasks(news), *raw)
+            proved = dict(_of_event(to, chosen.subject, event))
+            return {**proved, chosen.subject: (*proved[chosen.subject], *raw)}
     stored = to.ledger.payment(chosen.subject)
     reached = project(chosen.subject, stored.facts).milestones if stored.facts else ()
     superseded = {f"{chosen.subject}/{name}" for name in stored.outbox.superseded}
     notified = [milestone for milestone in reached if milestone.id not in superseded]
-    return (*to.handlers.milestone_tasks(notified), *raw)
+    return {chosen.subject: (*to.handlers.milestone_tasks(notified), *raw)}
+
+
+def _of_event(to: Consumer, own: str, event: Event) -> Iterator[tuple[str, tuple[Task, ...]]]:
+    """The milestones that one event alone proves, of its own subject and of all others."""
+    for subject, facts in {own: {}, **to.facts(event)}.items():
+        yield subject, tuple(to.handlers.milestone_tasks(change(subject, books({}), books(facts)).milestones))
 
 
 def _requeue(to: Consumer, chosen: Chosen) -> None:
-    """Put it all into an outbox again: the payment's, or where there is none the event's own."""
-    tasks = _tasks(to, chosen)
-    entry = PAYMENT if to.ledger.payment(chosen.subject).version else f"event:{_events(to, chosen)[0]}"
-    outbox = to.ledger.outbox(chosen.subject, entry)
-    if outbox.leased_until > to.clock():
-        raise HandlersBusy(chosen.subject)
-    if tasks:
+    """Put it all into outboxes again: the payments', or where there is none the event's own."""
+    queued = []
+    for subject, tasks in _tasks(to, chosen).items():
+        entry = PAYMENT if to.ledger.payment(subject).version else f"event:{_events(to, chosen)[0]}"
+        outbox = to.ledger.outbox(subject, entry)
+        if outbox.leased_until > to.clock():
+            raise HandlersBusy(subject)
         kept = tuple(each for each in outbox.tasks if each.id not in {task.id for task in tasks})
-        to.ledger.write_outbox(replace(outbox, tasks=(*kept, *tasks)))
+        if tasks:
+            queued.append(replace(outbox, tasks=(*kept, *tasks)))
+    for outbox in queued:
+        to.ledger.write_outbox(outbox)

@@ -54,7 +54,7 @@ def repair(ledger: Ledger, found: Drift, handlers: Handlers, now: int) -> int:
     They are left in the outbox. Raises ``VersionMoved`` if the payment was written meanwhile.
     """
     stored = found.stored
-    record = stored.with_facts(found.folded, now)
+    record = stored.noting(found.folded).with_facts(found.folded, now)
     # what other rules call by another name is not news: handlers were notified of it by those
     news = () if stored.is_outdated else record.change.milestones
     tasks = handlers.milestone_tasks(news)

@@ -17,7 +17,7 @@ from chalicelib.payments.facts import (
     outcome_at,
     state_at,
 )
-from chalicelib.payments.milestones import MILESTONES, Change, Milestone, change
+from chalicelib.payments.milestones import MILESTONES, Change, Milestone, change, notes_of_waiting
 from chalicelib.payments.payment import Payment, project, shown
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "fact",
     "fold",
     "join",
+    "notes_of_waiting",
     "outcome_at",
     "project",
     "shown",

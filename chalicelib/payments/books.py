@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from chalicelib.payments.captures import Captures, captures
-from chalicelib.payments.disputes import Dispute, dispute_of, disputes, settled
+from chalicelib.payments.disputes import Dispute, dispute_of, disputes, settled, within
 from chalicelib.payments.facts import STATES, Facts, Fields, reported, things
 from chalicelib.payments.refunds import Refund, bounded, refunds
 
@@ -67,8 +67,11 @@ class Books:
 def books(facts: Facts) -> Books:
     """The books of a payment with these facts."""
     captured = captures(facts)
-    claimed = disputes(facts, captured.currency)
-    found = [replace(each, dispute=dispute_of(each, claimed)) for each in refunds(facts, captured.currency)]
+    claimed = [within(each, captured.total) for each in disputes(facts, captured.currency)]
+    found = [
+        replace(each, dispute=dispute_of(each, claimed, captured.total))
+        for each in refunds(facts, captured.currency)
+    ]
     refunded = bounded(found, captured)
     disputed = settled(claimed, refunded)
     sums = Sums(

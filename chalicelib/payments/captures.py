@@ -42,7 +42,9 @@ class Captures:
 
     def not_captured(self, charge: str) -> int:
         """How much of what was held of a charge was not captured: letting that go is no refund."""
-        return max(0, self.authorized_by_charge.get(charge, 0) - self.by_charge.get(charge, 0))
+        if charge in self.authorized_by_charge:
+            return max(0, self.authorized_by_charge[charge] - self.by_charge.get(charge, 0))
+        return self.authorized - self.total  # of a charge whose events did not come, the payment says it
 
 
 def captures(facts: Facts) -> Captures:

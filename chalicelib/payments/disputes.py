@@ -8,7 +8,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from chalicelib.payments.facts import OPEN, OUTCOMES, UNKNOWN, Facts, Fields, reported, things
+from chalicelib.payments.facts import OPEN, OUTCOMES, Facts, Fields, reported, things
 from chalicelib.payments.refunds import Refund
 
 # Milliseconds before a dispute was opened in which money that is taken back can be its own already.
@@ -22,6 +22,7 @@ class Dispute:
     ``opened_at`` is ``None`` while it is only an inquiry. ``outcome`` is one of ``OUTCOMES``, ``None`` while
     it is open; ``ended_at`` when it came to that. ``lost`` is what the provider says was lost with it.
     ``is_taken_by_reversal``: the provider takes its money by reversals, each an object of its own.
+    ``is_whole_case``: the amounts are those of all payments in its case; this one's part is not said.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Dispute:
     held: int
     is_foreign: bool
     is_taken_by_reversal: bool
+    is_whole_case: bool
 
     @property
     def is_open(self) -> bool:
@@ -48,12 +50,22 @@ class Dispute:
         is_gone = self.held > 0 or self.is_foreign or self.is_taken_by_reversal
         return self.outcome == "lost" and is_gone
 
-    def claims(self, reversal: Refund) -> bool:
-        """Whether a reversal can be of its money: since shortly before it began, until it was not lost."""
+    @property
+    def takes(self) -> bool:
+        """Whether it is one that takes money, and has not given it back."""
+        return self.opened_at is not None and self.outcome in (None, "lost")
+
+    def claims(self, reversal: Refund, captured: int) -> bool:
+        """Whether a reversal can be of its money: since shortly before it began, until it was not lost.
+
+        An earlier one is of its money too if there was not ``captured`` enough for both: what is disputed
+        is never more than the transaction. https://developer.paypal.com/docs/disputes/faq
+        """
         if not self.is_taken_by_reversal or self.opened_at is None or self.outcome == "closed":
             return False
-        is_after_end = self.outcome == "won" and reversal.dated > (self.ended_at or 0)
-        return reversal.dated >= self.opened_at - EARLY and not is_after_end
+        if self.outcome == "won" and reversal.dated > (self.ended_at or 0):
+            return False
+        return reversal.dated >= self.opened_at - EARLY or reversal.amount + self.amount > captured > 0
 
 
 def disputes(facts: Facts, currency: str | None) -> list[Dispute]:
@@ -62,14 +74,13 @@ def disputes(facts: Facts, currency: str | None) -> list[Dispute]:
 
 
 def _dispute(dispute_id: str, f: Fields, currency: str | None) -> Dispute:
-    ended_at, rank, lost = f.get("outcome", (0, OPEN, UNKNOWN))
+    ended_at, rank = f.get("outcome", (0, OPEN))
     outcome = None if rank == OPEN else OUTCOMES[rank]
     opened_at = f.get("disputed_at")
     if opened_at is not None and "inquired_at" not in f:
         opened_at = min(opened_at, f.get("created_at", opened_at))
     is_foreign = (reported(f, "currency") or currency) != currency
-    counts = opened_at is not None and outcome in (None, "lost") and not is_foreign
-    return Dispute(
+    dispute = Dispute(
         id=dispute_id,
         amount=reported(f, "amount") or 0,
         inquired_at=f.get("inquired_at"),
@@ -79,11 +90,13 @@ def _dispute(dispute_id: str, f: Fields, currency: str | None) -> Dispute:
         lost_at=f.get("lost_at"),
         outcome=outcome,
         ended_at=None if outcome is None else ended_at,
-        lost=None if lost == UNKNOWN else lost,
-        held=_held(f) if counts else 0,
+        lost=reported(f, "lost"),
+        held=0,
         is_foreign=is_foreign,
         is_taken_by_reversal=bool(f.get("taken_by_reversal")),
+        is_whole_case=bool(f.get("is_whole_case")),
     )
+    return replace(dispute, held=_held(f)) if dispute.takes and not is_foreign else dispute
 
 
 def _held(f: Fields) -> int:
@@ -102,9 +115,19 @@ def _held(f: Fields) -> int:
     return left if is_same_currency else round(amount * left / taken)
 
 
-def dispute_of(reversal: Refund, found: Iterable[Dispute]) -> str | None:
+def within(dispute: Dispute, captured: int) -> Dispute:
+    """Of a case over several payments, whose parts are not said: at most what was captured of this one."""
+    if not dispute.is_whole_case or not captured:
+        return dispute
+    amount, lost = min(dispute.amount, captured), dispute.lost
+    return replace(
+        dispute, amount=amount, lost=lost and min(lost, captured), held=min(dispute.held, captured)
+    )
+
+
+def dispute_of(reversal: Refund, found: Iterable[Dispute], captured: int) -> str | None:
     """The dispute whose money a reversal took: of several that can be, the one opened last before it."""
-    can_be = [each for each in found if reversal.is_reversal and each.claims(reversal)]
+    can_be = [each for each in found if reversal.is_reversal and each.claims(reversal, captured)]
     begun = [each for each in can_be if (each.opened_at or 0) <= reversal.dated] or can_be
     return max(begun, key=lambda each: (each.opened_at or 0, each.id)).id if begun else None
 
@@ -127,10 +150,12 @@ def settled(found: Iterable[Dispute], all_refunds: Iterable[Refund]) -> tuple[Di
 
 
 def _settled(dispute: Dispute, taken: Mapping[str, int], given: Mapping[int, int]) -> Dispute:
-    if not dispute.is_taken_by_reversal or not dispute.held:
+    if not dispute.is_taken_by_reversal or not dispute.takes:
         return dispute
     if dispute.id in taken:
         return replace(dispute, held=taken[dispute.id])
+    if dispute.is_foreign:
+        return dispute
     refunded = sum(amount for at, amount in given.items() if at >= (dispute.opened_at or 0))
     lost = dispute.amount if dispute.lost is None else dispute.lost
     if refunded >= lost:

@@ -55,7 +55,8 @@ RULES: Mapping[str, Callable[[Value, Value], Value]] = {
     "amount": _largest,  # [instant, amount]
     "currency": _largest,  # [instant, ISO 4217 code]
     "customer": _largest,  # [instant, the provider's id]
-    "outcome": _largest,  # [instant, place in OUTCOMES or OPEN, what was lost or UNKNOWN]
+    "outcome": _largest,  # [instant, place in OUTCOMES or OPEN]
+    "lost": _largest,  # [instant, amount]
     "moved": _largest,  # [how many moves, instant, taken, given back, whether in the dispute's currency]
     "released": _largest,  # [instant, amount]
     "priced": _largest,  # [1 if it was paid so, instant, amount, currency]
@@ -91,6 +92,8 @@ RULES: Mapping[str, Callable[[Value, Value], Value]] = {
     "reversal": _largest,
     "can_be_release": _largest,
     "taken_by_reversal": _largest,
+    "is_whole_case": _largest,
+    "expired": _largest,
 }
 
 
@@ -121,13 +124,9 @@ def state_at(instant: int, state: str) -> list[int]:
     return [instant, STATES.index(state)]
 
 
-def outcome_at(instant: int, outcome: str | None, lost: int | None = None) -> list[int]:
-    """The fact that a dispute has that outcome, one of ``OUTCOMES``, or is open, as of an instant.
-
-    ``lost`` is the amount that the provider says was lost with it.
-    """
-    rank = OUTCOMES.index(outcome) if outcome else OPEN
-    return [instant, rank, UNKNOWN if lost is None else lost]
+def outcome_at(instant: int, outcome: str | None) -> list[int]:
+    """The fact that a dispute has that outcome, one of ``OUTCOMES``, or is open, as of an instant."""
+    return [instant, OUTCOMES.index(outcome) if outcome else OPEN]
 
 
 def things(facts: Facts, kind: str) -> Iterator[tuple[str, Fields]]:

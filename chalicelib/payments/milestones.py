@@ -100,7 +100,7 @@ def _of_captures(of: Books) -> Iterator[Reached]:
 
 def _of_refunds(of: Books) -> Iterator[Reached]:
     for each in of.refunds:
-        if each.waits or each.is_release or not each.is_notifiable:
+        if each.waits or each.is_release or each.is_expired or not each.is_notifiable:
             continue
         if each.succeeded_at is not None:
             yield _refunded(each)
@@ -166,16 +166,18 @@ def change(subject: str, before: Books, after: Books, superseded: Iterable[str] 
     listed = reached(after)
     known = {each.name for each in reached(before)} - {*superseded}
     new = [each for each in listed if each.type not in BY_AMOUNT and each.name not in known]
-    settled = {name for name in superseded if name.startswith("payment.refunded/")}
-    new += _new_refunds(before, after, settled)
-    settled |= _waiting_again(before, after)
+    passed_over = {name for name in superseded if name.startswith("payment.refunded/")}
+    old = _notified(before, {*superseded})
+    remembered = _open_again(old, before, after)
+    new = [_less(each, _of_disputes_notified(old, after)) for each in new]
+    new += _new_refunds(old, _notified(after, {*passed_over, *remembered}), before, after)
     new += _new_captures(before, after)
     news = sorted((each for each in new if not each.is_superseded), key=lambda each: each.place)
     passed = {each.name for each in new if each.is_superseded}
     return Change(
         after=after,
         milestones=tuple(each.milestone(subject) for each in news),
-        superseded=tuple(sorted(settled | passed)),
+        superseded=tuple(sorted(passed_over | remembered | passed)),
         moved=_moved(before.sums, after.sums),
     )
 
@@ -197,25 +199,69 @@ def _new_captures(before: Books, after: Books) -> Iterator[Reached]:
             known = each.total
 
 
-def _waiting_again(before: Books, after: Books) -> set[str]:
-    """Names of refunds that were notified, and wait for a capture now that others came before them."""
-    notified = {each.id for each in before.refunds if each.has_succeeded}
-    return {f"payment.refunded/{each.id}" for each in after.refunds if each.waits and each.id in notified}
+def _of_disputes_notified(old: list[Refund], after: Books) -> dict[str, int]:
+    """How much of a dispute's money handlers were notified of as refunds, before it was known to be that."""
+    notified = {each.id for each in old}
+    amounts: dict[str, int] = {}
+    for each in after.refunds:
+        if each.dispute is not None and each.stands and each.id in notified:
+            amounts[each.dispute] = amounts.get(each.dispute, 0) + each.amount
+    return amounts
 
 
-def _new_refunds(before: Books, after: Books, settled: set[str]) -> Iterator[Reached]:
+def _less(new: Reached, notified: dict[str, int]) -> Reached:
+    if new.type != "dispute.lost" or not new.amount:
+        return new
+    return replace(new, amount=max(0, new.amount - notified.get(new.key, 0)))
+
+
+def _open_again(old: list[Refund], before: Books, after: Books) -> set[str]:
+    """The notes of refunds that were notified and are not known to have succeeded now.
+
+    They wait for a capture, since others came before them; or a total showed them that are pending.
+    """
+    open_now = [each for each in after.refunds if each.waits or each.succeeded_at is None]
+    notes = {_note(each) for each in open_now} & {_note(each) for each in old}
+    known = {each.id for each in before.refunds}
+    gone = Counter(each.amount for each in old if each.is_unnamed)
+    gone -= Counter(each.amount for each in after.refunds if each.is_unnamed)
+    for each in open_now:
+        if each.id not in known and gone[each.amount] > 0:
+            gone[each.amount] -= 1
+            notes.add(_note(each))
+    return notes
+
+
+def notes_of_waiting(of: Books) -> set[str]:
+    """Of refunds that were notified before there was a rule by which they wait."""
+    return {_note(each) for each in of.refunds if each.waits}
+
+
+def _note(refund: Refund) -> str:
+    """That it was notified. An unnamed one goes by its instant: its number moves when others are learnt."""
+    place = f"{refund.charge}@{refund.succeeded_at}" if refund.is_unnamed else refund.id
+    return f"notified refund/{place}"
+
+
+def _notified_as_lost(before: Books, after: Books) -> int:
+    """What handlers were notified of as lost, and refunds are known to have paid instead."""
+    lost = {each.id: each.held for each in before.disputes if each.outcome == "lost"}
+    return sum(max(0, lost.get(each.id, 0) - each.held) for each in after.disputes if each.outcome == "lost")
+
+
+def _new_refunds(old: list[Refund], now: list[Refund], before: Books, after: Books) -> Iterator[Reached]:
     """The refunds that are new: as many of an amount as there are more of, their sum at most what it grew by.
 
     So a refund that a running total shows first and an event of its own later, or the other way round, is
-    notified once. An unnamed one is named as the payment's n-th refund, n being new with it. ``settled``
-    names those that are not to be notified any more: nobody is, or somebody was.
+    notified once. An unnamed one is named as the payment's n-th refund, n being new with it. ``old`` are
+    those that were notified, ``now`` those that are to be.
     """
-    old, now = _notifiable(before, settled), _notifiable(after, settled)
     more = Counter(each.amount for each in now) - Counter(each.amount for each in old)
     growth = sum(each.amount for each in now) - sum(each.amount for each in old)
     named = {each.id for each in old if not each.is_unnamed}
     seen = {(each.amount, each.succeeded_at) for each in old if each.is_unnamed}
     number = sum(each.is_notifiable for each in after.refunds)
+    as_lost = _notified_as_lost(before, after)
 
     def by_novelty(refund: Refund) -> tuple[bool, bool, bool, str]:
         is_seen = (refund.amount, refund.succeeded_at) in seen
@@ -226,12 +272,17 @@ def _new_refunds(before: Books, after: Books, settled: set[str]) -> Iterator[Rea
             continue
         more[each.amount] -= 1
         growth -= each.amount
+        if each.amount <= as_lost:
+            as_lost -= each.amount
+            continue
         if each.is_unnamed:
             each = replace(each, id=f"{each.charge}:{number}")
             number -= 1
         yield _refunded(each)
 
 
-def _notifiable(of: Books, settled: set[str]) -> list[Refund]:
-    found = (each for each in of.refunds if each.has_succeeded and each.is_notifiable)
-    return [each for each in found if f"payment.refunded/{each.id}" not in settled]
+def _notified(of: Books, names: set[str]) -> list[Refund]:
+    """The refunds that count for handlers: those that succeeded and were not passed over, and the noted."""
+    succeeded = [each for each in of.refunds if each.has_succeeded and each.is_notifiable]
+    noted = [each for each in of.refunds if not each.has_succeeded and _note(each) in names]
+    return [*(each for each in succeeded if _refunded(each).name not in names), *noted]

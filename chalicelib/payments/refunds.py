@@ -25,8 +25,9 @@ class Refund:
 
     One that only a running total shows is ``is_unnamed``: its id is that of its charge and a number.
     ``is_notifiable`` says whether an event shows it as one refund; ``is_undone`` that a later total does
-    not hold it any more. ``can_be_release``: its provider also calls so what was held and is let go;
-    one of these ``waits`` until its charge has captured that much, as far as is known.
+    not hold it any more. ``is_expired``: it let go what was never captured, its provider says; a running
+    total can hold it all the same. ``can_be_release``: its provider also calls so what was held and is
+    let go; one of these ``waits`` until its charge has captured that much, as far as is known.
     ``dispute`` is the dispute whose money it took: it is counted there.
     """
 
@@ -43,6 +44,7 @@ class Refund:
     is_notifiable: bool = True
     is_undone: bool = False
     is_release: bool = False
+    is_expired: bool = False
     can_be_release: bool = False
     waits: bool = False
     dispute: str | None = None
@@ -50,7 +52,8 @@ class Refund:
     @property
     def has_succeeded(self) -> bool:
         """Whether it took money of this payment, at least for a time."""
-        return self.succeeded_at is not None and not self.is_release and not self.waits
+        is_of_captured = not (self.is_release or self.is_expired or self.waits)
+        return self.succeeded_at is not None and is_of_captured
 
     @property
     def stands(self) -> bool:
@@ -112,6 +115,7 @@ def _single(refund_id: str, f: Fields, currency: str | None) -> Refund:
         succeeded_at=f.get("succeeded_at"),
         failed_at=f.get("failed_at"),
         is_reversal=bool(f.get("reversal")),
+        is_expired=bool(f.get("expired")),
         is_foreign=(reported(f, "currency") or currency) != currency,
         can_be_release=bool(f.get("can_be_release")),
     )

@@ -126,6 +126,30 @@ def test_a_record_of_older_rules_is_made_anew_at_its_next_write(has_bodies: bool
     assert notified == [("payment.refunded", 800)]
 
 
+def test_a_refund_that_waits_by_todays_rules_was_notified_by_those() -> None:
+    """Its charge's capture came after the upgrade: it counts then, and is not notified again."""
+    ledger: Any = MemoryLedger()
+    inbox: Any = None
+    notified: list[str] = []
+    handlers = Handlers()
+
+    @handlers.on("payment.*")
+    def listen(payment: Payment, milestone: Milestone) -> None:
+        notified.append(milestone.type)
+
+    to = consumer(ledger, inbox, handlers=handlers)
+    to.record(message(2, "refund.created", {**REFUND, "id": "re_1", "amount": 400}), NOW + 60_000)
+    assert notified == []
+    old: Facts = {"refund re_1": {"amount": [2, 400], "charge": ["ch_1"], "succeeded_at": 2}}
+    facts = converted("stripe:pi_1", old, 1)
+    ledger.kept["stripe:pi_1"] = StoredPayment(
+        facts=facts, outbox=Outbox("stripe:pi_1", "payment", 1), rules=1
+    )
+    to.record(message(1, "charge.succeeded", CHARGE), NOW + 60_000)
+    assert project("stripe:pi_1", ledger.payment("stripe:pi_1").facts).refunded == 400
+    assert notified == ["payment.succeeded", "payment.captured"]
+
+
 def test_providers_are_known_to_the_conversion() -> None:
     """Version 1 was written for these two alone."""
     assert set(PROVIDERS) == {"stripe", "paypal"}

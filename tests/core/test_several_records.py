@@ -1,12 +1,12 @@
 """An event about several records: one home, a pointer beside each other one, all in one transaction."""
 
-import random
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 import pytest
 
-from chalicelib.errors import HandlersBusy, VersionMoved
+from chalicelib.errors import HandlerFailed, HandlersBusy, VersionMoved
 from chalicelib.events import Event
 from chalicelib.folding import folded
 from chalicelib.inbox import Message
@@ -15,6 +15,7 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 from chalicelib.recording import Consumer
 from ops.forget import traces
+from ops.replay import choose, replay
 from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer, sqs_record
 
 MINUTE = 60_000
@@ -108,7 +109,7 @@ def test_each_record_has_its_part_in_any_order(order: tuple[dict[str, Any], ...]
         (("50.00", "30.00"), [5000, 3000]),
         (("60.00", "60.00"), [6000, 2000]),
         (("10.00", "10.00"), [1000, 7000]),  # what is left over is the last one's
-        ((None, None), [8000, 0]),
+        ((None, None), [8000, 8000]),
     ],
 )
 def test_a_case_is_spread_by_the_transactions_own_amounts(
@@ -118,6 +119,37 @@ def test_a_case_is_spread_by_the_transactions_own_amounts(
     ledger = MemoryLedger()
     to_ledger(ledger).record(message(case("CREATED", *gross)), NOW + MINUTE)
     assert [amount for _, amount in disputed(ledger)] == parts
+
+
+@pytest.mark.parametrize("order", list(permutations((*EVENTS[:2], case("CREATED", None, None)))))
+def test_without_those_it_takes_at_most_what_was_captured_of_each(order: tuple[dict[str, Any], ...]) -> None:
+    """Which is exact where all of the transactions are disputed. Lost, and what PayPal took, likewise."""
+    ledger = MemoryLedger()
+    to = to_ledger(ledger)
+    for event in order:
+        to.record(message(event), NOW + MINUTE)
+    assert disputed(ledger) == [("disputed", 5000), ("disputed", 3000)]
+    to.record(message(case("RESOLVED", None, None, event_id="WH-LOST", **LOST)), NOW + MINUTE)
+    assert disputed(ledger) == [("charged_back", 5000), ("charged_back", 3000)]
+    reversal = {
+        "id": "REV",
+        "amount": euros("30.00"),
+        "links": [{"rel": "up", "href": "https://api.paypal.com/v2/payments/captures/CAPB"}],
+    }
+    to.record(
+        message({"id": "WH-R", "event_type": "PAYMENT.CAPTURE.REVERSED", "resource": reversal}), NOW + MINUTE
+    )
+    assert disputed(ledger) == [("charged_back", 5000), ("charged_back", 3000)]
+
+
+def test_what_the_items_are_disputed_for_comes_first() -> None:
+    items = [{"items": [{"dispute_amount": euros("20.00")}]}, {"items": [{"dispute_amount": euros("30.00")}]}]
+    made = case("CREATED", "50.00", "30.00", dispute_amount=euros("50.00"))
+    for transaction, some in zip(made["resource"]["disputed_transactions"], items, strict=True):
+        transaction.update(some)
+    ledger = MemoryLedger()
+    to_ledger(ledger).record(message(made), NOW + MINUTE)
+    assert [amount for _, amount in disputed(ledger)] == [2000, 3000]
 
 
 def test_what_was_lost_is_spread_alike() -> None:
@@ -135,7 +167,7 @@ def test_an_amount_in_another_currency_limits_nothing() -> None:
     event["resource"]["disputed_transactions"][0]["gross_amount"] = {"value": "1.00", "currency_code": "USD"}
     ledger = MemoryLedger()
     to_ledger(ledger).record(message(event), NOW + MINUTE)
-    assert [amount for _, amount in disputed(ledger)] == [8000, 0]
+    assert [amount for _, amount in disputed(ledger)] == [8000, 8000]
 
 
 class Moves(MemoryLedger):
@@ -182,26 +214,49 @@ def test_handlers_that_another_one_runs_are_left_to_it() -> None:
     to.handlers.on("payment.succeeded")(slow)
     to.record(message(EVENTS[1]), NOW + MINUTE)
     assert disputed(ledger)[1] == ("disputed", 3000)
-    clock: Any = to.clock
-    clock.now += 2 * MINUTE  # the lease of the one that was not busy has ended
+    assert ledger.outbox(FIRST, "payment").leased_until == 0  # those of the one that is not busy ran
     for _ in range(2):
-        to.record(message(EVENTS[2]), clock.now + MINUTE)
+        to.record(message(EVENTS[2]), NOW + MINUTE)
     assert sorted(heard) == sorted(
         [*(f"{subject}/dispute.opened/PP-D-1" for subject in (FIRST, SECOND)), "WH-CASE"]
     )
 
 
-def test_a_batch_records_it_with_the_others() -> None:
+def test_a_handler_that_fails_keeps_no_other_records_from_running() -> None:
+    """Nor does a replay forget what it left: it runs what is left of all of the event's records."""
+    ledger, heard = MemoryLedger(), []  # type: ignore[var-annotated]
+    to = to_ledger(ledger, heard)
+    is_broken = True
+
+    def fails_for_the_first(payment: Payment, milestone: Milestone) -> None:
+        if payment.id == FIRST and is_broken:
+            raise RuntimeError
+
+    to.handlers.on("dispute.opened")(fails_for_the_first)
+    with pytest.raises(HandlerFailed):
+        to.record(message(EVENTS[2]), NOW + MINUTE)
+    assert f"{SECOND}/dispute.opened/PP-D-1" in heard
+    assert not ledger.outbox(SECOND, "payment").tasks
+    is_broken = False
+    chosen = choose(to, "WH-CASE")
+    assert replay(to, chosen, False, NOW + MINUTE) == 2  # the one that failed, and the raw one after it
+    assert not ledger.outbox(FIRST, "payment").tasks
+    assert replay(to, chosen, True, NOW + MINUTE) == 5  # two handlers of each milestone, one of the raw event
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_a_batch_records_it_with_the_others(order: tuple[int, ...]) -> None:
     """It is recorded by itself: two writes of one payment cannot be in one transaction."""
     ledger: Any = MemoryLedger()
-    records = [
-        sqs_record(message(each).encode(), message(each).subject, receipt=each["id"]) for each in EVENTS
-    ]
-    for n in range(5):
-        inbox: Any = MemoryInbox()
-        shuffled = random.Random(n).sample(records, len(records))
-        consumer(ledger, inbox).process(shuffled, NOW + MINUTE)
+    heard: list[str] = []
+    inbox: Any = MemoryInbox()
+    told = [message(each) for each in (*EVENTS, capture("CAPC", "10.00"))]
+    records = [sqs_record(each.encode(), each.subject, receipt=each.event_id) for each in told]
+    to = replace(to_ledger(ledger, heard), inbox=inbox)
+    to.handlers.on("payment.*")(lambda payment, milestone: heard.append(milestone.id))
+    to.process([records[n] for n in order], NOW + MINUTE)
     assert disputed(ledger) == [("disputed", 5000), ("disputed", 3000)]
+    assert len(heard) == len({*heard}) == 9
 
 
 def test_forgetting_finds_the_body_where_it_is() -> None:

@@ -186,6 +186,60 @@ def test_a_refund_that_is_made_again_is_heard_again() -> None:
     assert types == ["payment.succeeded", "payment.refunded", "refund.failed", "payment.refunded"]
 
 
+LOST = {"dispute": "D1", "outcome": "RESOLVED_BUYER_FAVOUR", "lost": "50.00"}
+OPENED = ["CUSTOMER.DISPUTE.CREATED", 70, {"dispute": "D1"}]
+PENDING = {"id": "re_1", "amount": 2000, "status": "pending", "created": START + 50}
+NOTIFIED = {
+    "stripe: a total shows a refund before it is known to be pending": (
+        [
+            ["charge.succeeded", 0, {}],
+            ["charge.refunded", 50, {"amount_refunded": 2000, "previous": 0}],
+            ["refund.created", 50, PENDING],
+            ["refund.updated", 90000, {**PENDING, "status": "succeeded"}],
+        ],
+        [("payment.refunded", 2000)],
+    ),
+    "stripe: a refund is numbered anew while it waits for what an earlier one took": (
+        [
+            ["charge.refunded", 99, {"amount_refunded": 400, "previous": 0}],
+            ["refund.created", 50, {"id": "re_1", "amount": 5000, "created": START + 50}],
+            ["refund.failed", 60, {"id": "re_1", "amount": 5000, "status": "failed"}],
+            ["refund.created", 99, {"id": "re_2", "amount": 400, "created": START + 99}],
+        ],
+        [("payment.refunded", 400), ("payment.refunded", 5000)],
+    ),
+    "paypal: a refund pays what was lost": (
+        [
+            ["PAYMENT.CAPTURE.COMPLETED", 0, {}],
+            OPENED,
+            ["CUSTOMER.DISPUTE.RESOLVED", 900, LOST],
+            ["PAYMENT.CAPTURE.REFUNDED", 930, {"refund": "REF1", "value": "50.00"}],
+        ],
+        [("dispute.lost", 5000)],
+    ),
+    "paypal: a reversal is heard of before its dispute": (
+        [
+            ["PAYMENT.CAPTURE.COMPLETED", 0, {}],
+            ["PAYMENT.CAPTURE.REVERSED", 80, {"refund": "REV1", "value": "50.00"}],
+            OPENED,
+            ["CUSTOMER.DISPUTE.RESOLVED", 900, LOST],
+        ],
+        [("payment.refunded", 5000), ("dispute.lost", 0)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTIFIED)
+def test_money_that_went_is_notified_once(name: str) -> None:
+    """As a refund or as lost, by whatever events it is learnt, in this order."""
+    events, expected = NOTIFIED[name]
+    book = Book()
+    for message in messages(name.partition(":")[0], {"events": events}):
+        book.record(message)
+    gone = [(m.type, m.amount) for m in book.heard if m.type in ("payment.refunded", "dispute.lost")]
+    assert gone == expected
+
+
 @pytest.mark.parametrize("provider", EXPAND)
 def test_there_are_enough_stories(provider: str) -> None:
     """At least 25, each with a name of its own."""

@@ -9,7 +9,7 @@ from chalicelib.providers.paypal.objects import (
     NAME,
     REFUNDS,
     Resource,
-    disputed_payments,
+    disputed_transactions,
     instant,
     refunded_payment,
 )
@@ -50,7 +50,7 @@ def subject(type_: str, resource: Resource) -> str | None:
     if type_ in REFUNDS:
         return refunded_payment(resource) or safe_id(resource.get("id"))
     if type_ in DISPUTES:
-        return next(iter(disputed_payments(resource)), None) or safe_id(resource.get("dispute_id"))
+        return next(iter(disputed_transactions(resource)), None) or safe_id(resource.get("dispute_id"))
     return safe_id(resource.get("id")) or safe_id(resource.get("dispute_id"))
 
 

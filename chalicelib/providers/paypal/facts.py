@@ -5,7 +5,7 @@ an event that says COMPLETED of what is still pending proves nothing yet.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.events import Event, items, mapping, required_id, safe_id
 from chalicelib.payments import Facts, fact, join, outcome_at, state_at
@@ -17,7 +17,7 @@ from chalicelib.providers.paypal.objects import (
     REFUNDS,
     Resource,
     amount_of,
-    disputed_payments,
+    disputed_transactions,
     instant,
     linked,
     refunded_payment,
@@ -26,12 +26,15 @@ from chalicelib.providers.paypal.objects import (
 )
 
 # dispute_outcome.outcome_code: who keeps the money. Who was paid RESOLVED_WITH_PAYOUT does not say: nobody
-# won, and what a reversal took is gone. Any other code is no information.
+# won, and what a reversal took is gone. Any other code is no information. FAVOR is the FAQ's spelling.
 # https://developer.paypal.com/docs/api/customer-disputes/v1/#definition-dispute_outcome
+# https://developer.paypal.com/docs/disputes/faq
 OUTCOME_OF = {
     "RESOLVED_BUYER_FAVOUR": "lost",
+    "RESOLVED_BUYER_FAVOR": "lost",
     "ACCEPTED": "lost",
     "RESOLVED_SELLER_FAVOUR": "won",
+    "RESOLVED_SELLER_FAVOR": "won",
     "CANCELED_BY_BUYER": "won",
     "DENIED": "won",
     "RESOLVED_WITH_PAYOUT": "closed",
@@ -161,9 +164,9 @@ def _of_dispute(event: Event, dispute: Resource) -> BySubject:
     claims = _parts(dispute, dispute.get("dispute_amount"))
     lost_amount = resolution.get("amount_refunded") if outcome == "lost" else None
     losses = _parts(dispute, lost_amount) if lost_amount else {}
-    for payment, (amount, currency) in claims.items():
+    for payment, (amount, currency, is_whole_case) in claims.items():
         says_how = outcome is not None or _is_open(event, dispute)
-        lost = losses[payment][0] if payment in losses else None
+        lost = [at, losses[payment].amount] if payment in losses else None
         subject = f"{NAME}:{payment}" if payment else event.subject
         yield (
             subject,
@@ -174,7 +177,9 @@ def _of_dispute(event: Event, dispute: Resource) -> BySubject:
                 created_at=created_at,
                 disputed_at=created_at,
                 taken_by_reversal=1,
-                outcome=outcome_at(at, outcome, lost) if says_how else None,
+                is_whole_case=1 if is_whole_case else None,
+                outcome=outcome_at(at, outcome) if says_how else None,
+                lost=lost,
                 won_at=event.created_at if outcome == "won" else None,
                 lost_at=event.created_at if outcome == "lost" else None,
                 closed_at=event.created_at if outcome == "closed" else None,
@@ -191,29 +196,44 @@ def _is_open(event: Event, dispute: Resource) -> bool:
     return not _is_resolved(event, dispute) and status_of(dispute) in OPEN
 
 
-def _parts(dispute: Resource, whole: object) -> dict[str | None, tuple[int, str]]:
-    """How an amount of the case is spread over its captures: PayPal does not say it.
+class _Part(NamedTuple):
+    """What of an amount of a case falls on one of its captures; all, where nothing says how it splits."""
 
-    Each in its order takes up to its own gross amount, where that is known; what is left over the last.
+    amount: int
+    currency: str
+    is_whole_case: bool
+
+
+def _parts(dispute: Resource, whole: object) -> dict[str | None, _Part]:
+    """How an amount of the case is spread over its captures.
+
+    Each in its order takes up to what its items are disputed for, else to its own gross amount; what is left
+    over the last. https://developer.paypal.com/docs/api/customer-disputes/v1/#definition-transaction_info
     """
-    left, currency = amount_of(whole)
-    payments = disputed_payments(dispute)
-    limits = {payment: _gross(dispute, payment, currency) for payment in payments[:-1]}
-    parts: dict[str | None, tuple[int, str]] = {}
-    for payment in payments or (None,):
-        limit = limits.get(payment or "")
-        part = left if limit is None else min(left, limit)
-        parts[payment] = part, currency
-        left -= part
-    return parts
+    total, currency = amount_of(whole)
+    transactions = disputed_transactions(dispute)
+    limits = [_most(each, currency) for each in transactions.values()][:-1]
+    if None in limits:
+        return {payment: _Part(total, currency, is_whole_case=True) for payment in transactions}
+    left, parts = total, []
+    for limit in limits:
+        parts.append(min(left, limit or 0))
+        left -= parts[-1]
+    names: Iterable[str | None] = transactions or (None,)
+    return {
+        payment: _Part(part, currency, is_whole_case=False)
+        for payment, part in zip(names, [*parts, left], strict=True)
+    }
 
 
-def _gross(dispute: Resource, payment: str, currency: str) -> int | None:
-    for each in items(dispute.get("disputed_transactions")):
-        if safe_id(each.get("seller_transaction_id")) == payment and each.get("gross_amount"):
-            amount, code = amount_of(each["gross_amount"])
-            return amount if code == currency else None
-    return None
+def _most(transaction: Resource, currency: str) -> int | None:
+    """How much of a case can be of one transaction, if it is said in the case's currency."""
+    disputed = [each.get("dispute_amount") for each in items(transaction.get("items"))]
+    amounts = disputed if disputed and all(disputed) else [transaction.get("gross_amount")]
+    if not all(amounts):
+        return None
+    read = [amount_of(each) for each in amounts]
+    return sum(amount for amount, _ in read) if {code for _, code in read} == {currency} else None
 
 
 READERS: tuple[tuple[Iterable[str], Callable[[Event, Resource], BySubject]], ...] = (

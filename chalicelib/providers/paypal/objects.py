@@ -90,8 +90,11 @@ def linked(resource: Resource, *kinds: str) -> str | None:
     return None
 
 
-def disputed_payments(dispute: Resource) -> list[str]:
-    """The captures or sales that a case is about, in its order."""
-    transactions = items(dispute.get("disputed_transactions"))
-    named = (safe_id(each.get("seller_transaction_id")) for each in transactions)
-    return list(dict.fromkeys(filter(None, named)))
+def disputed_transactions(dispute: Resource) -> dict[str, Resource]:
+    """The captures or sales that a case is about, in its order, by their ids."""
+    found: dict[str, Resource] = {}
+    for each in items(dispute.get("disputed_transactions")):
+        payment = safe_id(each.get("seller_transaction_id"))
+        if payment:
+            found.setdefault(payment, each)
+    return found

@@ -212,16 +212,18 @@ def _of_refund(event: Event, refund: Object) -> Iterator[Facts]:
     charge = id_of(refund.get("charge"))
     status = refund.get("status") or "succeeded"  # API versions before 2015 have none
     made = instant(refund.get("created"), 0)
+    failed_at = event.created_at if type_of(event) == "refund.failed" else event.as_of  # at the latest
     yield fact(
         f"refund {refund_id}",
         amount=_at(event, amount(refund, "amount", currency)),
         currency=_at(event, currency),
         charge=charge,
         can_be_release=1,
+        expired=1 if refund.get("reason") == "expired_uncaptured_charge" else None,
         created_at=min(event.created_at, made) if made else None,
         pending_at=event.created_at if status == "pending" else None,
         succeeded_at=event.created_at if status == "succeeded" else None,
-        failed_at=event.created_at if status in ("failed", "canceled") else None,
+        failed_at=failed_at if status in ("failed", "canceled") else None,
     )
     yield fact("payment", related=_related(charge=charge, refund=refund_id))
 
