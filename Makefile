@@ -42,7 +42,7 @@ bench: .venv/.test  ## measure beside what others would install; writes build/be
 	$(BIN)/python -m bench.run
 
 torture: .venv/.test  ## the long form of what is tried at random; figures in build/torture.json
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[torture]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[torture]'
 	rm -f build/torture.json
 	TORTURE=1 $(BIN)/pytest --numprocesses 5 --dist load --maxschedchunk 1 $(TORTURED:%=tests/%.py)
 	@cat build/torture.json

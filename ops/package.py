@@ -16,8 +16,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.abc import InspectLoader
-from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
-from pathlib import Path
+from importlib.util import MAGIC_NUMBER, source_hash
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
@@ -108,12 +108,18 @@ def slim(path: Path, project: Path) -> None:
                 content = before.read(entry)
                 after.writestr(entry, content, ZIP_DEFLATED, compresslevel=9)
                 if entry.filename.endswith(".py") and not entry.filename.startswith(SELDOM):
-                    compiled = ZipInfo(cache_from_source(entry.filename), entry.date_time)
+                    compiled = ZipInfo(compiled_name(entry.filename), entry.date_time)
                     compiled.external_attr = entry.external_attr  # Lambda's user must be able to read it
                     after.writestr(
                         compiled, _compiled(entry.filename, content), ZIP_DEFLATED, compresslevel=9
                     )
     path.with_suffix(".new").replace(path)
+
+
+def compiled_name(name: str) -> str:
+    """Where Lambda looks for a compiled module; this machine may keep its own elsewhere."""
+    path = PurePosixPath(name)
+    return str(path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc")
 
 
 def _compiled(name: str, source: bytes) -> bytes:

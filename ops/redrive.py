@@ -8,7 +8,7 @@ from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
 from chalicelib.parking import ParkedEvent
-from chalicelib.payments import join, project
+from chalicelib.payments import Facts, join, project
 from chalicelib.providers import PROVIDERS
 
 
@@ -33,23 +33,31 @@ class Redrive:
             return
         try:
             event = event_of(parked)
-            facts = PROVIDERS[event.provider].facts(event).get(event.subject, {})
+            proved = PROVIDERS[event.provider].facts(event) or {event.subject: {}}
         except Exception as error:
             yield f"cannot be understood: {type(error).__name__}"
             return
         if self.ledger.event(event.subject, event.id):
             yield "is recorded already; handlers that are left would run"
             return
-        before = self.ledger.payment(event.subject).facts
-        shown, after = project(event.subject, before), project(event.subject, join(before, facts))
-        changed = [name for name in shown.__slots__ if getattr(shown, name) != getattr(after, name)]
-        for name in changed:
-            if name not in ("milestones", "created_at", "updated_at", "related"):
-                yield f"{name}: {getattr(shown, name)} becomes {getattr(after, name)}"
-        for milestone in after.milestones[len(shown.milestones) :]:
-            yield f"reaches {milestone.type}"
-        if not changed:
+        changes = {subject: [*self._changes(subject, facts)] for subject, facts in proved.items()}
+        for subject, lines in changes.items():
+            of_other = "" if subject == event.subject else f"{subject} "
+            yield from (f"{of_other}{line}" for line in lines)
+        if not any(changes.values()):
             yield "is recorded, and changes nothing of a payment"
+
+    def _changes(self, subject: str, facts: Facts) -> Iterator[str]:
+        before = self.ledger.payment(subject).facts
+        shown, after = project(subject, before), project(subject, join(before, facts))
+        for name in shown.__slots__:
+            is_different = getattr(shown, name) != getattr(after, name)
+            if is_different and name not in ("milestones", "created_at", "updated_at", "related"):
+                yield f"{name}: {getattr(shown, name)} becomes {getattr(after, name)}"
+        known = {milestone.id for milestone in shown.milestones}
+        for milestone in after.milestones:
+            if milestone.id not in known:
+                yield f"reaches {milestone.type}"
 
     def send(self, parked: ParkedEvent) -> None:
         """Put it on the queue, then take it off the parked ones. One that fails again is parked again.

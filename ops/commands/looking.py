@@ -22,6 +22,8 @@ from ops import verify as verifier
 from ops.commands import FOUND, Failed, beside, handlers, json_option, now, stage_option, wide
 from ops.stage import Stage, connect
 
+INCONSISTENT = "more given back than captured, a refund of what was not captured, or two currencies"
+
 
 @click.command()
 @click.argument("id_", metavar="ID")
@@ -71,7 +73,7 @@ def _print_payment(console: Console, found: Mapping[str, Any]) -> None:
         for name in ("amount", "authorized", "captured", "refunded", "disputed", "net"):
             console.print(f"  {name:<11}{money.display(found[name], currency):>16}", highlight=False)
         if not found["consistent"]:
-            console.print("  [red]not consistent[/]: more given back than captured, or two currencies")
+            console.print(f"  [red]not consistent[/]: {INCONSISTENT}")
         for kind, ids in found["related"].items():
             console.print(f"  {kind:<10} {', '.join(ids)}", highlight=False)
     for title, rows in (("milestone", _milestones(found)), ("event", found["events"])):

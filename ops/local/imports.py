@@ -20,7 +20,7 @@ def fault(modules: Iterable[str] = MODULES, root: Path = ROOT) -> str | None:
             importlib.import_module(name)
     except SyntaxError as error:
         return _line(root, error.filename or "?", error.lineno, error)
-    except Exception as error:
+    except BaseException as error:  # also one that ends Python
         own = [each for each in traceback.extract_tb(error.__traceback__) if _is_own(root, each.filename)]
         users = [each for each in own if Path(each.filename).name == "handlers.py"]
         last = (users or own)[-1]
@@ -32,7 +32,7 @@ def _is_own(root: Path, filename: str) -> bool:
     return Path(filename).is_relative_to(root) and "site-packages" not in filename
 
 
-def _line(root: Path, filename: str, number: int | None, error: Exception) -> str:
+def _line(root: Path, filename: str, number: int | None, error: BaseException) -> str:
     path = Path(filename)
     shown = path.relative_to(root) if path.is_relative_to(root) else path
     reason = error.msg if isinstance(error, SyntaxError) else error

@@ -320,7 +320,8 @@ def import_fault(environ: Mapping[str, str]) -> str | None:
     """Why the app and its handlers cannot be imported, in a line that says where; ``None`` if they can."""
     command = [sys.executable, "-m", "ops.local.imports"]
     tried = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, errors="replace")
-    return tried.stderr.strip().splitlines()[-1] if tried.returncode else None
+    lines = tried.stderr.strip().splitlines()
+    return (lines[-1] if lines else f"it ends Python with {tried.returncode}") if tried.returncode else None
 
 
 if __name__ == "__main__":

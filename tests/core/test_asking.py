@@ -108,6 +108,9 @@ def test_an_intent_without_a_charge_is_compared_by_its_status() -> None:
 
     found = stripes.differences(ours, get, NOW) or []
     assert [(each.name, each.theirs) for each in found] == [("status", "canceled"), ("currency", "EUR")]
+    shown["status"] = "requires_payment_method"  # from the start, or after a failure: it does not say
+    assert [each.name for each in stripes.differences(ours, get, NOW) or ()] == ["currency"]
+    shown["status"] = "canceled"
     shown.update(latest_charge={"object": "charge", "id": "ch_1", "currency": "eur", "amount": 1})
     assert [each.name for each in stripes.differences(ours, get, NOW) or ()] == ["status", "currency"]
     connected = project("stripe:acct_1:pi_1", {"payment": {"account": ["acct_1"]}})

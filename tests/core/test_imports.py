@@ -14,6 +14,7 @@ from ops.local import imports
         ("def broken(:", "handlers.py:1: SyntaxError: invalid syntax"),
         ("import nowhere_at_all", "handlers.py:1: ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("x = 1\nint('x')", "handlers.py:2: ValueError: invalid literal for int() with base 10: 'x'"),
+        ("raise SystemExit(3)", "handlers.py:1: SystemExit: 3"),
         ("fine = True", None),
     ],
 )

@@ -10,13 +10,15 @@ from chalicelib.errors import HandlerFailed, HandlersBusy, VersionMoved
 from chalicelib.events import Event
 from chalicelib.folding import folded
 from chalicelib.inbox import Message
+from chalicelib.parking import ParkedEvent
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 from chalicelib.recording import Consumer
 from ops.forget import traces
+from ops.redrive import Redrive
 from ops.replay import choose, replay
-from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer, sqs_record
+from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, consumer, sqs_record
 
 MINUTE = 60_000
 FIRST, SECOND = "paypal:CAPA", "paypal:CAPB"
@@ -257,6 +259,25 @@ def test_a_batch_records_it_with_the_others(order: tuple[int, ...]) -> None:
     to.process([records[n] for n in order], NOW + MINUTE)
     assert disputed(ledger) == [("disputed", 5000), ("disputed", 3000)]
     assert len(heard) == len({*heard}) == 9
+
+
+def test_what_a_parked_case_would_change_is_said_of_each_record() -> None:
+    """An event of several: of the others by their names."""
+    ledger: Any = MemoryLedger()
+    inbox: Any = MemoryInbox()
+    told = message(EVENTS[2])
+    parked = ParkedEvent(
+        subject=told.subject,
+        event_id=told.event_id,
+        reason="ValueError",
+        attempts=5,
+        parked_at=NOW,
+        message=told.encode(),
+    )
+    lines = list(Redrive(ledger, inbox, Clock()).preview(parked))
+    assert "disputed: 0 becomes 5000" in lines
+    assert f"{SECOND} disputed: 0 becomes 3000" in lines
+    assert f"{SECOND} reaches dispute.opened" in lines
 
 
 def test_forgetting_finds_the_body_where_it_is() -> None:

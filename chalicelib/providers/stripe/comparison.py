@@ -32,8 +32,11 @@ def differences(ours: Payment, get: Get, now: int) -> list[Difference] | None:
     shown = events(ours, get, now)
     if not shown:
         return None
-    theirs = project(ours.id, fold(facts(each) for each in shown))
-    pairs = [(name, getattr(ours, name), getattr(theirs, name)) for name in COMPARED]
+    proved = fold(facts(each) for each in shown)
+    theirs = project(ours.id, proved)
+    says_status = theirs.captured > 0 or "state" in proved.get("payment", {})
+    compared = [name for name in COMPARED if says_status or name != "status"]
+    pairs = [(name, getattr(ours, name), getattr(theirs, name)) for name in compared]
     return [Difference(*each) for each in pairs if each[2] not in (each[1], None)]
 
 
