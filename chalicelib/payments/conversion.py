@@ -76,6 +76,8 @@ def _total(f: Fields) -> Facts:
 def _dispute(f: Fields, is_stripe: bool) -> Fields:
     at, rank = f.get("outcome", (f["opened_at"], OPEN))
     fields: Fields = {"created_at": f["opened_at"], "outcome": [at, rank]}
+    if "amount" in f:
+        fields["claimed"] = [f["amount"][0], rank, f["amount"][1]]
     is_inquiry = is_stripe and f.get("settled_by_refund", (0, False))[1]
     fields["inquired_at" if is_inquiry else "disputed_at"] = f["opened_at"]
     if not is_stripe:

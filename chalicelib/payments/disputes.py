@@ -82,7 +82,7 @@ def _dispute(dispute_id: str, f: Fields, currency: str | None) -> Dispute:
     is_foreign = (reported(f, "currency") or currency) != currency
     dispute = Dispute(
         id=dispute_id,
-        amount=reported(f, "amount") or 0,
+        amount=_claimed(f),
         inquired_at=f.get("inquired_at"),
         opened_at=opened_at,
         closed_at=f.get("closed_at"),
@@ -99,12 +99,17 @@ def _dispute(dispute_id: str, f: Fields, currency: str | None) -> Dispute:
     return replace(dispute, held=_held(f)) if dispute.takes and not is_foreign else dispute
 
 
+def _claimed(f: Fields) -> int:
+    *_, amount = f.get("claimed", (0,))
+    return int(amount)
+
+
 def _held(f: Fields) -> int:
     """What it took and did not give back, by what moved where that is known.
 
     The moves can be in the balance's currency: then they say which part of the amount came back.
     """
-    amount: int = reported(f, "amount") or 0
+    amount = _claimed(f)
     moved_at, taken, returned, is_same_currency = f.get("moved", (0, -1, 0, 0, 0))[1:]
     came_back_at = f.get("reinstated_at", -1)
     if came_back_at > moved_at and came_back_at >= max(f.get("withdrawn_at", 0), f.get("lost_at", 0)):

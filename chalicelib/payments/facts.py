@@ -56,6 +56,7 @@ RULES: Mapping[str, Callable[[Value, Value], Value]] = {
     "currency": _largest,  # [instant, ISO 4217 code]
     "customer": _largest,  # [instant, the provider's id]
     "outcome": _largest,  # [instant, place in OUTCOMES or OPEN]
+    "claimed": _largest,  # [instant, place in OUTCOMES or OPEN, amount]: of one instant by the same report
     "lost": _largest,  # [instant, amount]
     "moved": _largest,  # [how many moves, instant, taken, given back, whether in the dispute's currency]
     "released": _largest,  # [instant, amount]
@@ -127,6 +128,11 @@ def state_at(instant: int, state: str) -> list[int]:
 def outcome_at(instant: int, outcome: str | None) -> list[int]:
     """The fact that a dispute has that outcome, one of ``OUTCOMES``, or is open, as of an instant."""
     return [instant, OUTCOMES.index(outcome) if outcome else OPEN]
+
+
+def claimed_at(instant: int, outcome: str | None, amount: int | None) -> list[int] | None:
+    """The fact that a dispute is over that amount, as a report says it that says the outcome too."""
+    return None if amount is None else [*outcome_at(instant, outcome), amount]
 
 
 def things(facts: Facts, kind: str) -> Iterator[tuple[str, Fields]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from chalicelib.events import Event, items, mapping, required_id, safe_id
-from chalicelib.payments import Facts, fact, join, outcome_at, state_at
+from chalicelib.payments import Facts, claimed_at, fact, join, outcome_at, state_at
 from chalicelib.providers.paypal.objects import (
     AUTHORIZATIONS,
     CAPTURES,
@@ -25,8 +25,8 @@ from chalicelib.providers.paypal.objects import (
     status_of,
 )
 
-# dispute_outcome.outcome_code: who keeps the money. Who was paid RESOLVED_WITH_PAYOUT does not say: nobody
-# won, and what a reversal took is gone. Any other code is no information. FAVOR is the FAQ's spelling.
+# dispute_outcome.outcome_code: who keeps the money, by the FAQ's table, whose spelling is FAVOR. Any other
+# code is no information.
 # https://developer.paypal.com/docs/api/customer-disputes/v1/#definition-dispute_outcome
 # https://developer.paypal.com/docs/disputes/faq
 OUTCOME_OF = {
@@ -37,7 +37,7 @@ OUTCOME_OF = {
     "RESOLVED_SELLER_FAVOR": "won",
     "CANCELED_BY_BUYER": "won",
     "DENIED": "won",
-    "RESOLVED_WITH_PAYOUT": "closed",
+    "RESOLVED_WITH_PAYOUT": "won",
     "NONE": "closed",
 }
 # Of a dispute that is open, or open again.
@@ -172,7 +172,7 @@ def _of_dispute(event: Event, dispute: Resource) -> BySubject:
             subject,
             fact(
                 f"dispute {dispute_id}",
-                amount=[at, amount],
+                claimed=claimed_at(at, outcome, amount),
                 currency=[at, currency],
                 created_at=created_at,
                 disputed_at=created_at,

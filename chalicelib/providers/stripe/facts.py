@@ -6,7 +6,7 @@ Amounts decide, not flags; and what they mean depends on the API version that th
 from collections.abc import Callable, Iterator, Mapping
 
 from chalicelib.events import Event, items, mapping, required_id
-from chalicelib.payments import UNKNOWN, Facts, fact, fold, outcome_at, state_at
+from chalicelib.payments import UNKNOWN, Facts, claimed_at, fact, fold, outcome_at, state_at
 from chalicelib.providers.stripe.objects import (
     Object,
     amount,
@@ -238,7 +238,7 @@ def _of_dispute(event: Event, dispute: Object) -> Iterator[Facts]:
     at = event.created_at
     yield fact(
         f"dispute {dispute_id}",
-        amount=_at(event, amount(dispute, "amount", currency)),
+        claimed=claimed_at(event.as_of, outcome, amount(dispute, "amount", currency)),
         currency=_at(event, currency),
         created_at=min(at, instant(dispute.get("created"), at)),
         inquired_at=min(at, instant(dispute.get("created"), at)) if is_inquiry else None,
