@@ -91,8 +91,11 @@ class Total(NamedTuple):
 
 def refunds(facts: Facts, currency: str | None) -> list[Refund]:
     """Every refund that the facts prove: the single ones by id, then those of running totals, in time."""
-    single = [_single(refund_id, f, currency) for refund_id, f in things(facts, "refund")]
     charges = dict(things(facts, "charge"))
+    single = [_single(refund_id, f, currency) for refund_id, f in things(facts, "refund")]
+    captured = [charge for charge, f in charges.items() if f.get("captured")]
+    if len(captured) == 1:  # one that names no charge is of the only one
+        single = [each if each.charge else replace(each, charge=captured[0]) for each in single]
     named: list[Refund] = []
     unnamed: list[Refund] = []
     for charge in sorted({*charges, *(each.charge for each in single)}):

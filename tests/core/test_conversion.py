@@ -37,7 +37,7 @@ STRIPES: Facts = {
         "returned": [30, 250],
         "settled_by_refund": [30, False],
     },
-    "dispute dp_2": {"amount": [20, 1000], "opened_at": 20, "settled_by_refund": [20, True]},
+    "dispute dp_2": {"opened_at": 20, "settled_by_refund": [20, True]},
 }
 PAYPALS: Facts = {
     "payment": {"captured": 5000, "captured_at": 5, "currency": ["EUR"]},
