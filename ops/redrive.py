@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from chalicelib.errors import DISTRUSTED
+from chalicelib.errors import DISTRUSTED, DaybookError, Refused
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
 from chalicelib.parking import ParkedEvent
 from chalicelib.payments import Facts, join, project
 from chalicelib.providers import PROVIDERS
+from chalicelib.providers.protocol import needs_asking
+from ops.providers_api import Apis
 
 
 def event_of(parked: ParkedEvent) -> Event:
@@ -20,16 +22,36 @@ def event_of(parked: ParkedEvent) -> Event:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """One stage's parked events. ``clock`` in milliseconds."""
+    """One stage's parked events. ``clock`` in milliseconds; ``apis`` are those that the stage can ask."""
 
     ledger: Ledger
     inbox: Inbox
     clock: Callable[[], int]
+    apis: Callable[[], Apis] = dict
+
+    def refusal(self, parked: ParkedEvent) -> str | None:
+        """Why it stays parked: it is distrusted, and its provider cannot be asked whether it is genuine.
+
+        What it was held against may be gone by now (a transmission is known for 40 days): that is no proof.
+        """
+        if parked.reason not in DISTRUSTED:
+            return None
+        try:
+            event = event_of(parked)
+            if event.provider in self.apis() and needs_asking(PROVIDERS[event.provider], event):
+                return None
+        except (DaybookError, KeyError, ValueError):
+            pass  # it cannot be asked about
+        return f"stays parked: it is {parked.reason}, and its provider cannot be asked whether it is genuine"
 
     def preview(self, parked: ParkedEvent) -> Iterator[str]:
         """What it would change of its payment, a field a line; or why nothing."""
+        refusal = self.refusal(parked)
+        if refusal:
+            yield refusal
+            return
         if parked.reason in DISTRUSTED:
-            yield f"is held against what is known again; set aside again if it is {parked.reason} still"
+            yield f"its provider is asked about it; set aside again if it is {parked.reason} still"
             return
         try:
             event = event_of(parked)
@@ -62,8 +84,11 @@ class Redrive:
     def send(self, parked: ParkedEvent) -> None:
         """Put it on the queue, then take it off the parked ones. One that fails again is parked again.
 
-        Raises ``Unavailable``; then it stays parked.
+        Raises ``Refused`` for what is not to be trusted, ``Unavailable``; then it stays parked.
         """
+        refusal = self.refusal(parked)
+        if refusal:
+            raise Refused(f"{parked.event_id} {refusal}")
         once = f"redrive {parked.subject} {parked.event_id} {self.clock()}"
         self.inbox.put(parked.message, parked.subject, once)
         self.ledger.parking.unpark(parked)

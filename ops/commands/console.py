@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.settings import STAGE_LOCAL
 from chalicelib.telemetry import Telemetry
-from ops import sender, stories
+from ops import providers_api, sender, stories
 from ops.commands import Failed, consumer, now, stage_option
 from ops.console.sending import Sender
 from ops.stage import CONSOLE_PORT, PORT, Stage, connect, port
@@ -51,6 +51,7 @@ def console(at: int | None, allow_writes: bool, stage: str) -> None:
         port=number,
         may_write=allow_writes or stage not in CLOSED,
         sender=_sender(os.environ) if stage == STAGE_LOCAL else None,
+        apis=cache(lambda: providers_api.stage_apis(reached, os.environ)),
     )
     try:
         server = create_server(create_app(made), host="127.0.0.1", port=number, threads=THREADS, ident=None)

@@ -4,11 +4,13 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import cache
 
 import click
 from rich.progress import Progress, TaskID, track
 
-from chalicelib.errors import HandlerFailed, HandlersBusy, Unavailable
+from chalicelib.errors import HandlerFailed, HandlersBusy, Refused, Unavailable
+from chalicelib.parking import ParkedEvent
 from chalicelib.providers import PROVIDERS
 from chalicelib.reconcile import Summary
 from chalicelib.times import from_iso
@@ -67,29 +69,49 @@ def replay(id_: str, again: bool, yes: bool, stage: str, as_json: bool) -> None:
 @stage_option
 @json_option
 def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_json: bool) -> None:
-    """Send parked events, by their ids or --all, through the queue and the consumer again."""
+    """Send parked events, by their ids or --all, through the queue and the consumer again.
+
+    One that is distrusted stays parked, unless its provider can be asked about it; then the exit code is 3.
+    """
     if bool(ids) == every:
         raise click.UsageError("give the IDs that `daybook parked` shows, or --all")
     reached = connect(stage, os.environ)
-    again = Redrive(reached.ledger(), reached.inbox(), now)
+    asks = cache(lambda: providers_api.stage_apis(reached, os.environ))
+    again = Redrive(reached.ledger(), reached.inbox(), now, asks)
     chosen = [each for each in again.ledger.parking.parked() if every or each.event_id in ids]
     missing = set(ids) - {each.event_id for each in chosen}
     if missing:
         raise Failed(f"not parked: {', '.join(sorted(missing))}; `daybook parked` shows what is")
-    changes: dict[str, list[str]] = {}
-    for each in track(chosen, description="redriving", console=beside(), disable=dry_run or as_json):
-        changes[each.event_id] = list(again.preview(each)) if dry_run else []
-        if not dry_run:
-            again.send(each)
-    if as_json:
-        rows = [{"id": p.event_id, "subject": p.subject, "would": changes[p.event_id]} for p in chosen]
-        click.echo(json.dumps({"sent": 0 if dry_run else len(chosen), "events": rows}, indent=2))
+    if dry_run:
+        _print_changes({each: list(again.preview(each)) for each in chosen}, as_json)
         return
-    for each in chosen if dry_run else ():
-        click.echo(f"{each.event_id}  {each.subject}")
-        for line in changes[each.event_id]:
+    refused: list[ParkedEvent] = []
+    for each in track(chosen, description="redriving", console=beside(), disable=as_json):
+        try:
+            again.send(each)
+        except Refused as refusal:
+            click.echo(str(refusal), err=True)
+            refused.append(each)
+    sent = [each for each in chosen if each not in refused]
+    if as_json:
+        rows = [{"id": each.event_id, "subject": each.subject, "would": []} for each in sent]
+        click.echo(json.dumps({"sent": len(sent), "events": rows}, indent=2))
+    else:
+        click.echo(f"{len(sent)} sent again")
+    if refused:
+        sys.exit(FOUND)
+
+
+def _print_changes(changes: dict[ParkedEvent, list[str]], as_json: bool) -> None:
+    if as_json:
+        rows = [{"id": p.event_id, "subject": p.subject, "would": would} for p, would in changes.items()]
+        click.echo(json.dumps({"sent": 0, "events": rows}, indent=2))
+        return
+    for parked, would in changes.items():
+        click.echo(f"{parked.event_id}  {parked.subject}")
+        for line in would:
             click.echo(f"  {line}")
-    click.echo(f"{len(chosen)} would be sent" if dry_run else f"{len(chosen)} sent again")
+    click.echo(f"{len(changes)} would be sent")
 
 
 @click.command()

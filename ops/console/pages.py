@@ -201,7 +201,8 @@ class Writing:
         return parked
 
     def _redrive(self) -> Redrive:
-        return Redrive(self.console.stage.ledger(), self.console.stage.inbox(), self.console.clock)
+        stage = self.console.stage
+        return Redrive(stage.ledger(), stage.inbox(), self.console.clock, self.console.apis)
 
     def send_story(self) -> Any:
         sender, order = _sender(self.console), _order()

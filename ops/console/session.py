@@ -10,6 +10,7 @@ from chalicelib.recording import Consumer
 from chalicelib.telemetry import Telemetry
 from ops.console.overview import Overview, overview
 from ops.console.sending import Sender
+from ops.providers_api import Apis
 from ops.stage import Stage
 
 # Seconds after which the overview's figures are read anew. Here that costs nothing, and somebody watches;
@@ -19,7 +20,10 @@ FRESH, FRESH_HERE = 15.0, 0.4
 
 @dataclass(slots=True)
 class Console:
-    """All that the pages need. ``clock`` in milliseconds; ``who`` names this person; ``sender``: local's."""
+    """All that the pages need. ``clock`` in milliseconds; ``who`` names this person; ``sender``: local's.
+
+    ``apis``: the providers' that the stage can ask.
+    """
 
     stage: Stage
     consumer: Consumer
@@ -29,6 +33,7 @@ class Console:
     port: int
     may_write: bool
     sender: Sender | None = None
+    apis: Callable[[], Apis] = dict
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     kept: dict[str, tuple[float, Overview]] = field(default_factory=dict)
 

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from chalicelib.certificates import SigningCertificates
 from chalicelib.entries import Outbox
 from chalicelib.errors import Distrusted, InvalidSignature, Refused
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
+from chalicelib.parking import ParkedEvent
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import Trust
@@ -316,8 +319,27 @@ def test_a_duplicates_transmission_stands_for_its_body_too() -> None:
     [parked] = ledger.parking.parked()
     assert (parked.event_id.rpartition(":")[0], parked.reason) == ("WH-2:tampered", "tampered")
     inbox: Any = MemoryInbox()
-    [said] = Redrive(ledger, inbox, Clock()).preview(parked)
-    assert said == "is held against what is known again; set aside again if it is tampered still"
+    assert_only_paypal_can_clear(parked, ledger, inbox)
+
+
+def assert_only_paypal_can_clear(parked: ParkedEvent, ledger: Any, inbox: Any) -> None:
+    """What it was held against is forgotten after 40 days, which proves nothing: PayPal is asked."""
+    alone = Redrive(ledger, inbox, Clock())
+    says = "stays parked: it is tampered, and its provider cannot be asked whether it is genuine"
+    assert list(alone.preview(parked)) == [says]
+    with pytest.raises(Refused, match=says):
+        alone.send(parked)
+    unreadable = replace(parked, message="x")
+    assert alone.refusal(unreadable) == says
+    asks: Any = {"paypal": None}
+    asking = Redrive(ledger, inbox, Clock(), lambda: asks)
+    assert asking.refusal(unreadable) == says
+    [said] = asking.preview(parked)
+    assert said == "its provider is asked about it; set aside again if it is tampered still"
+    message = Message.decode(parked.message)
+    dispute = message.body.replace(b"PAYMENT.CAPTURE.COMPLETED", b"CUSTOMER.DISPUTE.RESOLVED")
+    unasked = replace(parked, message=replace(message, body=dispute).encode())
+    assert asking.refusal(unasked) == says
 
 
 def test_another_event_under_a_known_id_is_parked() -> None:

@@ -148,6 +148,22 @@ def test_an_id_that_is_none_of_paypals_is_asked_about_too(api: FakePayPal, made_
     assert api.asked[-1] == "/v2/payments/captures/" + quote(made_up, safe="")
 
 
+@pytest.mark.parametrize("type_", [*PATHS, "PAYMENT.CAPTURE.REVERSED"])
+@pytest.mark.parametrize("id_", [None, "", 7, "a b", "x" * 300])
+def test_money_of_nothing_that_has_an_id_never_counts(api: FakePayPal, type_: str, id_: Any) -> None:
+    """Nothing could be asked about it; and what else it holds, as a dispute's id, names no payment."""
+    event, resource = made(type_)
+    body = as_bytes({**event.payload, "resource": {**resource, "id": id_, "dispute_id": "VICTIM"}})
+    forged = paypal.event(body, NOW)
+    assert "VICTIM" not in forged.subject
+    assert paypal.needs_asking(forged)
+    with pytest.raises(Distrusted):
+        PayPalApi(api.address, ("id", "secret"), Clock()).complete(forged)
+    with pytest.raises(ValueError, match="id"):
+        paypal.facts(forged)
+    assert api.asked == []
+
+
 @pytest.mark.parametrize(
     ("type_", "status", "counts"),
     [

@@ -28,7 +28,7 @@ from chalicelib.payments import Payment
 from chalicelib.providers.paypal import comparison, endpoints
 from chalicelib.providers.paypal.confirmation import contradicts, may_be_late, names_payment, path_to_confirm
 from chalicelib.providers.paypal.events import event as read_event
-from chalicelib.providers.paypal.objects import resource_of
+from chalicelib.providers.paypal.objects import moves_money_unnamed, resource_of
 from chalicelib.providers.protocol import Difference, Notice, Page
 from chalicelib.times import to_iso
 
@@ -86,6 +86,8 @@ class PayPalApi:
         Raises ``Distrusted`` where PayPal shows otherwise, ``Unavailable`` where it cannot be asked, or may
         only be late: what stays so is parked after its last try.
         """
+        if moves_money_unnamed(event):
+            raise Distrusted(CONTRADICTED)
         path = path_to_confirm(event)
         if path is None:
             return event

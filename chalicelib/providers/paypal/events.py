@@ -9,6 +9,7 @@ from chalicelib.providers.paypal.objects import (
     NAME,
     REFUNDS,
     Resource,
+    dispute_id,
     disputed_transactions,
     instant,
     refunded_payment,
@@ -46,12 +47,15 @@ def _payer(resource: Resource) -> str | None:
 
 
 def subject(type_: str, resource: Resource) -> str | None:
-    """The capture or sale that a refund, reversal or dispute names; for all else the resource itself."""
+    """The capture or sale that a refund, reversal or dispute names; for all else the resource itself.
+
+    Each type reads its own fields only; ``None`` where they hold no id that is safe.
+    """
     if type_ in REFUNDS:
         return refunded_payment(resource) or safe_id(resource.get("id"))
     if type_ in DISPUTES:
-        return next(iter(disputed_transactions(resource)), None) or safe_id(resource.get("dispute_id"))
-    return safe_id(resource.get("id")) or safe_id(resource.get("dispute_id"))
+        return next(iter(disputed_transactions(resource)), None) or dispute_id(resource)
+    return safe_id(resource.get("id"))
 
 
 def _livemode(payload: Resource) -> bool | None:

@@ -20,6 +20,7 @@ from chalicelib.providers.paypal.objects import (
     disputed_transactions,
     instant,
     linked,
+    moves_money_unnamed,
     refunded_payment,
     resource_of,
     status_of,
@@ -53,7 +54,9 @@ BySubject = Iterator[tuple[str, Facts]]
 
 
 def facts(event: Event) -> Mapping[str, Facts]:
-    """What an event proves, by subject. Orders and all else move no money."""
+    """What an event proves, by subject. Orders and all else move no money. Raises ``ValueError``."""
+    if moves_money_unnamed(event):
+        raise ValueError("money of nothing that has an id")
     resource = resource_of(event)
     proved: dict[str, Facts] = {}
     for types, read in READERS:

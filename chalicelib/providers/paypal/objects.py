@@ -90,6 +90,17 @@ def linked(resource: Resource, *kinds: str) -> str | None:
     return None
 
 
+def moves_money_unnamed(event: Event) -> bool:
+    """Whether it is of a capture, sale, authorization or refund without an id, of which PayPal sends none."""
+    is_of_money = event.type in (*CAPTURES, *AUTHORIZATIONS, *REFUNDS)
+    return is_of_money and safe_id(resource_of(event).get("id")) is None
+
+
+def dispute_id(dispute: Resource) -> str | None:
+    """https://developer.paypal.com/docs/api/customer-disputes/v1/#definition-dispute"""
+    return safe_id(dispute.get("dispute_id")) or safe_id(dispute.get("id"))
+
+
 def disputed_transactions(dispute: Resource) -> dict[str, Resource]:
     """The captures or sales that a case is about, in its order, by their ids."""
     found: dict[str, Resource] = {}
