@@ -32,8 +32,11 @@ def now() -> int:
 
 
 def wide() -> Console:
-    """Wide enough for the longest ids: a terminal wraps a line, but nothing is cut off."""
-    return Console(width=250, highlight=False)
+    """Wide enough for the longest ids: a terminal wraps a line, but nothing is cut off.
+
+    What comes from outside is text: no markup or emoji code in an id means anything.
+    """
+    return Console(width=250, highlight=False, markup=False, emoji=False)
 
 
 def beside() -> Console:

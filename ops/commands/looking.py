@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, track
 from rich.table import Table
+from rich.text import Text
 
 from chalicelib import listing, money
 from chalicelib.errors import NotFound, VersionMoved
@@ -67,13 +68,14 @@ def _payment(ledger: Any, subject: str) -> dict[str, Any] | None:
 
 
 def _print_payment(console: Console, found: Mapping[str, Any]) -> None:
-    console.print(f"[bold]{found['id']}[/]  {found.get('status', 'no payment, events only')}")
+    status = found.get("status", "no payment, events only")
+    console.print(Text.assemble((found["id"], "bold"), f"  {status}"))
     if "status" in found:
         currency = found["currency"] or ""
         for name in ("amount", "authorized", "captured", "refunded", "disputed", "net"):
             console.print(f"  {name:<11}{money.display(found[name], currency):>16}", highlight=False)
         if not found["consistent"]:
-            console.print(f"  [red]not consistent[/]: {INCONSISTENT}")
+            console.print(Text.assemble(("  not consistent", "red"), f": {INCONSISTENT}"))
         for kind, ids in found["related"].items():
             console.print(f"  {kind:<10} {', '.join(ids)}", highlight=False)
     for title, rows in (("milestone", _milestones(found)), ("event", found["events"])):

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import click
 from click.shell_completion import get_completion_class
 from rich.table import Table
+from rich.text import Text
 
 from chalicelib.times import to_iso
 from ops.commands import FOUND, json_option, now, stage_option, wide
@@ -16,7 +17,7 @@ from ops.doctor import OK, Doctor, Finding
 from ops.stage import connect
 from ops.tail import tail as tailed
 
-MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "wrong": "[red]wrong[/]"}
+COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 
 @click.command()
@@ -59,7 +60,7 @@ def doctor(stage: str, as_json: bool) -> None:
 def _print(findings: list[Finding]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for each in findings:
-        table.add_row(MARKS[each.level], each.check, each.found)
+        table.add_row(Text(each.level, COLOURS[each.level]), each.check, each.found)
         if each.remedy:
             table.add_row("", "", f"→ {each.remedy}")
     wide().print(table)

@@ -52,6 +52,31 @@ def record(to: Consumer, event: dict[str, Any], provider: str = "stripe") -> Eve
     return made
 
 
+MARKED = ("[bold]x", "[/]", "[link=https://evil.example]WH-1[/link]", "a:smile:b", "[/bold]")
+
+
+@pytest.mark.parametrize("marked", MARKED)
+def test_what_comes_from_outside_is_text(run: Run, stage: Stage, marked: str) -> None:
+    """Ids that a terminal library would take for markup, a link or an emoji are printed as they are."""
+    resource = {"id": marked, "amount": {"value": "1.00", "currency_code": "EUR"}, "payer": {}}
+    to = consumer(stage.ledger(), MemoryInbox())
+    sent = {"id": f"E{marked}", "event_type": "PAYMENT.CAPTURE.COMPLETED", "resource": resource}
+    other = {"id": f"F{marked}", "event_type": f"T.{marked}", "resource": {"id": marked}}
+    for event in (sent, other):
+        record(to, event, "paypal")
+    stage.ledger().parking.park(f"paypal:{marked}", f"G{marked}", "x", 5, NOW)
+    for arguments, shown in (
+        (("show", f"paypal:{marked}"), (f"paypal:{marked}", f"E{marked}", f"T.{marked}")),
+        (("list",), (f"paypal:{marked}",)),
+        (("parked",), (f"paypal:{marked}", f"G{marked}")),
+        (("redrive", "--all", "--dry-run"), (f"paypal:{marked}", f"G{marked}")),
+        (("verify", "--subject", f"paypal:{marked}"), ()),
+    ):
+        code, output = run(*arguments)
+        assert code in (0, 3), arguments
+        assert all(each in output for each in shown), (arguments, output)
+
+
 # ── replay ──────────────────────────────────────────────────────────────────────────────────────────
 
 
