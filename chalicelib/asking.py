@@ -64,13 +64,7 @@ class Asking:
         return True
 
     def _queue(self, event: Event, body: bytes) -> None:
-        message = Message(
-            provider=event.provider,
-            event_id=event.id,
-            subject=event.subject,
-            received_at=event.received_at,
-            body=body,
-        )
+        message = Message.of(event, body)
         try:
             self.inbox.put(message.encode(), event.subject, event.key)
         except PayloadTooLarge:

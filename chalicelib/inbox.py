@@ -37,6 +37,17 @@ class Message:
     body: bytes
     transmission: str | None = None
 
+    @classmethod
+    def of(cls, event: Event, body: bytes, transmission: str | None = None) -> "Message":
+        return cls(
+            provider=event.provider,
+            event_id=event.id,
+            subject=event.subject,
+            received_at=event.received_at,
+            body=body,
+            transmission=transmission,
+        )
+
     def encode(self) -> str:
         """As the text of a queue message. Raises ``PayloadTooLarge``."""
         small = len(self.body) <= SMALL
@@ -104,14 +115,7 @@ class Inbox:
 
         ``trace`` is the X-Ray header under which the consumer's work is to be seen too.
         """
-        message = Message(
-            provider=event.provider,
-            event_id=event.id,
-            subject=event.subject,
-            received_at=event.received_at,
-            body=body,
-            transmission=transmission,
-        )
+        message = Message.of(event, body, transmission)
         self.put(message.encode(), event.subject, _once(event, body, transmission), trace)
 
     def put(self, text: str, group: str, once: str, trace: str = "") -> None:

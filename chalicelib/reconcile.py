@@ -156,13 +156,7 @@ class Reconciler:
 
     def _recover(self, event: Event, body: bytes) -> bool:
         """Whether it is on the queue now. Once an hour, should an earlier run have put it there."""
-        message = Message(
-            provider=event.provider,
-            event_id=event.id,
-            subject=event.subject,
-            received_at=event.received_at,
-            body=body,
-        )
+        message = Message.of(event, body)
         fields = {"provider": event.provider, "event_id": event.id, "subject": event.subject}
         try:
             once = f"reconcile {event.key} {event.received_at // HOUR}"

@@ -53,7 +53,7 @@ def recorded(provider: str, events: list[Json]) -> tuple[MemoryLedger, list[tupl
         body = as_bytes(event)
         made = PROVIDERS[provider].event(body, NOW)
         to.record(
-            Message(provider=provider, event_id=made.id, subject=made.subject, received_at=NOW, body=body),
+            Message.of(made, body),
             NOW + 60_000,
         )
     return ledger, notified

@@ -59,7 +59,7 @@ EVENTS = (capture("CAPA", "50.00"), capture("CAPB", "30.00"), case("CREATED", "5
 def message(event: dict[str, Any]) -> Message:
     body = as_bytes({"create_time": "2026-11-24T10:00:00Z", **event})
     made = PROVIDERS["paypal"].event(body, NOW)
-    return Message(provider="paypal", event_id=made.id, subject=made.subject, received_at=NOW, body=body)
+    return Message.of(made, body)
 
 
 def to_ledger(ledger: Any, heard: list[str] | None = None) -> Consumer:

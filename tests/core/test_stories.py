@@ -108,9 +108,7 @@ def messages(provider: str, story: Json) -> list[Message]:
     for number, (type_, seconds, given) in enumerate(story["events"]):
         body = as_bytes(EXPAND[provider](story, number, type_, seconds, given))
         event = PROVIDERS[provider].event(body, NOW)
-        made.append(
-            Message(provider=provider, event_id=event.id, subject=event.subject, received_at=NOW, body=body)
-        )
+        made.append(Message.of(event, body))
     return made
 
 

@@ -46,7 +46,7 @@ def record(to: Consumer, event: dict[str, Any], provider: str = "stripe") -> Eve
     body = as_bytes(event)
     made = PROVIDERS[provider].event(body, NOW)
     to.record(
-        Message(provider=provider, event_id=made.id, subject=made.subject, received_at=NOW, body=body),
+        Message.of(made, body),
         NOW + 60_000,
     )
     return made
