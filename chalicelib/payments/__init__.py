@@ -1,7 +1,7 @@
 """The payment: facts, how they join, and what follows from them. Pure: no clock, no network, no AWS.
 
 events ─ provider.facts ─→ facts.py ─ join ─→ captures.py, refunds.py, disputes.py
-                                               └─→ books.py ─→ milestones.py ─→ payment.py
+                                               └─→ books.py ─→ milestones.py ─→ payment.py, news.py
 """
 
 from chalicelib.payments.books import Books, Sums, books
@@ -18,7 +18,8 @@ from chalicelib.payments.facts import (
     outcome_at,
     state_at,
 )
-from chalicelib.payments.milestones import MILESTONES, Change, Milestone, change, notes_of_waiting
+from chalicelib.payments.milestones import MILESTONES, Milestone
+from chalicelib.payments.news import Change, change, notes_of_waiting
 from chalicelib.payments.payment import Payment, project, shown
 
 __all__ = [
