@@ -5,7 +5,7 @@
 3. An inquiry takes nothing. No outcome, or one that is not known, changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from chalicelib.payments.facts import OPEN, OUTCOMES, Facts, Fields, reported, things
@@ -55,17 +55,20 @@ class Dispute:
         """Whether it is one that takes money, and has not given it back."""
         return self.opened_at is not None and self.outcome in (None, "lost")
 
+    @property
+    def began(self) -> int:
+        return self.opened_at or 0
+
     def claims(self, reversal: Refund, captured: int) -> bool:
         """Whether a reversal can be of its money: since shortly before it began, until it was not lost.
 
-        An earlier one is of its money too if there was not ``captured`` enough for both: what is disputed
-        is never more than the transaction. https://developer.paypal.com/docs/disputes/faq
+        An earlier one can be while it takes money, if there was not ``captured`` enough for both: what is
+        disputed is never more than the transaction. https://developer.paypal.com/docs/disputes/faq
         """
-        if not self.is_taken_by_reversal or self.opened_at is None or self.outcome == "closed":
-            return False
         if self.outcome == "won" and reversal.dated > (self.ended_at or 0):
             return False
-        return reversal.dated >= self.opened_at - EARLY or reversal.amount + self.amount > captured > 0
+        is_too_much = self.takes and reversal.amount + self.amount > captured > 0
+        return reversal.dated >= self.began - EARLY or is_too_much
 
 
 def disputes(facts: Facts, currency: str | None) -> list[Dispute]:
@@ -130,11 +133,21 @@ def within(dispute: Dispute, captured: int) -> Dispute:
     )
 
 
-def dispute_of(reversal: Refund, found: Iterable[Dispute], captured: int) -> str | None:
-    """The dispute whose money a reversal took: of several that can be, the one opened last before it."""
-    can_be = [each for each in found if reversal.is_reversal and each.claims(reversal, captured)]
-    begun = [each for each in can_be if (each.opened_at or 0) <= reversal.dated] or can_be
-    return max(begun, key=lambda each: (each.opened_at or 0, each.id)).id if begun else None
+def dispute_of(reversal: Refund, found: Collection[Dispute], captured: int) -> str | None:
+    """The dispute whose money a reversal took: of several that can be, the one opened last before it.
+
+    One that was closed without a decision gave way to the next of the same transaction, its money too.
+    https://developer.paypal.com/docs/disputes/faq
+    """
+    if not reversal.is_reversal:
+        return None
+    can_be = [each for each in found if each.claims(reversal, captured)]
+    begun = [each for each in can_be if each.began <= reversal.dated] or can_be
+    last = max(begun, key=lambda each: (each.began, each.id), default=None)
+    if last and last.outcome == "closed":
+        next_ones = [each for each in found if each.outcome != "closed" and each.began > last.began]
+        last = min(next_ones, key=lambda each: (each.began, each.id), default=None)
+    return last.id if last else None
 
 
 def settled(found: Iterable[Dispute], all_refunds: Iterable[Refund]) -> tuple[Dispute, ...]:
@@ -161,7 +174,7 @@ def _settled(dispute: Dispute, taken: Mapping[str, int], given: Mapping[int, int
         return replace(dispute, held=taken[dispute.id])
     if dispute.is_foreign:
         return dispute
-    refunded = sum(amount for at, amount in given.items() if at >= (dispute.opened_at or 0))
+    refunded = sum(amount for at, amount in given.items() if at >= dispute.began)
     lost = dispute.amount if dispute.lost is None else dispute.lost
     if refunded >= lost:
         return replace(dispute, held=0)
