@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from chalicelib.payments.captures import Captures, captures
-from chalicelib.payments.disputes import Dispute, dispute_of, disputes, settled, within
+from chalicelib.payments.disputes import Dispute, dispute_of, disputes, settled
 from chalicelib.payments.facts import STATES, Facts, Fields, reported, things
 from chalicelib.payments.refunds import Refund, bounded, refunds
 
@@ -67,7 +67,7 @@ class Books:
 def books(facts: Facts) -> Books:
     """The books of a payment with these facts."""
     captured = captures(facts)
-    claimed = [within(each, captured.total) for each in disputes(facts, captured.currency)]
+    claimed = disputes(facts, captured)
     found = [
         replace(each, dispute=dispute_of(each, claimed, captured.total))
         for each in refunds(facts, captured.currency)

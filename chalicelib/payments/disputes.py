@@ -8,6 +8,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from chalicelib.payments.captures import Captures
 from chalicelib.payments.facts import OPEN, OUTCOMES, Facts, Fields, reported, things
 from chalicelib.payments.refunds import Refund
 
@@ -71,9 +72,10 @@ class Dispute:
         return reversal.dated >= self.began - EARLY or is_too_much
 
 
-def disputes(facts: Facts, currency: str | None) -> list[Dispute]:
+def disputes(facts: Facts, captured: Captures) -> list[Dispute]:
     """Every dispute and inquiry, by id, as far as it can be told without the refunds."""
-    return [_dispute(dispute_id, f, currency) for dispute_id, f in things(facts, "dispute")]
+    found = (_dispute(dispute_id, f, captured.currency) for dispute_id, f in things(facts, "dispute"))
+    return [_within(each, captured.total) for each in found]
 
 
 def _dispute(dispute_id: str, f: Fields, currency: str | None) -> Dispute:
@@ -123,7 +125,7 @@ def _held(f: Fields) -> int:
     return left if is_same_currency else round(amount * left / taken)
 
 
-def within(dispute: Dispute, captured: int) -> Dispute:
+def _within(dispute: Dispute, captured: int) -> Dispute:
     """Of a case over several payments, whose parts are not said: at most what was captured of this one."""
     if not dispute.is_whole_case or not captured:
         return dispute
@@ -150,31 +152,28 @@ def dispute_of(reversal: Refund, found: Collection[Dispute], captured: int) -> s
     return last.id if last else None
 
 
-def settled(found: Iterable[Dispute], all_refunds: Iterable[Refund]) -> tuple[Dispute, ...]:
+def settled(found: Iterable[Dispute], all_refunds: Collection[Refund]) -> tuple[Dispute, ...]:
     """The disputes whose money is taken by reversals, with what was taken of it.
 
     Where no reversal shows that, a refund made since the dispute began may be how it was settled: one as
     large as what was lost is; a smaller one is besides, as far as both are within what was claimed.
     """
     taken: dict[str, int] = {}
-    given: dict[int, int] = {}
-    plain = [each for each in all_refunds if each.counts and not each.is_reversal]
     for each in all_refunds:
         if each.dispute is not None and each.stands:
             taken[each.dispute] = taken.get(each.dispute, 0) + each.amount
-    for refund in plain:
-        given[refund.dated] = given.get(refund.dated, 0) + refund.amount
-    return tuple(_settled(each, taken, given) for each in found)
+    plain = [each for each in all_refunds if each.counts and not each.is_reversal]
+    return tuple(_settled(each, taken, plain) for each in found)
 
 
-def _settled(dispute: Dispute, taken: Mapping[str, int], given: Mapping[int, int]) -> Dispute:
+def _settled(dispute: Dispute, taken: Mapping[str, int], plain: Iterable[Refund]) -> Dispute:
     if not dispute.is_taken_by_reversal or not dispute.takes:
         return dispute
     if dispute.id in taken:
         return replace(dispute, held=taken[dispute.id])
     if dispute.is_foreign:
         return dispute
-    refunded = sum(amount for at, amount in given.items() if at >= dispute.began)
+    refunded = sum(each.amount for each in plain if each.dated >= dispute.began)
     lost = dispute.amount if dispute.lost is None else dispute.lost
     if refunded >= lost:
         return replace(dispute, held=0)

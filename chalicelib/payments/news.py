@@ -37,7 +37,8 @@ def change(subject: str, before: Books, after: Books, superseded: Iterable[str] 
     passed_over = {name for name in superseded if name.startswith("payment.refunded/")}
     old = _notified(before, {*superseded})
     remembered = _notes(old, before, after)
-    new = [_besides(each, _notified_as_refunds(old, after)) for each in new]
+    as_refunds = _notified_as_refunds(old, after)
+    new = [_besides(each, as_refunds) for each in new]
     new += _new_refunds(old, _notified(after, {*passed_over, *remembered}), before, after)
     new += _new_captures(before, after)
     news = sorted((each for each in new if not each.is_superseded), key=lambda each: each.place)

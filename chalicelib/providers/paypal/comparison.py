@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 
 from chalicelib.payments import Payment
-from chalicelib.providers.paypal.objects import Resource, amount_of, status_of
+from chalicelib.providers.paypal.objects import TOOK_MONEY, Resource, amount_of, status_of
 from chalicelib.providers.protocol import Difference
 
-# What PayPal's own status of a capture says of the money that went back, and of whether any came.
+# What PayPal's own status of a capture says of the money that went back.
 # https://developer.paypal.com/docs/api/payments/v2/#definition-capture_status
 REFUNDED = {"COMPLETED": "nothing", "PARTIALLY_REFUNDED": "a part", "REFUNDED": "all"}
-TAKEN = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "REVERSED")
 # The event that says what its status says.
 SAYS = {
-    **dict.fromkeys(TAKEN, "PAYMENT.CAPTURE.COMPLETED"),
+    **dict.fromkeys(TOOK_MONEY, "PAYMENT.CAPTURE.COMPLETED"),
     "PENDING": "PAYMENT.CAPTURE.PENDING",
     "DECLINED": "PAYMENT.CAPTURE.DECLINED",
     "FAILED": "PAYMENT.CAPTURE.DENIED",
@@ -23,7 +22,7 @@ def differences(ours: Payment, capture: Resource) -> Iterator[Difference]:
     """PayPal shows what was captured, and whether nothing, a part or all of it was refunded."""
     amount, currency = amount_of(capture.get("amount"))
     status = status_of(capture)
-    captured = amount if status in TAKEN or not status else 0
+    captured = amount if status in TOOK_MONEY or not status else 0
     refunded = "nothing" if not ours.refunded else "all" if ours.refunded >= ours.captured else "a part"
     pairs = (
         ("captured", ours.captured, captured),

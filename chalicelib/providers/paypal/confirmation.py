@@ -11,6 +11,7 @@ from chalicelib.providers.paypal.objects import (
     AUTHORIZATIONS,
     CAPTURES,
     REFUNDS,
+    TOOK_MONEY,
     Resource,
     amount_of,
     refunded_payment,
@@ -27,7 +28,6 @@ RESOURCES = {
     ("SALE", "refund"): "/v1/payments/refund/",
     ("AUTHORIZATION", "authorization"): "/v2/payments/authorizations/",
 }
-TOOK_MONEY = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "REVERSED")
 
 # What the API shows rules an event out by what the event says; or may only be behind it, or have gone on
 # since (a capture is PENDING again while a buyer complains): asked again later, it shows. All else agrees.

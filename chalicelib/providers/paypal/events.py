@@ -9,9 +9,9 @@ from chalicelib.providers.paypal.objects import (
     NAME,
     REFUNDS,
     Resource,
-    dispute_id,
     disputed_transactions,
     instant,
+    named_dispute,
     refunded_payment,
 )
 
@@ -54,7 +54,7 @@ def subject(type_: str, resource: Resource) -> str | None:
     if type_ in REFUNDS:
         return refunded_payment(resource) or safe_id(resource.get("id"))
     if type_ in DISPUTES:
-        return next(iter(disputed_transactions(resource)), None) or dispute_id(resource)
+        return next(iter(disputed_transactions(resource)), None) or named_dispute(resource)
     return safe_id(resource.get("id"))
 
 

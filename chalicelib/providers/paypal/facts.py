@@ -21,6 +21,7 @@ from chalicelib.providers.paypal.objects import (
     instant,
     linked,
     moves_money_unnamed,
+    named_dispute,
     refunded_payment,
     resource_of,
     status_of,
@@ -70,11 +71,17 @@ def _common(event: Event) -> Facts:
     return fact("payment", created_at=event.created_at, updated_at=event.created_at, livemode=event.livemode)
 
 
+def _borne_out(said: str, success: str, resource: Resource) -> str:
+    """What an event's type says; of a ``success`` what the object's own status says instead, if it does."""
+    if said != success:
+        return said
+    status = status_of(resource)
+    return "processing" if status in NOT_YET else "failed" if status in NEVER else said
+
+
 def _of_capture(event: Event, capture: Resource) -> BySubject:
     amount, currency = amount_of(capture.get("amount"))
-    says = CAPTURES[event.type]
-    if says == "captured" and status_of(capture) in (*NOT_YET, *NEVER):
-        says = "processing" if status_of(capture) in NOT_YET else "failed"
+    says = _borne_out(CAPTURES[event.type], "captured", capture)
     at = event.created_at
     is_captured = says == "captured"
     yield (
@@ -93,9 +100,7 @@ def _of_capture(event: Event, capture: Resource) -> BySubject:
 
 def _of_authorization(event: Event, authorization: Resource) -> BySubject:
     amount, currency = amount_of(authorization.get("amount"))
-    says = AUTHORIZATIONS[event.type]
-    if says == "authorized" and status_of(authorization) in (*NOT_YET, *NEVER):
-        says = "processing" if status_of(authorization) in NOT_YET else "failed"
+    says = _borne_out(AUTHORIZATIONS[event.type], "authorized", authorization)
     at = event.created_at
     yield (
         event.subject,
@@ -158,7 +163,7 @@ def _refund_total(payment: str, refund: Resource, made_at: int, amount: int) -> 
 
 def _of_dispute(event: Event, dispute: Resource) -> BySubject:
     """Of each capture in the case its part; all that one report says of one capture is one value."""
-    dispute_id = required_id(dispute.get("dispute_id") or dispute.get("id"))
+    dispute_id = required_id(named_dispute(dispute))
     resolution = mapping(dispute.get("dispute_outcome"))
     code = str(resolution.get("outcome_code"))
     outcome = OUTCOME_OF.get(code) if _is_resolved(event, dispute) else None

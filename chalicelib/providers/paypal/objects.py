@@ -27,6 +27,10 @@ AUTHORIZATIONS = {
     "PAYMENT.AUTHORIZATION.VOIDED": "canceled",
 }
 
+# The statuses of a capture whose money has come, whatever became of it since.
+# https://developer.paypal.com/docs/api/payments/v2/#definition-capture_status
+TOOK_MONEY = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "REVERSED")
+
 # Of a refund of a capture or sale. PayPal taking the money back itself is a reversal.
 REFUNDS = {
     "PAYMENT.CAPTURE.REFUNDED": "succeeded",
@@ -96,9 +100,9 @@ def moves_money_unnamed(event: Event) -> bool:
     return is_of_money and safe_id(resource_of(event).get("id")) is None
 
 
-def dispute_id(dispute: Resource) -> str | None:
-    """https://developer.paypal.com/docs/api/customer-disputes/v1/#definition-dispute"""
-    return safe_id(dispute.get("dispute_id")) or safe_id(dispute.get("id"))
+def named_dispute(dispute: Resource) -> str | None:
+    """Its id: https://developer.paypal.com/docs/api/customer-disputes/v1/#definition-dispute"""
+    return safe_id(dispute.get("dispute_id") or dispute.get("id"))
 
 
 def disputed_transactions(dispute: Resource) -> dict[str, Resource]:
