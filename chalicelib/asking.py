@@ -7,11 +7,12 @@ it was fetched, so that it joins with what comes later in any order.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from chalicelib.entries import StoredPayment
 from chalicelib.errors import NotFound, PayloadTooLarge, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
-from chalicelib.payments import project
+from chalicelib.payments import Payment, project
 from chalicelib.providers.protocol import Provider, ProviderApi
 from chalicelib.telemetry import Telemetry
 
@@ -39,28 +40,28 @@ class Asking:
         for subject in self.ledger.inconsistent(now - HOUR):
             if asked == AT_MOST:
                 break
-            if self._is_due(subject, now) and self._ask(subject, now):
+            stored = self.ledger.payment(subject)
+            if self._is_due(stored, now) and self._ask(project(subject, stored.facts), now):
                 asked += 1
         return asked
 
-    def _is_due(self, subject: str, now: int) -> bool:
-        since = self.ledger.payment(subject).inconsistent_since
+    def _is_due(self, stored: StoredPayment, now: int) -> bool:
+        since = stored.inconsistent_since
         hours = (now - (now if since is None else since)) // HOUR
         return hours == 1 or (hours > 0 and hours % DAILY == 0)
 
-    def _ask(self, subject: str, now: int) -> bool:
-        ours = project(subject, self.ledger.payment(subject).facts)
+    def _ask(self, ours: Payment, now: int) -> bool:
         api = self.apis.get(ours.provider)
         if api is None:
             return False
         try:
             bodies = api.shown(ours)
         except (NotFound, Unavailable) as error:
-            self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
+            self.telemetry.log("not asked", "WARNING", subject=ours.id, reason=error.reason)
             return True
         for body in bodies:
             self._queue(self.providers[ours.provider].event(body, now), body)
-        self.telemetry.log("asked", subject=subject, objects=len(bodies))
+        self.telemetry.log("asked", subject=ours.id, objects=len(bodies))
         return True
 
     def _queue(self, event: Event, body: bytes) -> None:

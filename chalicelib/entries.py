@@ -58,8 +58,9 @@ class StoredPayment:
 
     def noting(self, facts: Facts) -> "StoredPayment":
         """It with a note of what older rules notified, and these facts have wait: to be notified once."""
-        notes = notes_of_waiting(books(facts)) if self.is_outdated else ()
-        superseded = tuple(sorted({*self.outbox.superseded, *notes}))
+        if not self.is_outdated:
+            return self
+        superseded = tuple(sorted({*self.outbox.superseded, *notes_of_waiting(books(facts))}))
         return replace(self, outbox=replace(self.outbox, superseded=superseded))
 
     def with_facts(self, facts: Facts, now: int) -> "RecordWrite":

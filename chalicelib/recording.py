@@ -276,7 +276,7 @@ class Consumer:
         stored = self.ledger.event(subject, event_id)
         if stored is None:
             raise NotFound("no such event")
-        return self._parsed(stored)
+        return self.parsed(stored)
 
     def recorded(self, event: Event) -> tuple[str, Event | None]:
         """The subject that an event of this id is recorded under, and the event, if its body is kept.
@@ -286,9 +286,10 @@ class Consumer:
         stored = self.ledger.event(event.subject, event.id)
         subject = stored.subject if stored else self.ledger.subject_of(event.key) or event.subject
         stored = stored or self.ledger.event(subject, event.id)
-        return subject, self._parsed(stored) if stored and stored.content else None
+        return subject, self.parsed(stored) if stored and stored.content else None
 
-    def _parsed(self, stored: StoredEvent) -> Event:
+    def parsed(self, stored: StoredEvent) -> Event:
+        """Raises ``BodyRemoved``."""
         if stored.content is None:
             raise BodyRemoved("the event's body was removed")
         provider = self.providers[stored.subject.partition(":")[0]]

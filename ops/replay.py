@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from chalicelib.entries import PAYMENT
+from chalicelib.entries import PAYMENT, StoredEvent
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.events import Event
 from chalicelib.outbox import one_after_another
@@ -42,55 +42,55 @@ def replay(to: Consumer, chosen: Chosen, again: bool, deadline: int) -> int:
 
     What no handler here handles is left to what is deployed: this may be an older checkout.
     """
-    if again:
-        _requeue(to, chosen)
     events = _events(to, chosen)
-    entries = [(subject, PAYMENT) for subject in _subjects(to, chosen)]
-    entries += [(chosen.subject, f"event:{event_id}") for event_id in events]
+    if again:
+        _requeue(to, chosen, events)
+    entries = [(subject, PAYMENT) for subject in _subjects(to, chosen, events)]
+    entries += [(chosen.subject, f"event:{event.id}") for event in events]
     runner = replace(to.runner, keeps_unknown=True)
     ran = one_after_another(partial(runner.resume, *entry, deadline) for entry in entries)
-    for event_id in events:  # recorded, and now handled: no longer set aside
-        to.ledger.parking.forget_failure(chosen.subject, event_id)
+    for event in events:  # recorded, and now handled: no longer set aside
+        to.ledger.parking.forget_failure(chosen.subject, event.id)
     return ran
 
 
 def unknown(to: Consumer, chosen: Chosen) -> list[str]:
     """The types of what still waits with a payment and that no handler here handles."""
-    waits = [task for each in _subjects(to, chosen) for task in to.ledger.outbox(each, PAYMENT).tasks]
+    subjects = _subjects(to, chosen, _events(to, chosen))
+    waits = [task for each in subjects for task in to.ledger.outbox(each, PAYMENT).tasks]
     return sorted({task.type for task in waits if not to.handlers.of(task.type)})
 
 
 def names(to: Consumer, chosen: Chosen) -> Iterator[str]:
     """What would run again: each handler with what it handles."""
-    for tasks in _tasks(to, chosen).values():
+    for tasks in _tasks(to, chosen, _events(to, chosen)).values():
         for task in tasks:
             for handler in to.handlers.of(task.type):
                 yield f"{handler.name} ({task.type})"
 
 
-def _events(to: Consumer, chosen: Chosen) -> list[str]:
-    if chosen.event_id:
-        return [chosen.event_id]
-    return [event.id for event in to.ledger.events(chosen.subject)]
+def _events(to: Consumer, chosen: Chosen) -> list[StoredEvent]:
+    if chosen.event_id is None:
+        return list(to.ledger.events(chosen.subject))
+    stored = to.ledger.event(chosen.subject, chosen.event_id)
+    if stored is None:
+        raise NotFound("no such event")
+    return [stored]
 
 
-def _subjects(to: Consumer, chosen: Chosen) -> list[str]:
+def _subjects(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> list[str]:
     """What the events are recorded with: their own subject, and others where one is about several."""
-    proved: list[str] = []
-    for event_id in _events(to, chosen):
-        try:
-            proved += to.facts(to.stored_event(chosen.subject, event_id))
-        except BodyRemoved:
-            continue
+    kept = (each for each in events if each.content is not None)
+    proved = [subject for each in kept for subject in to.facts(to.parsed(each))]
     return list(dict.fromkeys([chosen.subject, *proved]))
 
 
-def _tasks(to: Consumer, chosen: Chosen) -> Mapping[str, tuple[Task, ...]]:
+def _tasks(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> Mapping[str, tuple[Task, ...]]:
     """All that handlers are notified of, by subject: milestones, raw events; of one event, what it proves."""
     raw: list[Task] = []
-    for event_id in _events(to, chosen):
+    for each in events:
         try:
-            event = to.stored_event(chosen.subject, event_id)
+            event = to.parsed(each)
         except BodyRemoved:
             if chosen.event_id:
                 raise
@@ -112,11 +112,11 @@ def _of_event(to: Consumer, own: str, event: Event) -> Iterator[tuple[str, tuple
         yield subject, tuple(to.handlers.milestone_tasks(change(subject, books({}), books(facts)).milestones))
 
 
-def _requeue(to: Consumer, chosen: Chosen) -> None:
+def _requeue(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> None:
     """Put it all into outboxes again: the payments', or where there is none the event's own."""
     queued = []
-    for subject, tasks in _tasks(to, chosen).items():
-        entry = PAYMENT if to.ledger.payment(subject).version else f"event:{_events(to, chosen)[0]}"
+    for subject, tasks in _tasks(to, chosen, events).items():
+        entry = PAYMENT if to.ledger.payment(subject).version else f"event:{events[0].id}"
         outbox = to.ledger.outbox(subject, entry)
         if outbox.leased_until > to.clock():
             raise HandlersBusy(subject)

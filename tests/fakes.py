@@ -211,14 +211,7 @@ class MemoryInbox:
         self.deleted: list[str] = []
 
     def send(self, event: Event, body: bytes, transmission: str | None = None, trace: str = "") -> None:
-        message = Message(
-            provider=event.provider,
-            event_id=event.id,
-            subject=event.subject,
-            received_at=event.received_at,
-            body=body,
-            transmission=transmission,
-        )
+        message = Message.of(event, body, transmission)
         message.encode()  # refuses what is too large, as the queue does
         self.messages[event.id] = message
 
