@@ -3,8 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from chalicelib import watch as watching
 from chalicelib.asking import Asking
 from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.breaker import CircuitBreaker
+from chalicelib.budget import Budget
 from chalicelib.bus import handlers_of
 from chalicelib.credentials import (
     Credentials,
@@ -26,7 +26,7 @@ from chalicelib.credentials import (
     usable,
 )
 from chalicelib.errors import InvalidPayload, Refused, Unavailable
-from chalicelib.events import Delivery, Event
+from chalicelib.events import Delivery
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
@@ -37,8 +37,8 @@ from chalicelib.providers.protocol import (
     ProviderApi,
     Trust,
     api_of,
-    needs_asking,
 )
+from chalicelib.questions import IN_VAIN, Questions
 from chalicelib.recording import Consumer
 from chalicelib.telemetry import Telemetry, stdout
 from chalicelib.webhooks import Receiver
@@ -243,35 +243,21 @@ def _consumer() -> Consumer:
         telemetry=_telemetry(),
         handlers=handlers_of(SETTINGS, _aws),
         clock=_now,
-        complete=_complete,
+        complete=_questions().complete,
     )
 
 
-def _complete(event: Event) -> Event:
-    """Ask the provider where there are keys: for what an event leaves out, and whether money moved.
-
-    No other event needs the credentials. Raises ``Distrusted``, ``Unavailable``.
-    """
-    provider = PROVIDERS[event.provider]
-    if not needs_asking(provider, event):
-        return event
-    api = _api(provider.NAME, _known(_credentials().current()))
-    if api is None:
-        return event
-    with _asking(event):
-        return api.complete(event)
-
-
-@contextmanager
-def _asking(event: Event) -> Iterator[None]:
-    about = {"provider": event.provider, "type": event.type, "subject": event.subject}
-    with _breaker().asking(event.provider), _telemetry().span("ask", **about):
-        yield
-
-
 @cache
-def _breaker() -> CircuitBreaker:
-    return CircuitBreaker(_now)
+def _questions() -> Questions:
+    return Questions(
+        providers=PROVIDERS,
+        api=lambda name: _api(name, _known(_credentials().current())),
+        ledger=_ledger(),
+        telemetry=_telemetry(),
+        breaker=CircuitBreaker(_now),
+        budget=Budget(_now, IN_VAIN),
+        clock=_now,
+    )
 
 
 def _known(secrets: Secrets) -> tuple[tuple[str, tuple[str, ...]], ...]:

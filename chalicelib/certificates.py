@@ -1,7 +1,8 @@
-"""PayPal's signing certificates: fetched from a pinned host over verified TLS, checked, and kept.
+"""PayPal's signing certificates: fetched from a pinned address over verified TLS, checked, and kept.
 
 A certificate is kept in memory (bounded) and in the ledger, so that a new container needs no call to
-PayPal, and an outage of the host does not stop verification.
+PayPal, and an outage of the host does not stop verification. Anybody can post a URL: what is looked up for
+one that nobody signed for is bounded too.
 """
 
 import re
@@ -17,15 +18,22 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from chalicelib.budget import Budget
+from chalicelib.deadline import within
 from chalicelib.errors import InvalidSignature, Unavailable
 from chalicelib.times import EPOCH, from_seconds
 
 REMEMBERED = 16  # certificates in memory; PayPal has a handful
-LONGEST_URL = 300
-PATH = re.compile(r"(?:/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)+")  # in one way only: no `/./`, no `//`
+# As PayPal writes it, in one way only: what is fetched is kept, and must not have many names.
+PATH = re.compile(r"/v1/notifications/certs/[A-Za-z0-9-]{1,100}")
 LARGEST = 32_768  # bytes of PEM
-# What a host answers where there is no certificate: whoever makes a URL up is to cause no outage.
-NO_CERTIFICATE = (400, 401, 404, 405, 410)
+FETCHES = 30  # in an hour, by one process
+SECONDS = 3.0  # by the wall clock, for one of them
+LOOKED_UP = 60_000  # milliseconds until the ledger is asked again for what it did not have
+REFUSED = 600_000  # milliseconds for which an address is known to hold nothing
+REFUSALS = 256  # addresses that are remembered so
+REST = 30_000  # milliseconds for which a host that fails is left alone
+BUSY = (408, 429)  # answers of a host that say nothing of whether there is a certificate, as 5xx do
 SIGNER = "messageverificationcerts.paypal.com"
 SIGNER_OF = {"api.sandbox.paypal.com": "messageverificationcerts.sandbox.paypal.com"}
 
@@ -33,8 +41,8 @@ SIGNER_OF = {"api.sandbox.paypal.com": "messageverificationcerts.sandbox.paypal.
 class Shelf(Protocol):
     """Where certificates outlive a container."""
 
-    def certificate(self, url: str) -> bytes | None:
-        """The PEM kept for that URL."""
+    def certificates(self) -> dict[str, bytes]:
+        """All PEM that is kept, by URL."""
 
     def keep_certificate(self, url: str, pem: bytes) -> None:
         """Keep it."""
@@ -76,6 +84,11 @@ class SigningCertificates:
         self._hosts = frozenset(hosts)
         self._anchors = anchors
         self._memory: OrderedDict[str, x509.Certificate] = OrderedDict()
+        self._shelved: dict[str, bytes] = {}
+        self._look_again_at = 0
+        self._refused: OrderedDict[str, int] = OrderedDict()  # until when, by URL
+        self._fetches = Budget(clock, FETCHES)
+        self._rests_until: dict[str, int] = {}  # by host
 
     def key(self, url: str) -> Key:
         """The key of the certificate at ``url``. Raises ``InvalidSignature``, ``Unavailable``."""
@@ -88,13 +101,10 @@ class SigningCertificates:
         return Key(key)
 
     def _allowed_host(self, url: str) -> str:
-        """The host of a URL that may be fetched: https, a pinned host and port, a plain path, nothing else.
-
-        Anybody can send a URL, and what is fetched from one is kept: a certificate must not have many.
-        """
-        pinned, slash, path = url.removeprefix("https://").replace(":443/", "/", 1).partition("/")
-        plain = url.startswith("https://") and len(url) <= LONGEST_URL and PATH.fullmatch(slash + path)
-        if not plain or pinned not in self._hosts:
+        """The host of a URL that may be fetched: https, a pinned host and port, PayPal's own path."""
+        pinned, slash, path = url.removeprefix("https://").partition("/")
+        is_paypals = url.startswith("https://") and PATH.fullmatch(slash + path)
+        if not is_paypals or pinned not in self._hosts:
             raise _untrusted()
         return pinned.partition(":")[0]
 
@@ -104,19 +114,42 @@ class SigningCertificates:
         return found if found and self._is_valid(found) else None
 
     def _kept(self, url: str, host: str) -> x509.Certificate | None:
-        pem = self._shelf.certificate(url)
-        if pem is None:
+        if url not in self._shelved and self._clock() >= self._look_again_at:
+            self._look_again_at = self._clock() + LOOKED_UP
+            self._shelved = self._shelf.certificates()
+        if url not in self._shelved:
             return None
         try:
-            return self._checked(pem, host)
+            return self._checked(self._shelved[url], host)
         except InvalidSignature:
             return None  # outdated, or checked more strictly now: fetch it anew
 
     def _fetched(self, url: str, host: str) -> x509.Certificate:
-        pem = self._fetch(url)
-        certificate = self._checked(pem, host)
+        """Fetch it, within bounds. Beyond these it is refused: PayPal sends its own again for three days."""
+        now = self._clock()
+        if now < self._refused.get(url, 0):
+            raise _untrusted()
+        if now < self._rests_until.get(host, 0):
+            raise Unavailable("the certificate's host is left alone for a while", reason="cert_host")
+        if self._fetches.is_spent:
+            raise InvalidSignature("too many unknown certificates", reason="certificates_spent")
+        self._fetches.spend()
+        try:
+            pem = self._fetch(url)
+            certificate = self._checked(pem, host)
+        except Unavailable:
+            self._rests_until[host] = now + REST
+            raise
+        except InvalidSignature:
+            self._refuse(url, now + REFUSED)
+            raise
         self._shelf.keep_certificate(url, pem)
         return certificate
+
+    def _refuse(self, url: str, until: int) -> None:
+        self._refused[url] = until
+        if len(self._refused) > REFUSALS:
+            self._refused.popitem(last=False)
 
     def _remember(self, url: str, certificate: x509.Certificate) -> None:
         self._memory[url] = certificate
@@ -161,8 +194,8 @@ def _untrusted() -> InvalidSignature:
     return InvalidSignature("the certificate is not trusted", reason="certificate")
 
 
-def fetcher(ca_bundle: str | None) -> Callable[[str], bytes]:
-    """Get a URL over verified TLS: no redirects, no retries, 3 seconds, 32 kB.
+def fetcher(ca_bundle: str | None, seconds: float = SECONDS) -> Callable[[str], bytes]:
+    """Get a URL over verified TLS: no redirects, no retries, so many seconds in all, 32 kB.
 
     ``ca_bundle`` is a file of PEM; ``None`` means the public authorities of ``certifi``.
     """
@@ -173,20 +206,24 @@ def fetcher(ca_bundle: str | None) -> Callable[[str], bytes]:
         cert_reqs="CERT_REQUIRED",
         ca_certs=ca_bundle or certifi.where(),
         retries=False,
-        timeout=urllib3.Timeout(total=3.0),
+        timeout=urllib3.Timeout(total=seconds),
     )
+
+    def get(url: str) -> tuple[int, bytes]:
+        response = pool.request("GET", url, redirect=False, preload_content=False)
+        content = response.read(LARGEST + 1)
+        response.release_conn()
+        return response.status, content
 
     def fetch(url: str) -> bytes:
         try:
-            response = pool.request("GET", url, redirect=False, preload_content=False)
-            content = response.read(LARGEST + 1)
-            response.release_conn()
-        except urllib3.exceptions.HTTPError:
+            status, content = within(seconds, lambda: get(url))
+        except (urllib3.exceptions.HTTPError, TimeoutError):
             raise Unavailable("the certificate cannot be fetched", reason="cert_host") from None
-        if response.status in NO_CERTIFICATE:
-            raise _untrusted()
-        if response.status != 200 or len(content) > LARGEST:
+        if status in BUSY or status >= 500:
             raise Unavailable("the certificate cannot be fetched", reason="cert_host")
+        if status != 200 or len(content) > LARGEST:
+            raise _untrusted()
         return content
 
     return fetch

@@ -27,7 +27,7 @@ from chalicelib.events import Event
 from chalicelib.payments import RULES_VERSION, Books, Change, Facts, books, change, notes_of_waiting, shown
 from chalicelib.payments.conversion import converted
 from chalicelib.reactions import Task
-from chalicelib.table import Attribute, Item, number, string
+from chalicelib.table import Attribute, Item, key, number, string
 from chalicelib.times import from_iso, sortable, to_iso
 
 PAYMENT = "payment"
@@ -149,7 +149,8 @@ class Write:
     """An event to be recorded, and the payments that it makes: none, one, or several.
 
     ``own`` is what handlers are to be notified of by the event itself, where it makes no payment of its
-    subject. ``transmission`` is an id that may stand for this body only.
+    subject. ``transmission`` is an id that may stand for this body only; ``said`` is what the event is of, by
+    this body, where another body could have been given to the event's id.
     """
 
     event: Event
@@ -157,6 +158,7 @@ class Write:
     records: tuple[RecordWrite, ...] = ()
     own: Outbox | None = None
     transmission: str | None = None
+    said: str | None = None
 
     @property
     def outboxes(self) -> tuple[Outbox, ...]:
@@ -174,8 +176,10 @@ def bodies_of(day: str) -> Attribute:
     return string(f"bodies {day}")
 
 
-def id_item(event: Event) -> Item:
-    return {"subject": string(f"id:{event.key}"), "entry": string("id"), "of": string(event.subject)}
+def id_item(write: Write) -> Item:
+    event = write.event
+    said = {"said": string(write.said)} if write.said else {}
+    return {**key(f"id:{event.key}", "id"), "of": string(event.subject), **said}
 
 
 def pointer_item(event: Event, subject: str) -> Item:

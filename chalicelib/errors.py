@@ -10,7 +10,10 @@
     │   ├── PayloadTooLarge      413
     │   └── Unavailable          503  cannot be decided or kept now: send it again
     │       ├── NotConfigured    503  no secret to verify with
-    │       └── Throttled        503  a provider was asked too often
+    │       ├── Throttled        503  a provider was asked too often
+    │       ├── NotUnderstood    503  a provider says that what it was asked is malformed
+    │       ├── NotAllowed       503  a provider does not let us ask
+    │       └── NotShown         503  a provider was asked, and does not show it so, or not yet
     ├── DuplicateEvent           the event is in the ledger already
     ├── Distrusted               genuine by its signature, but not by what else is known: parked at once
     ├── VersionMoved             somebody else wrote the payment first
@@ -90,6 +93,18 @@ class Throttled(Unavailable):
         self.retry_after = retry_after
 
 
+class NotUnderstood(Unavailable):
+    pass
+
+
+class NotAllowed(Unavailable):
+    pass
+
+
+class NotShown(Unavailable):
+    """It may be late, or made up: asked again later, it shows."""
+
+
 def seconds(text: str | None) -> float | None:
     """What a ``Retry-After`` header says, where it says a number."""
     return float(text) if text and text.isascii() and text.isdigit() and len(text) < 6 else None
@@ -99,11 +114,12 @@ class DuplicateEvent(DaybookError):
     pass
 
 
-TAMPERED, CONTRADICTED = DISTRUSTED = "tampered", "contradicted"
+TAMPERED, CONTRADICTED, UNCONFIRMED = DISTRUSTED = "tampered", "contradicted", "unconfirmed"
 
 
 class Distrusted(DaybookError):
-    """``reason`` is ``TAMPERED``: another content under a known id; or ``CONTRADICTED`` by the provider."""
+    """``reason`` is ``TAMPERED``: another content under a known id; ``CONTRADICTED`` by the provider; or
+    ``UNCONFIRMED``: the provider was asked too often about what came by one transmission."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -50,14 +50,21 @@ class Event:
     completed: bytes | None = None
     about: Any = None
     customer: str | None = None
+    is_confirmed: bool = False
 
     def is_same_as(self, other: "Event") -> bool:
         """Whether both say the same. Two API versions may show one thing differently: that proves nothing."""
-        return self.api_version != other.api_version or (self.type, self.about) == (other.type, other.about)
+        is_of_other_version = self.api_version != other.api_version
+        return self.type == other.type and (is_of_other_version or self.about == other.about)
 
     def is_of_other_mode(self, livemode: bool | None) -> bool:
         """Whether it is a test's where ``livemode``, or the other way round, as far as either says so."""
         return None not in (livemode, self.livemode) and self.livemode != livemode
+
+    @property
+    def said(self) -> str:
+        """What it is of, in a few words."""
+        return f"{self.type} {self.subject}"
 
     @property
     def key(self) -> str:

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.aws import Caller
 from chalicelib.errors import AwsError, PayloadTooLarge, Unavailable
@@ -22,12 +22,17 @@ SMALL = 45_000
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 ALLOWED = re.compile(r"[!-~]{1,128}")
 
+Address = tuple[str, str]  # subject and event id
+SqsRecord = Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """A genuine event on its way to the ledger. ``body`` is what the provider sent, byte for byte.
 
-    ``transmission`` is an id that is good for this body alone, if the provider signs one.
+    ``transmission`` is an id that is good for this body alone, if the provider signs one. ``is_redriven``: it
+    was set aside, and is kept in any case. ``is_distrusted``: it was set aside as what may be forged, and
+    counts only if the provider itself bears it out.
     """
 
     provider: str
@@ -36,6 +41,13 @@ class Message:
     received_at: int
     body: bytes
     transmission: str | None = None
+    is_redriven: bool = False
+    is_distrusted: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it came by: its transmission, or else its event."""
+        return self.transmission or f"{self.provider}:{self.event_id}"
 
     @classmethod
     def of(cls, event: Event, body: bytes, transmission: str | None = None) -> "Message":
@@ -61,6 +73,7 @@ class Message:
                 "subject": self.subject,
                 "received_at": self.received_at,
                 "transmission": self.transmission,
+                **{flag: True for flag in ("is_redriven", "is_distrusted") if getattr(self, flag)},
                 "encoding": "plain" if small else "zlib",
                 "body": base64.b64encode(content).decode(),
             }
@@ -78,6 +91,35 @@ class Message:
 
 
 DECODERS: Mapping[str, Callable[[bytes], bytes]] = {"plain": bytes, "zlib": zlib.decompress}
+
+
+class QueuedRecord(NamedTuple):
+    """An SQS record with the message that it holds; ``None`` where it cannot be read."""
+
+    sqs: SqsRecord
+    message: Message | None
+
+    @classmethod
+    def read(cls, sqs: SqsRecord) -> "QueuedRecord":
+        try:
+            return cls(sqs, Message.decode(sqs["body"]))
+        except ValueError:
+            return cls(sqs, None)
+
+    @property
+    def group(self) -> str:
+        return str(self.sqs["attributes"]["MessageGroupId"])
+
+    @property
+    def attempts(self) -> int:
+        return int(self.sqs["attributes"]["ApproximateReceiveCount"])
+
+    @property
+    def address(self) -> Address:
+        """Of one that cannot be read, its queue's names."""
+        if self.message is None:
+            return f"queue:{self.group.removeprefix('queue:')}", str(self.sqs["messageId"])
+        return self.message.subject, self.message.event_id
 
 
 def queue_id(text: str) -> str:

@@ -16,6 +16,7 @@ from chalicelib.parking import BY_DAY, Parking
 from chalicelib.shelves import CertificateShelf, Checkpoints
 from chalicelib.table import Item, Request, Table, key, number, raise_if_condition_fails, string
 from chalicelib.times import sortable
+from chalicelib.transmissions import Transmissions, held_to_one_body
 
 BY_REFERENCE = "by-reference"
 BY_INCONSISTENCY = "by-inconsistency"
@@ -24,10 +25,7 @@ CALENDAR = "calendar"
 
 NOT_THERE_YET = "attribute_not_exists(entry)"
 VERSION_NOT_MOVED = "version = :version"
-SAME_BODY = "attribute_not_exists(entry) OR digest = :digest"
 STILL_THERE = "attribute_exists(entry)"
-# Seconds: longer than a transmission's time is accepted and a message can wait on the queues.
-TRANSMISSION_KEPT = 40 * 24 * 3600
 
 
 class Ledger:
@@ -40,6 +38,7 @@ class Ledger:
         self.parking = Parking(self._table)
         self.checkpoints = Checkpoints(self._table)
         self.certificates = CertificateShelf(self._table)
+        self.transmissions = Transmissions(self._table)
 
     # ── record ──────────────────────────────────────────────────────────────────────────────────
 
@@ -79,11 +78,6 @@ class Ledger:
             return list(writes)
         return left if left and not self._transact(left) else []
 
-    def hold(self, transmission: str, body: bytes, received_at: int) -> None:
-        """Let a transmission stand for that body. Raises ``Distrusted`` if it stands for another."""
-        with raise_if_condition_fails(Distrusted(TAMPERED)):
-            self._table.call("PutItem", **_held_to_one_body(transmission, body, received_at))
-
     def _transact(self, writes: Sequence[Write]) -> list[DaybookError | None]:
         """Write all or nothing: an empty list, or for each write why it must not be written."""
         puts = [self._puts(write) for write in writes]
@@ -107,10 +101,10 @@ class Ledger:
             event |= {"day": entries.bodies_of(came_on), "listed": entries.listed(write.event)}
         puts: dict[str, Request] = {
             "event": {"Item": event, "ConditionExpression": NOT_THERE_YET},
-            "id": {"Item": entries.id_item(write.event), "ConditionExpression": NOT_THERE_YET},
+            "id": {"Item": entries.id_item(write), "ConditionExpression": NOT_THERE_YET},
         }
         if write.transmission:
-            puts["transmission"] = _held_to_one_body(write.transmission, write.body, write.event.received_at)
+            puts["transmission"] = held_to_one_body(write.transmission, write.body, write.event.received_at)
         for record in write.records:
             puts[f"payment {record.subject}"] = self._put(record)
             if record.subject != write.event.subject:
@@ -200,10 +194,10 @@ class Ledger:
         item = self._table.get(f"id:{event_key}", "id")
         return str(item["of"]["S"]) if item else None
 
-    def recorded(self, event_keys: Iterable[str]) -> set[str]:
-        """Those of up to 100 ``provider:id`` that are recorded."""
+    def recorded(self, event_keys: Iterable[str]) -> dict[str, str | None]:
+        """Those of up to 100 ``provider:id`` that are recorded, and what each is of, where it was noted."""
         found = self._table.each([key(f"id:{name}", "id") for name in event_keys])
-        return {item["subject"]["S"].removeprefix("id:") for item in found}
+        return {item["subject"]["S"].removeprefix("id:"): item.get("said", {}).get("S") for item in found}
 
     def referred(self, reference: str) -> list[str]:
         """The subjects of connected accounts' payments whose bare id is in ``provider:id``."""
@@ -321,22 +315,6 @@ def _version_not_moved(version: int) -> Request:
 def _token(puts: Sequence[Request]) -> str:
     """The same for each attempt at one transaction: one whose answer was lost is not carried out again."""
     return hashlib.sha256(repr(puts).encode()).hexdigest()[:36]
-
-
-def _held_to_one_body(transmission: str, body: bytes, received_at: int) -> Request:
-    """A transmission's entry, and that it may be written again for the same body only."""
-    digest = string(hashlib.sha256(body).hexdigest())
-    expires = received_at // 1000 + TRANSMISSION_KEPT
-    return {
-        "Item": {
-            "subject": string(f"transmission:{transmission}"),
-            "entry": string("transmission"),
-            "digest": digest,
-            "expires_at": number(expires),
-        },
-        "ConditionExpression": SAME_BODY,
-        "ExpressionAttributeValues": {":digest": digest},
-    }
 
 
 def _refusal(write: Write, codes: dict[str, str]) -> DaybookError | None:

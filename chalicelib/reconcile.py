@@ -5,7 +5,7 @@ first; after each page the place is noted in the ledger, so that a run that is k
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chalicelib.errors import InvalidPayload, PayloadTooLarge, Throttled, Unavailable
@@ -147,16 +147,20 @@ class Reconciler:
                 summary.ignored += 1
                 continue
             events[event.key] = event, body
-        known = self.ledger.recorded(events) if events else set()
-        summary.known += len(known)
-        for key in (key for key in events if key not in known):
+        known = self.ledger.recorded(events) if events else {}
+        others = {key for key, said in known.items() if said not in (None, events[key][0].said)}
+        summary.known += len(known) - len(others)
+        for key in (key for key in events if key not in known or key in others):
             summary.missing.append(key.partition(":")[2])
             if not dry_run:
-                summary.recovered += self._recover(*events[key])
+                summary.recovered += self._recover(*events[key], is_distrusted=key in others)
 
-    def _recover(self, event: Event, body: bytes) -> bool:
-        """Whether it is on the queue now. Once an hour, should an earlier run have put it there."""
-        message = Message.of(event, body)
+    def _recover(self, event: Event, body: bytes, is_distrusted: bool) -> bool:
+        """Whether it is on the queue now. Once an hour, should an earlier run have put it there.
+
+        Where something else has taken its id, its provider is asked, and it has an id of its own.
+        """
+        message = replace(Message.of(event, body), is_redriven=True, is_distrusted=is_distrusted)
         fields = {"provider": event.provider, "event_id": event.id, "subject": event.subject}
         try:
             once = f"reconcile {event.key} {event.received_at // HOUR}"

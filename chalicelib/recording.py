@@ -6,16 +6,17 @@ write         event, payments and their outboxes, in one transaction
 run           the handlers that are left in those outboxes
 """
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
 
+from chalicelib.aside import Aside, digest
 from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write
 from chalicelib.errors import (
     TAMPERED,
+    UNCONFIRMED,
     AwsError,
     BatchFailed,
     BodyRemoved,
@@ -29,16 +30,13 @@ from chalicelib.errors import (
 )
 from chalicelib.events import Event
 from chalicelib.folding import folded
-from chalicelib.inbox import Inbox, Message
+from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
 from chalicelib.ledger import Ledger
 from chalicelib.outbox import Runner, one_after_another
 from chalicelib.payments import Facts, join
 from chalicelib.providers.protocol import Provider
 from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
-
-Address = tuple[str, str]  # subject and event id
-SqsRecord = Mapping[str, Any]
 
 RESERVE = 5_000  # milliseconds of a batch's time, left for deleting from the queue what is done
 TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
@@ -59,35 +57,6 @@ class Outcome(Enum):
     NOT_RECORDED = "not recorded"
 
 
-class QueuedRecord(NamedTuple):
-    """An SQS record with the message that it holds; ``None`` where it cannot be read."""
-
-    sqs: SqsRecord
-    message: Message | None
-
-    @classmethod
-    def read(cls, sqs: SqsRecord) -> "QueuedRecord":
-        try:
-            return cls(sqs, Message.decode(sqs["body"]))
-        except ValueError:
-            return cls(sqs, None)
-
-    @property
-    def group(self) -> str:
-        return str(self.sqs["attributes"]["MessageGroupId"])
-
-    @property
-    def attempts(self) -> int:
-        return int(self.sqs["attributes"]["ApproximateReceiveCount"])
-
-    @property
-    def address(self) -> Address:
-        """Of one that cannot be read, its queue's names."""
-        if self.message is None:
-            return f"queue:{self.group.removeprefix('queue:')}", str(self.sqs["messageId"])
-        return self.message.subject, self.message.event_id
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
     """Records what is on the queue. ``complete`` asks the provider for what an event leaves out.
@@ -101,7 +70,7 @@ class Consumer:
     telemetry: Telemetry
     handlers: Handlers
     clock: Callable[[], int]
-    complete: Callable[[Event], Event] = lambda event: event
+    complete: Callable[[Event, Message], Event] = lambda event, message: event
 
     # ── a batch ─────────────────────────────────────────────────────────────────────────────────
 
@@ -123,22 +92,19 @@ class Consumer:
         """
         failed = 0
         for record in map(QueuedRecord.read, records):
-            subject, event_id = record.address
             try:
-                self.ledger.parking.park(subject, event_id, record.sqs["body"], record.attempts, now)
+                self.aside.dead_lettered(record, now)
             except AwsError as error:
+                subject, event_id = record.address
                 about: dict[str, Any] = {"event_id": event_id, "subject": subject}
                 self.telemetry.log("not parked", "ERROR", **about, error=error.code)
                 failed += 1
-                continue
-            self.log_parked(record.address)
         if failed:  # those that are parked are parked again, as what they are
             raise BatchFailed(f"{failed} to be parked again")
 
-    def log_parked(self, address: Address, reason: str | None = None) -> None:
-        subject, event_id = address
-        fields = {"event_id": event_id, "subject": subject, "reason": reason}
-        self.telemetry.log("parked", "ERROR", {"parked": 1}, **fields)
+    @property
+    def aside(self) -> Aside:
+        return Aside(ledger=self.ledger, telemetry=self.telemetry)
 
     # ── one event ───────────────────────────────────────────────────────────────────────────────
 
@@ -158,9 +124,19 @@ class Consumer:
         self.finish(write, busy)
 
     def understand(self, message: Message) -> Understood:
-        """Raises ``Distrusted``, ``Unavailable`` where the provider was asked."""
+        """Raises ``Distrusted``, ``Unavailable`` where the provider was asked.
+
+        What was distrusted before, and is borne out now, has an id of its own where another content has
+        taken its event's.
+        """
         provider = self.providers[message.provider]
-        event = self.complete(provider.event(message.body, message.received_at))
+        event = self.complete(provider.event(message.body, message.received_at), message)
+        if message.is_distrusted:
+            if not event.is_confirmed:
+                raise Distrusted(UNCONFIRMED)
+            _, recorded = self.recorded(event)
+            if recorded and not (event.said == recorded.said and event.is_same_as(recorded)):
+                event = replace(event, id=f"{event.id}:{digest(message.body)}")
         return Understood(event, self.facts(event))
 
     def finish(self, write: Write, busy: Collection[str] = ()) -> None:
@@ -233,9 +209,14 @@ class Consumer:
                 tasks=self.handlers.event_tasks(event),
                 leased_until=deadline,
             )
-        transmission = message.transmission
+        transmission = None if message.is_distrusted else message.transmission
         return Write(
-            event=event, body=message.body, records=tuple(records), own=own, transmission=transmission
+            event=event,
+            body=message.body,
+            records=tuple(records),
+            own=own,
+            transmission=transmission,
+            said=f"{event.type} {message.subject}" if message.transmission else None,
         )
 
     def _current(self, subject: str) -> StoredPayment:
@@ -251,8 +232,10 @@ class Consumer:
         """A duplicate: run what an earlier delivery of it left."""
         event, facts = understood
         subject = self._recorded_subject(event)
-        if message.transmission:  # one more that carried it: it too may stand for this body only
-            self.ledger.hold(message.transmission, message.body, message.received_at)
+        if (
+            message.transmission and not message.is_distrusted
+        ):  # one more that carried it: it too may stand for this body only
+            self.ledger.transmissions.hold(message.transmission, message.body, message.received_at)
         self._log_event("duplicate", event, {"duplicate": 1})
         entries = [(subject, f"event:{event.id}")]  # from when it was not understood
         entries += [(each, PAYMENT) for each in dict.fromkeys([subject, *facts] if facts else [])]
@@ -327,12 +310,13 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The records of one invocation. ``known`` holds what is understood already: a provider is asked once."""
+    """The records of one invocation. ``known`` holds what is understood, or distrusted: a provider is asked
+    once."""
 
     records: Sequence[QueuedRecord]
     consumer: Consumer
     deadline: int
-    known: dict[Address, Understood] = field(default_factory=dict)
+    known: dict[Address, Understood | Distrusted] = field(default_factory=dict)
 
     def process(self) -> None:
         """Raises ``BatchFailed``, as ``Consumer.process`` says."""
@@ -380,6 +364,8 @@ class Batch:
 
     def _record(self, record: QueuedRecord, written: Write | None) -> None:
         known = self.known.pop(record.address, None)
+        if isinstance(known, Distrusted):
+            raise known
         message = record.message
         if message is None:
             raise ValueError("not a message of this queue")
@@ -393,21 +379,12 @@ class Batch:
             self.consumer.ledger.parking.forget_failure(*record.address)
 
     def _set_aside(self, record: QueuedRecord, why: Distrusted) -> Outcome:
-        """Park at once what must not count: the genuine events of its payment are not to wait for it.
-
-        Each content has a place of its own: evidence must not be replaced by more of it.
-        """
-        subject, event_id = record.address
-        content = hashlib.sha256(record.message.body if record.message else b"").hexdigest()
-        event_id = f"{event_id}:{why.reason}:{content[:16]}"
-        parking, now = self.consumer.ledger.parking, self.consumer.clock()
+        """Park at once what must not count: the genuine events of its payment are not to wait for it."""
         try:
-            parking.note_failure(subject, event_id, why.reason, record.attempts)
-            parking.park(subject, event_id, record.sqs["body"], record.attempts, now)
+            self.consumer.aside.distrusted(record, why.reason, self.consumer.clock())
         except AwsError as error:
             self._note_failure(record, error)
             return Outcome.NOT_RECORDED
-        self.consumer.log_parked((subject, event_id), why.reason)
         return Outcome.DONE
 
     def _note_failure(self, record: QueuedRecord, error: Exception) -> None:
@@ -450,6 +427,9 @@ class Batch:
             understood = self.consumer.understand(message)
         except Unavailable:
             raise  # a provider that hangs is not to be waited for by each of them twice
+        except Distrusted as error:
+            self.known[message.subject, message.event_id] = error
+            return None
         except Exception:
             return None  # one by one it fails again, and says so
         self.known[message.subject, message.event_id] = understood

@@ -34,9 +34,12 @@ class CertificateShelf:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def certificate(self, url: str) -> bytes | None:
-        item = self._table.get(CERTIFICATE, url)
-        return base64.b64decode(item["pem"]["B"]) if item else None
+    def certificates(self) -> dict[str, bytes]:
+        found = self._table.query(
+            KeyConditionExpression="subject = :certificate",
+            ExpressionAttributeValues={":certificate": string(CERTIFICATE)},
+        )
+        return {item["entry"]["S"]: base64.b64decode(item["pem"]["B"]) for item in found}
 
     def keep_certificate(self, url: str, pem: bytes) -> None:
         self._table.put({"subject": string(CERTIFICATE), "entry": string(url), "pem": {"B": pem}})

@@ -36,6 +36,7 @@ METRICS = {
     "lag": Metric(unit="Milliseconds"),  # from the provider's `created` to recorded
     "milestones": Metric(by="type"),
     "missing": Metric(by="provider"),  # events that the provider lists and that never came
+    "not_kept": Metric(),  # copies of what came by one transmission, beyond those that are set aside
     "not_understood": Metric(by="provider"),
     "parked": Metric(),
     "queued": Metric(unit="Milliseconds"),  # from received to recorded

@@ -1,7 +1,7 @@
 """Sending parked events through the queue and the consumer again, and what that would change."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.errors import DISTRUSTED, DaybookError, Refused
 from chalicelib.events import Event
@@ -90,5 +90,15 @@ class Redrive:
         if refusal:
             raise Refused(f"{parked.event_id} {refusal}")
         once = f"redrive {parked.subject} {parked.event_id} {self.clock()}"
-        self.inbox.put(parked.message, parked.subject, once)
+        self.inbox.put(_redriven(parked), parked.subject, once)
         self.ledger.parking.unpark(parked)
+
+
+def _redriven(parked: ParkedEvent) -> str:
+    """Its message, marked as one that was set aside; as it is, if it cannot be read."""
+    try:
+        message = Message.decode(parked.message)
+    except ValueError:
+        return parked.message
+    is_distrusted = message.is_distrusted or parked.reason in DISTRUSTED
+    return replace(message, is_redriven=True, is_distrusted=is_distrusted).encode()

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 
 from chalicelib.certificates import Key
 from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write, not_stored
-from chalicelib.errors import TAMPERED, Distrusted, DuplicateEvent, VersionMoved
+from chalicelib.errors import TAMPERED, UNCONFIRMED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
 from chalicelib.parking import DIED, ParkedEvent
@@ -21,6 +22,7 @@ from chalicelib.providers.protocol import Trust
 from chalicelib.reactions import Handlers
 from chalicelib.recording import Consumer
 from chalicelib.telemetry import Telemetry, stdout
+from chalicelib.transmissions import MOST_COPIES, MOST_QUESTIONS
 from chalicelib.webhooks import Receiver
 from ops.local.paypal import Issued, authority, leaf
 from ops.sender import PayPalSigner, StripeSigner
@@ -83,6 +85,45 @@ class MemoryParking:
         return self.notes.get((subject, event_id))
 
 
+class MemoryCheckpoints:
+    """How far something has come, in a dict."""
+
+    def __init__(self) -> None:
+        self.noted: dict[str, dict[str, Any]] = {}
+
+    def checkpoint(self, name: str) -> dict[str, Any]:
+        return dict(self.noted.get(name, {}))
+
+    def note_checkpoint(self, name: str, noted: dict[str, Any]) -> None:
+        self.noted[name] = noted
+
+
+class MemoryTransmissions:
+    """What came by each transmission, in dicts."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, bytes] = {}
+        self.questions: Counter[str] = Counter()
+        self.kept: Counter[str] = Counter()
+
+    def hold(self, name: str, body: bytes, received_at: int) -> None:
+        if self.bodies.setdefault(name, body) != body:
+            raise Distrusted(TAMPERED)
+
+    def check(self, name: str, body: bytes) -> None:
+        if self.bodies.get(name, body) != body:
+            raise Distrusted(TAMPERED)
+        if name not in self.bodies and self.questions[name] >= MOST_QUESTIONS:
+            raise Distrusted(UNCONFIRMED)
+
+    def asked_in_vain(self, name: str, now: int) -> None:
+        self.questions[name] += 1
+
+    def may_keep(self, name: str, now: int) -> bool:
+        self.kept[name] += 1
+        return self.kept[name] <= MOST_COPIES
+
+
 def _note(
     subject: str, event_id: str, reason: str, attempts: int, at: int | None = None, message: str = ""
 ) -> ParkedEvent:
@@ -99,11 +140,13 @@ class MemoryLedger:
 
     def __init__(self, fails: Mapping[str, Callable[[], Exception]] | None = None) -> None:
         self.kept: dict[str, StoredPayment] = {}
-        self.bodies: dict[str, bytes] = {}
         self.ids: dict[str, str] = {}
+        self.said: dict[str, str | None] = {}
         self.stored: dict[tuple[str, str], tuple[StoredEvent, Outbox]] = {}
         self.pointers: dict[tuple[str, str], str] = {}  # to an event's home
         self.parking = MemoryParking()
+        self.transmissions = MemoryTransmissions()
+        self.checkpoints = MemoryCheckpoints()
         self.fails = dict(fails or {})
 
     def payment(self, subject: str) -> StoredPayment:
@@ -117,7 +160,7 @@ class MemoryLedger:
         if event.id in self.fails:
             raise self.fails[event.id]()
         if write.transmission:
-            self.hold(write.transmission, write.body, write.event.received_at)
+            self.transmissions.hold(write.transmission, write.body, write.event.received_at)
         if event.key in self.ids:
             raise DuplicateEvent(event.key)
         for record in write.records:
@@ -135,6 +178,7 @@ class MemoryLedger:
         own = write.own or Outbox(event.subject, f"event:{event.id}", 1)
         self.stored[event.subject, event.id] = stored, _kept(own)
         self.ids[event.key] = event.subject
+        self.said[event.key] = write.said
         for record in write.records:
             self.save_payment(record)
             if record.subject != event.subject:
@@ -145,10 +189,6 @@ class MemoryLedger:
         self.kept[record.subject] = StoredPayment(
             facts=record.books.facts, outbox=_kept(record.outbox), inconsistent_since=since
         )
-
-    def hold(self, transmission: str, body: bytes, received_at: int) -> None:
-        if self.bodies.setdefault(transmission, body) != body:
-            raise Distrusted(TAMPERED)
 
     def save_all(self, writes: Sequence[Write]) -> list[Write]:
         written = []
@@ -191,6 +231,9 @@ class MemoryLedger:
     def subject_of(self, event_key: str) -> str | None:
         return self.ids.get(event_key)
 
+    def recorded(self, event_keys: Iterable[str]) -> dict[str, str | None]:
+        return {key: self.said.get(key) for key in event_keys if key in self.ids}
+
     def events(self, subject: str) -> Iterator[StoredEvent]:
         homes = {**{key: key[0] for key in self.stored}, **self.pointers}
         for key in sorted(homes):
@@ -226,9 +269,11 @@ class Shelf:
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
+        self.reads = 0
 
-    def certificate(self, url: str) -> bytes | None:
-        return self.kept.get(url)
+    def certificates(self) -> dict[str, bytes]:
+        self.reads += 1
+        return dict(self.kept)
 
     def keep_certificate(self, url: str, pem: bytes) -> None:
         self.kept[url] = pem

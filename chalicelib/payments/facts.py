@@ -14,7 +14,7 @@ Fields = dict[str, Value]
 Facts = dict[str, Fields]
 
 # Goes up whenever the same events would give other facts, or the same facts another payment.
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 # What the provider says of a payment that has no money yet. Where two are of the same instant, the one
 # further on in this list holds.

@@ -14,7 +14,6 @@ from chalicelib.providers import PROVIDERS, paypal
 from chalicelib.providers.paypal import comparison as paypals
 from chalicelib.providers.paypal import endpoints as paypals_endpoints
 from chalicelib.providers.paypal.client import PayPalApi
-from chalicelib.providers.paypal.confirmation import names_payment
 from chalicelib.providers.protocol import Connection, Notice, PostbackProvider, api_of, needs_asking
 from chalicelib.providers.stripe import comparison as stripes
 from chalicelib.providers.stripe import endpoints as stripes_endpoints
@@ -138,17 +137,6 @@ def test_a_capture_is_held_against_paypals(status: str, refunded: int, differing
     ours = project("paypal:CAP1", facts)
     shown = {"id": "CAP1", "status": status, "amount": {"value": "50.00", "currency_code": "EUR"}}
     assert [each.name for each in paypals.differences(ours, shown)] == differing
-
-
-def test_a_refund_that_names_no_payment_finds_it_in_paypals_answer() -> None:
-    """Of v1; one that names it is left as it is, and a sale is no refund."""
-    refund = {"id": "R1", "amount": {"total": "4.00", "currency": "EUR"}}
-    shown = {**refund, "sale_id": "SALE1"}
-    event = an_event(provider="paypal", type="PAYMENT.SALE.REFUNDED", payload={"resource": refund})
-    assert names_payment(event, shown) == "SALE1"
-    named = an_event(provider="paypal", type="PAYMENT.SALE.REFUNDED", payload={"resource": shown})
-    assert names_payment(named, shown) is None
-    assert names_payment(an_event(provider="paypal", type="PAYMENT.SALE.COMPLETED"), shown) is None
 
 
 # ── endpoints ───────────────────────────────────────────────────────────────────────────────────────

@@ -1,20 +1,24 @@
 """PayPal's certificates: which URLs are fetched, which certificates are believed, and for how long."""
 
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from chalicelib.certificates import REMEMBERED, SigningCertificates, fetcher
+from chalicelib.budget import HOUR
+from chalicelib.certificates import FETCHES, REFUSALS, REMEMBERED, REST, SigningCertificates, fetcher
 from chalicelib.errors import InvalidSignature, Unavailable
 from ops.local.paypal import FakePayPal, authority, leaf
 from tests.fakes import CERT_URL, NOW, SIGNER, Clock, Shelf, paypal_authority, paypal_leaf
 
 MOMENT = datetime.fromtimestamp(NOW / 1000, UTC)
 DAY = 24 * 3600 * 1000
+PATH = "/v1/notifications/certs/CERT-test"
 
 
 class Host:
@@ -40,12 +44,11 @@ def certificates(host: Host, shelf: Shelf | None = None, **options: object) -> S
     "url",
     [
         CERT_URL,
-        "https://api.paypal.com:443/v1/notifications/certs/CERT-test",
         "https://localhost:8002/v1/notifications/certs/CERT-test",
     ],
 )
 def test_a_pinned_host_is_asked(url: str) -> None:
-    """Exactly the hosts that are configured, on port 443 unless another one is named."""
+    """Exactly the hosts that are configured, on port 443 unless another one is named, at PayPal's path."""
     host = Host(paypal_leaf().pem)
     certificates(host).key(url)
     assert host.fetched == [url]
@@ -56,48 +59,52 @@ def test_a_pinned_host_is_asked(url: str) -> None:
     [
         "",
         "CERT-test",
-        "http://api.paypal.com/x",
-        "HTTPS://api.paypal.com/x",
+        f"http://api.paypal.com{PATH}",
+        f"HTTPS://api.paypal.com{PATH}",
         "https://api.paypal.com",
-        "https://API.paypal.com/x",
-        "https://api.paypal.com./x",
-        "https://api.paypal.com.evil.example/x",
-        "https://evil.example/api.paypal.com/x",
-        "https://evilapi.paypal.com/x",
-        "https://sub.api.paypal.com/x",
-        "https://api.paypal.com@evil.example/x",
-        "https://user@api.paypal.com/x",
-        "https://user:pass@api.paypal.com/x",
-        "https://api.paypal.com:444/x",
-        "https://api.paypal.com:0443/x",
-        "https://api.paypal.com:/x",
-        "https://api.paypal.com:99999/x",
-        "https://localhost/x",
-        "https://api.paypal.com/x?y=1",
-        "https://api.paypal.com/x#y",
-        "https://api.paypal.com/../x",
-        "https://api.paypal.com/%2e%2e/x",
-        "https://api.paypal.com/./x",
-        "https://api.paypal.com//x",
-        "https://api.paypal.com/x/",
-        "https://api.paypal.com/x;y",
-        "https://api.paypal.com/x/./y",
-        "https://api.paypal.com/.x",
+        f"https://API.paypal.com{PATH}",
+        f"https://api.paypal.com.{PATH}",
+        f"https://api.paypal.com.evil.example{PATH}",
+        f"https://evil.example/api.paypal.com{PATH}",
+        f"https://evilapi.paypal.com{PATH}",
+        f"https://sub.api.paypal.com{PATH}",
+        f"https://api.paypal.com@evil.example{PATH}",
+        f"https://user@api.paypal.com{PATH}",
+        f"https://user:pass@api.paypal.com{PATH}",
+        f"https://api.paypal.com:443{PATH}",
+        f"https://api.paypal.com:444{PATH}",
+        f"https://api.paypal.com:0443{PATH}",
+        f"https://api.paypal.com:{PATH}",
+        f"https://api.paypal.com:99999{PATH}",
+        f"https://localhost{PATH}",
+        f"https://api.paypal.com{PATH}?y=1",
+        f"https://api.paypal.com{PATH}#y",
+        f"https://api.paypal.com{PATH}/",
+        f"https://api.paypal.com{PATH};y",
+        f"https://api.paypal.com{PATH}.pem",
+        f"https://api.paypal.com{PATH}%20",
+        f"https://api.paypal.com{PATH}:443/x",
+        f"https://api.paypal.com{PATH}" + "x" * 400,
+        f"https://api.paypal.com/{PATH}",
+        f"https://api.paypal.com/x{PATH}",
+        f"https://api.paypal.com/v1/notifications/certs/../certs{PATH}",
+        "https://api.paypal.com/v1/notifications/certs/",
+        "https://api.paypal.com/v1/notifications/certs/../webhooks",
+        "https://api.paypal.com/v1/oauth2/token",
         "https://api.paypal.com/",
-        "https://api.paypal.com\\@evil.example/x",
-        "https://api.paypal.com\t/x",
-        "https://[::1]/x",
+        f"https://api.paypal.com\\@evil.example{PATH}",
+        f"https://api.paypal.com\t{PATH}",
+        f"https://[::1]{PATH}",
         "https://[::1",
         "file:///etc/passwd",
-        "https://api.paypal.com/" + "x" * 400,
     ],
 )
 def test_no_other_url_is_fetched(url: str) -> None:
-    """Look-alikes, user info, ports, encodings and other schemes: refused before anything is asked."""
-    host = Host(paypal_leaf().pem)
+    """Look-alikes, user info, ports, other paths and schemes: refused before anything is asked."""
+    host, shelf = Host(paypal_leaf().pem), Shelf()
     with pytest.raises(InvalidSignature):
-        certificates(host).key(url)
-    assert host.fetched == []
+        certificates(host, shelf).key(url)
+    assert (host.fetched, shelf.reads) == ([], 0)
 
 
 def test_a_certificate_is_fetched_once() -> None:
@@ -114,10 +121,53 @@ def test_a_certificate_is_fetched_once() -> None:
 
 def test_memory_is_bounded() -> None:
     """However many URLs somebody makes up."""
-    believed = certificates(Host(paypal_leaf().pem))
-    for n in range(3 * REMEMBERED):
-        believed.key(f"{CERT_URL}-{n}")
-    assert len(believed._memory) == REMEMBERED
+    clock, host = Clock(), Host(paypal_leaf().pem)
+    believed = certificates(host, clock=clock)
+    for n in range(2 * REFUSALS):
+        clock.now += HOUR
+        host.pem = b"" if n >= 2 * REMEMBERED else host.pem
+        with suppress(InvalidSignature):
+            believed.key(f"{CERT_URL}-{n}")
+    assert (len(believed._memory), len(believed._refused)) == (REMEMBERED, REFUSALS)
+
+
+def test_unsigned_posts_make_us_fetch_little() -> None:
+    """Whatever they name: so many an hour, each address once in a while, and the ledger once a minute."""
+    clock, host, shelf = Clock(), Host(b"garbage"), Shelf()
+    believed = certificates(host, shelf, clock=clock)
+    for n in range(200):
+        with pytest.raises(InvalidSignature):
+            believed.key(f"{CERT_URL}-{n}")
+    assert (len(host.fetched), shelf.reads) == (FETCHES, 1)
+    clock.now += HOUR
+    for _ in range(200):
+        with pytest.raises(InvalidSignature):
+            believed.key(CERT_URL)
+    assert (len(host.fetched), shelf.reads) == (FETCHES + 1, 2)
+
+
+def test_what_is_kept_serves_however_much_was_fetched() -> None:
+    """Posts of a certificate that does not exist do not keep a new container from verifying."""
+    shelf = Shelf()
+    certificates(Host(paypal_leaf().pem), shelf).key(CERT_URL)
+    believed = certificates(Host(b"garbage"), shelf)
+    for n in range(200):
+        with pytest.raises(InvalidSignature):
+            believed.key(f"{CERT_URL}-{n}")
+    believed.key(CERT_URL)
+
+
+def test_a_host_that_fails_is_left_alone() -> None:
+    """Each post would wait for it, and each is sent again."""
+    clock, host = Clock(), Host(None)
+    believed = certificates(host, clock=clock)
+    for n in range(20):
+        with pytest.raises(Unavailable):
+            believed.key(f"{CERT_URL}-{n}")
+    assert len(host.fetched) == 1
+    clock.now += REST
+    host.pem = paypal_leaf().pem
+    believed.key(CERT_URL)
 
 
 def test_a_certificate_that_expires_is_no_longer_believed() -> None:
@@ -196,18 +246,20 @@ def test_fetching_needs_tls_that_verifies(paypal: FakePayPal, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("status", "body", "refusal"),
     [
-        (302, b"", Unavailable),
+        (302, b"", InvalidSignature),
         (500, b"", Unavailable),
-        (200, b"x" * 40_000, Unavailable),
-        (403, b"", Unavailable),
+        (200, b"x" * 40_000, InvalidSignature),
+        (403, b"", InvalidSignature),
+        (406, b"", InvalidSignature),
+        (415, b"", InvalidSignature),
+        (429, b"", Unavailable),
         (401, b"", InvalidSignature),
         (404, b"", InvalidSignature),
     ],
     ids=str,
 )
 def test_what_the_host_answers_is_bounded(status: int, body: bytes, refusal: type[Exception]) -> None:
-    """No redirect is followed, nothing large is read, a broken host is an outage; a path of another API's is
-    none."""
+    """No redirect is followed, nothing large is read; a broken host is an outage, one without it is none."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -234,3 +286,21 @@ def test_a_host_that_is_down_is_an_outage() -> None:
     """Nothing can be decided: the provider is to send it again."""
     with pytest.raises(Unavailable):
         fetcher(None)("https://127.0.0.1:9/cert")
+
+
+def test_a_host_that_drips_holds_nobody_up() -> None:
+    """Each byte begins a socket's timeout anew: the wall clock ends it."""
+    stop = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        peer, _ = server.accept()
+        with peer:
+            while not stop.wait(0.02):
+                peer.send(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=[server], daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        with pytest.raises(Unavailable):
+            fetcher(None, seconds=0.2)(address)
+        stop.set()

@@ -337,8 +337,8 @@ def assert_only_paypal_can_clear(parked: ParkedEvent, ledger: Any, inbox: Any) -
     [said] = asking.preview(parked)
     assert said == "its provider is asked about it; set aside again if it is tampered still"
     message = Message.decode(parked.message)
-    dispute = message.body.replace(b"PAYMENT.CAPTURE.COMPLETED", b"CUSTOMER.DISPUTE.RESOLVED")
-    unasked = replace(parked, message=replace(message, body=dispute).encode())
+    order = message.body.replace(b"PAYMENT.CAPTURE.COMPLETED", b"CHECKOUT.ORDER.APPROVED")
+    unasked = replace(parked, message=replace(message, body=order).encode())
     assert asking.refusal(unasked) == says
 
 
@@ -413,7 +413,7 @@ def test_a_thin_event_whose_object_has_changed_since_is_no_tampering() -> None:
     """Its data is fetched anew for each delivery; what it is about is not."""
     amounts = iter([5, 7])
 
-    def complete(event: Event) -> Event:
+    def complete(event: Event, _: Message) -> Event:
         about = {"object": "charge", "id": "ch_1", "currency": "eur", "amount": next(amounts)}
         return completed(event, about, NOW)
 
@@ -435,7 +435,7 @@ def test_what_is_contradicted_is_parked_and_does_not_hold_up_its_payment() -> No
     """The next event of the same payment in the batch is recorded."""
     ledger: Any = MemoryLedger()
 
-    def complete(event: Any) -> Any:
+    def complete(event: Any, _: Message) -> Any:
         if event.id == "evt_bad":
             raise Distrusted("contradicted")
         return event

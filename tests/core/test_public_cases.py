@@ -11,7 +11,7 @@ from chalicelib.bus import MILESTONE_TYPES
 from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS
-from chalicelib.providers.paypal.confirmation import contradicts, may_be_late
+from chalicelib.providers.paypal.confirmation import Verdict, judged
 from chalicelib.reactions import Handler, Handlers
 from tests.conftest import ROOT, load
 from tests.fakes import NOW, MemoryLedger, as_bytes, consumer
@@ -90,7 +90,5 @@ def test_a_public_case_is_confirmed_right(provider: str, path: Path) -> None:
     case = load(path)
     [event] = [PROVIDERS[provider].event(as_bytes(each), NOW) for each in case["events"]]
     shown = case["confirm"]["shown"]
-    verdict = (
-        "parked" if contradicts(event, shown) else "asked again" if may_be_late(event, shown) else "counts"
-    )
-    assert verdict in case["confirm"]["expect"]
+    means = {Verdict.CONTRADICTED: "parked", Verdict.LATE: "asked again"}
+    assert means.get(judged(event, shown), "counts") in case["confirm"]["expect"]

@@ -107,7 +107,7 @@ def test_twins_make_one_milestone(api: FakeStripe) -> None:
     handlers = Handlers()
     handlers.on("payment.refunded")(lambda payment, milestone: heard.append(milestone.id))
     base = consumer(ledger, inbox, handlers=handlers)
-    to = replace(base, complete=client(api).complete)
+    to = replace(base, complete=lambda event, _: client(api).complete(event))
     twin: dict[str, Any] = {
         "id": "evt_twin",
         "type": "refund.created",

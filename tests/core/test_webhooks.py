@@ -144,7 +144,7 @@ def test_a_provider_is_asked_once_for_each_event_of_a_batch() -> None:
     """Also where the batch could not be recorded together, and each is recorded by itself."""
     asked: list[str] = []
 
-    def complete(event: Event) -> Event:
+    def complete(event: Event, _: Message) -> Event:
         asked.append(event.id)
         return event
 

@@ -83,7 +83,7 @@ RECEIVER = {
     "stripe": ["secretsmanager GetSecretValue", "sqs GetQueueUrl", "sqs SendMessage", "request answered"],
     "paypal": [
         "secretsmanager GetSecretValue",
-        "dynamodb GetItem",
+        "dynamodb Query",
         "sqs GetQueueUrl",
         "sqs SendMessage",
         "request answered",

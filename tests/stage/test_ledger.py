@@ -12,6 +12,7 @@ from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, fact, join
 from chalicelib.reactions import Task
+from chalicelib.transmissions import MOST_COPIES, MOST_QUESTIONS
 from ops.stage import Stage
 from tests.fakes import NOW, MemoryLedger, an_event, record_of, write_of
 
@@ -150,17 +151,33 @@ def test_an_event_id_is_recorded_under_one_subject(ledger: Ledger) -> None:
 
 def test_a_transmission_is_held_to_one_body(ledger: Ledger) -> None:
     """Also by itself, where its event is recorded already."""
-    ledger.hold("T1", BODY, NOW)
-    ledger.hold("T1", BODY, NOW + 1)
+    ledger.transmissions.hold("T1", BODY, NOW)
+    ledger.transmissions.hold("T1", BODY, NOW + 1)
     with pytest.raises(Distrusted):
-        ledger.hold("T1", b"another", NOW)
+        ledger.transmissions.hold("T1", b"another", NOW)
+
+
+def test_what_comes_by_a_transmission_is_counted(ledger: Ledger) -> None:
+    """The copies of it that are set aside, and the questions that it cost in vain."""
+    names = ledger.transmissions
+    names.check("T1", BODY)
+    assert [names.may_keep("T1", NOW) for _ in range(MOST_COPIES + 2)] == [True] * MOST_COPIES + [False] * 2
+    for _ in range(MOST_QUESTIONS):
+        names.check("T1", BODY)
+        names.asked_in_vain("T1", NOW)
+    with pytest.raises(Distrusted, match="unconfirmed"):
+        names.check("T1", BODY)
+    names.hold("T1", BODY, NOW)
+    names.check("T1", BODY)  # it is known: nothing more is to be asked
+    with pytest.raises(Distrusted, match="tampered"):
+        names.check("T1", b"another")
 
 
 def test_certificates_are_kept(table: Ledger) -> None:
     """By URL."""
-    assert table.certificates.certificate("https://api.paypal.com/x") is None
+    assert table.certificates.certificates() == {}
     table.certificates.keep_certificate("https://api.paypal.com/x", b"pem")
-    assert table.certificates.certificate("https://api.paypal.com/x") == b"pem"
+    assert table.certificates.certificates() == {"https://api.paypal.com/x": b"pem"}
 
 
 def test_an_inconsistent_payment_is_found_by_when_it_became_so(ledger: Ledger) -> None:
@@ -233,7 +250,8 @@ def test_a_batch_read_that_skips_some_asks_for_them_again() -> None:
         left = {"t": {"Keys": others}} if others else {}
         return {"Responses": {"t": [first]}, "UnprocessedKeys": left}
 
-    assert Ledger(busy, "t").recorded(["stripe:evt_1", "stripe:evt_2"]) == {"stripe:evt_1", "stripe:evt_2"}
+    found = Ledger(busy, "t").recorded(["stripe:evt_1", "stripe:evt_2"])
+    assert found == {"stripe:evt_1": None, "stripe:evt_2": None}
     assert asked == [2, 1]
 
 

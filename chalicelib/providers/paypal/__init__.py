@@ -3,11 +3,10 @@
 from typing import TYPE_CHECKING
 
 from chalicelib.credentials import paypal_client
-from chalicelib.events import Event
-from chalicelib.providers.paypal.confirmation import path_to_confirm
+from chalicelib.providers.paypal.confirmation import needs_asking
 from chalicelib.providers.paypal.events import event
 from chalicelib.providers.paypal.facts import facts
-from chalicelib.providers.paypal.objects import NAME, moves_money_unnamed
+from chalicelib.providers.paypal.objects import NAME
 from chalicelib.providers.paypal.signature import verify
 from chalicelib.providers.protocol import Connection, Postback, ProviderApi
 
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
     from chalicelib.providers.paypal.client import PayPalApi
 
 __all__ = ["NAME", "api", "event", "facts", "needs_asking", "postback", "verify"]
-
-
-def needs_asking(event: Event) -> bool:
-    """Whether money moved: a signature alone does not prove it. Of what has no id nothing can be asked."""
-    return path_to_confirm(event) is not None or moves_money_unnamed(event)
 
 
 def api(connection: Connection) -> ProviderApi | None:

@@ -1,85 +1,203 @@
-"""What PayPal's API must show of an event that moves money, and what it may show only late.
+"""What PayPal's API must show of an event that moves money, and what then counts of the event.
 
-A webhook's signature covers its body's CRC32 alone, so that money is confirmed with PayPal where there are
-API credentials. https://developer.paypal.com/docs/api/payments/v2/
+A webhook's signature covers its body's CRC32 alone: whoever holds one can give it another body. So, where
+there are API credentials, the event says only that something became of a resource, and PayPal's API says of
+which, how much, and for which payment. https://developer.paypal.com/docs/api/payments/v2/
 """
 
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import Enum
 from urllib.parse import quote
 
+from chalicelib.errors import CONTRADICTED, Distrusted, NotShown
 from chalicelib.events import Event, safe_id
+from chalicelib.providers.paypal.events import event as read_event
+from chalicelib.providers.paypal.events import livemode
+from chalicelib.providers.paypal.facts import facts
 from chalicelib.providers.paypal.objects import (
     AUTHORIZATIONS,
     CAPTURES,
+    DISPUTES,
     REFUNDS,
     TOOK_MONEY,
     Resource,
     amount_of,
+    disputed_transactions,
+    instant,
+    moves_money_unnamed,
+    named_dispute,
     refunded_payment,
     resource_of,
+    says,
     status_of,
 )
+from chalicelib.times import to_iso
 
-# Where PayPal shows the resource of an event that moves money: by the word in its type, and what it is.
-RESOURCES = {
+
+class Verdict(Enum):
+    """What the state that PayPal shows makes of what an event says."""
+
+    COUNTS = "it is so, or what is shown came after it"
+    OVERTAKEN = "it was so, and has come to nothing since: that counts"
+    LATE = "PayPal's API may be behind its event, or the event forged: asked again, it shows"
+    CONTRADICTED = "it cannot have been so"
+
+
+# Where PayPal shows the resource of an event: by the word in its type, and what it is. That a reversal is
+# shown as a refund says the link `self` in PayPal's own events of reversals.
+FOLDERS = {
     ("CAPTURE", "capture"): "/v2/payments/captures/",
     ("CAPTURE", "refund"): "/v2/payments/refunds/",
     ("REFUND", "refund"): "/v2/payments/refunds/",
-    ("SALE", "sale"): "/v1/payments/sale/",
+    ("SALE", "capture"): "/v1/payments/sale/",
     ("SALE", "refund"): "/v1/payments/refund/",
     ("AUTHORIZATION", "authorization"): "/v2/payments/authorizations/",
+    ("DISPUTE", "dispute"): "/v1/customer/disputes/",
+}
+KINDS: Mapping[str, Mapping[str, str] | tuple[str, ...]] = {
+    "capture": CAPTURES,
+    "authorization": AUTHORIZATIONS,
+    "refund": REFUNDS,
+    "dispute": DISPUTES,
 }
 
-# What the API shows rules an event out by what the event says; or may only be behind it, or have gone on
-# since (a capture is PENDING again while a buyer complains): asked again later, it shows. All else agrees.
-RULED_OUT = {
-    "captured": ("DECLINED", "DENIED", "FAILED", "VOIDED"),
-    "failed": TOOK_MONEY,
+DECLINED = ("DECLINED", "DENIED", "FAILED", "VOIDED", "EXPIRED", "CANCELLED")
+HELD = ("AUTHORIZED", "CREATED", "PARTIALLY_CAPTURED", "CAPTURED", "COMPLETED")
+ENDED = ("FAILED", "CANCELLED")
+UNDER_WAY = ("PENDING", "CREATED", "")
+
+
+def _by_status(**of: tuple[str, ...]) -> Mapping[str, Verdict]:
+    return {status: Verdict[verdict] for verdict, statuses in of.items() for status in statuses}
+
+
+# By what an event says and the status that is shown, v2's or v1's. What is not in it is LATE: a status that
+# we do not know decides nothing.
+# https://developer.paypal.com/docs/api/payments/v2/#definition-capture_status
+# https://developer.paypal.com/docs/api/payments/v2/#definition-refund_status
+# https://developer.paypal.com/docs/api/payments/v2/#definition-authorization_status
+VERDICTS: Mapping[tuple[str, str], Mapping[str, Verdict]] = {
+    ("capture", "captured"): _by_status(COUNTS=TOOK_MONEY, CONTRADICTED=DECLINED),
+    ("capture", "processing"): _by_status(COUNTS=(*UNDER_WAY, *TOOK_MONEY), OVERTAKEN=DECLINED),
+    ("capture", "failed"): _by_status(COUNTS=DECLINED, CONTRADICTED=TOOK_MONEY),
+    ("authorization", "authorized"): _by_status(COUNTS=HELD, OVERTAKEN=DECLINED),
+    ("authorization", "processing"): _by_status(COUNTS=(*UNDER_WAY, *HELD), OVERTAKEN=DECLINED),
+    ("authorization", "canceled"): _by_status(
+        COUNTS=("VOIDED", "EXPIRED"), CONTRADICTED=("CAPTURED", "COMPLETED")
+    ),
+    ("authorization", "failed"): _by_status(COUNTS=DECLINED, CONTRADICTED=HELD),
+    ("refund", "succeeded"): _by_status(COUNTS=("COMPLETED",), OVERTAKEN=ENDED),
+    ("refund", "reversed"): _by_status(COUNTS=("COMPLETED",), OVERTAKEN=ENDED),
+    ("refund", "pending"): _by_status(COUNTS=(*UNDER_WAY, "COMPLETED"), OVERTAKEN=ENDED),
+    ("refund", "failed"): _by_status(COUNTS=ENDED, CONTRADICTED=("COMPLETED",)),
 }
-MAY_BE_LATE = {
-    "captured": ("PENDING", "CREATED", "AUTHORIZED", ""),
-    "canceled": ("CREATED", "AUTHORIZED", "CAPTURED", "COMPLETED"),
-}
+
+
+def needs_asking(event: Event) -> bool:
+    """Whether money moves by it. Of what has no id nothing can be asked: it never counts."""
+    return path_to_confirm(event) is not None or moves_money_unnamed(event)
 
 
 def path_to_confirm(event: Event) -> str | None:
-    """Where the resource of an event that moves money is in PayPal's API; ``None`` for all other events.
-
-    What a reversal's id leads to PayPal does not document, so that a missing one would prove nothing.
-    """
+    """Where the resource of an event that moves money is in PayPal's API; ``None`` for all other events."""
+    kind = _kind(event)
     words = event.type.split(".")
-    if len(words) != 3 or words[0] != "PAYMENT" or REFUNDS.get(event.type) == "reversed":
+    resource = resource_of(event)
+    named = named_dispute(resource) if kind == "dispute" else safe_id(resource.get("id"))
+    if kind is None or named is None:
         return None
-    resource_id = safe_id(resource_of(event).get("id"))
-    is_refund = event.type in REFUNDS
-    folder = RESOURCES.get((words[1], "refund" if is_refund else words[1].lower()))
     # one of PayPal's has letters, digits and hyphens; of any other PayPal is asked too, and shows nothing
-    return folder + quote(resource_id, safe="") if folder and resource_id else None
+    return FOLDERS[words[1], kind] + quote(named, safe="")
 
 
-def contradicts(event: Event, shown: Resource) -> bool:
-    """Whether what PayPal shows is another resource, amount or payment, or in a state that it cannot have."""
+def _kind(event: Event) -> str | None:
+    return next((kind for kind, types in KINDS.items() if event.type in types), None)
+
+
+def confirmed(event: Event, shown: Resource) -> Event:
+    """The event as far as PayPal's API, which shows its resource so, bears it out.
+
+    Raises ``Distrusted`` where it contradicts the event, ``NotShown`` where it may only be late.
+    """
+    verdict = judged(event, shown)
+    if verdict is Verdict.CONTRADICTED:
+        raise Distrusted(CONTRADICTED)
+    if verdict is Verdict.LATE:
+        raise NotShown("PayPal does not show it so yet", reason="not_shown")
+    return _borne_out(event, shown, is_overtaken=verdict is Verdict.OVERTAKEN)
+
+
+def judged(event: Event, shown: Resource) -> Verdict:
+    """What PayPal's showing the event's resource so means for the event."""
+    kind = _kind(event)
+    return _of_dispute(event, shown) if kind == "dispute" else _of_money(event, shown, str(kind))
+
+
+def _of_money(event: Event, shown: Resource, kind: str) -> Verdict:
+    """Another resource, amount or payment is a contradiction; else its state decides."""
     said = resource_of(event)
+    if said.get("id") != shown.get("id") or not _is_same_amount(said, shown):
+        return Verdict.CONTRADICTED
+    if kind == "refund":
+        payment = refunded_payment(shown)
+        if payment is None:
+            return Verdict.LATE
+        if refunded_payment(said) not in (None, payment):
+            return Verdict.CONTRADICTED
+    return VERDICTS[kind, says(event.type, said)].get(status_of(shown), Verdict.LATE)
+
+
+def _is_same_amount(said: Resource, shown: Resource) -> bool:
     try:
-        is_same_amount = amount_of(said.get("amount")) == amount_of(shown.get("amount"))
+        return amount_of(said.get("amount")) == amount_of(shown.get("amount"))
     except ValueError:
-        is_same_amount = False
-    payment = refunded_payment(shown) if event.type in REFUNDS else None
-    is_elsewhere = payment is not None and refunded_payment(said) not in (None, payment)
-    is_ruled_out = status_of(shown) in RULED_OUT.get(_said(event), ())
-    return said.get("id") != shown.get("id") or not is_same_amount or is_elsewhere or is_ruled_out
+        return False
 
 
-def may_be_late(event: Event, shown: Resource) -> bool:
-    """Whether PayPal's API may be behind its event, or the event forged: asked again, it shows."""
-    return status_of(shown) in MAY_BE_LATE.get(_said(event), ())
+def _of_dispute(event: Event, shown: Resource) -> Verdict:
+    """A dispute's own amount, outcome and captures change while it lasts: what is shown counts of them."""
+    said = resource_of(event)
+    if named_dispute(said) != named_dispute(shown):
+        return Verdict.CONTRADICTED
+    captures = disputed_transactions(shown).keys()
+    if captures and not disputed_transactions(said).keys() <= captures:
+        return Verdict.CONTRADICTED
+    is_behind = event.type == "CUSTOMER.DISPUTE.RESOLVED" and status_of(shown) != "RESOLVED"
+    return Verdict.COUNTS if captures and not is_behind else Verdict.LATE
 
 
-def names_payment(event: Event, shown: Resource) -> str | None:
-    """The payment of a refund that does not name it itself, as PayPal shows it."""
-    if event.type not in REFUNDS or refunded_payment(resource_of(event)):
+def _borne_out(event: Event, shown: Resource, is_overtaken: bool) -> Event:
+    """The event with the resource as shown, where that proves something else: then it is kept as well.
+
+    Its own status stays, but for one that has come to nothing since. Its time is not before what it tells
+    of, and not after it came.
+    """
+    is_dispute = event.type in DISPUTES
+    said = resource_of(event)
+    status = {name: said[name] for name in ("status", "state") if name in said}
+    resource = {**shown} if is_dispute or is_overtaken else {**shown, **status}
+    of_mode = event.payload if livemode(shown) is None else shown
+    told = {**event.payload, "resource": resource, "links": of_mode.get("links")}
+    same_time = _read(event, told)
+    began = instant(shown.get("create_time"), event.created_at)
+    changed = instant(shown.get("update_time"), began)
+    is_newer = is_overtaken or (is_dispute and _facts(same_time) != _facts(event))
+    at = min(max(event.created_at, changed if is_newer else began), event.received_at)
+    found = same_time if at == event.created_at else _read(event, {**told, "create_time": to_iso(at)})
+    is_as_said = (found.subject, _facts(found)) == (event.subject, _facts(event))
+    return replace(event if is_as_said else found, is_confirmed=True)
+
+
+def _read(event: Event, payload: Mapping[str, object]) -> Event:
+    body = json.dumps(payload).encode()
+    return replace(read_event(body, event.received_at), completed=body, about=event.about)
+
+
+def _facts(event: Event) -> object:
+    """What it proves; ``None`` where that cannot be understood."""
+    try:
+        return facts(event)
+    except ValueError:
         return None
-    return refunded_payment(shown)
-
-
-def _said(event: Event) -> str:
-    return {**CAPTURES, **REFUNDS, **AUTHORIZATIONS}.get(event.type, "")

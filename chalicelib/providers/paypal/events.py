@@ -31,7 +31,7 @@ def event(body: bytes, received_at: int) -> Event:
         created_at=created_at,
         received_at=received_at,
         as_of=created_at,
-        livemode=_livemode(payload),
+        livemode=livemode(payload),
         account=None,
         api_version=safe_id(payload.get("resource_version")),
         payload=payload,
@@ -58,9 +58,9 @@ def subject(type_: str, resource: Resource) -> str | None:
     return safe_id(resource.get("id"))
 
 
-def _livemode(payload: Resource) -> bool | None:
-    """An event does not say which mode it is of, but its own links lead to that mode's host."""
-    for link in items(payload.get("links")):
+def livemode(shown: Resource) -> bool | None:
+    """Neither events nor resources say which mode they are of, but their links lead to that mode's host."""
+    for link in items(shown.get("links")):
         host = str(link.get("href")).removeprefix("https://").partition("/")[0]
         if host in ("api.paypal.com", "api-m.paypal.com"):
             return True

@@ -24,6 +24,7 @@ from chalicelib.providers.paypal.objects import (
     named_dispute,
     refunded_payment,
     resource_of,
+    says,
     status_of,
 )
 
@@ -46,11 +47,6 @@ OUTCOME_OF = {
 # https://developer.paypal.com/docs/api/customer-disputes/v1/#definition-status
 OPEN = ("", "OPEN", "WAITING_FOR_BUYER_RESPONSE", "WAITING_FOR_SELLER_RESPONSE", "UNDER_REVIEW")
 
-# What a resource's own status says, where it is not what the event's type says.
-# https://developer.paypal.com/docs/api/payments/v2/#definition-capture_status and following
-NOT_YET = ("PENDING", "CREATED_PENDING")
-NEVER = ("DECLINED", "DENIED", "FAILED", "CANCELLED", "CANCELED")
-
 BySubject = Iterator[tuple[str, Facts]]
 
 
@@ -71,19 +67,11 @@ def _common(event: Event) -> Facts:
     return fact("payment", created_at=event.created_at, updated_at=event.created_at, livemode=event.livemode)
 
 
-def _borne_out(said: str, success: str, resource: Resource) -> str:
-    """What an event's type says; of a ``success`` what the object's own status says instead, if it does."""
-    if said != success:
-        return said
-    status = status_of(resource)
-    return "processing" if status in NOT_YET else "failed" if status in NEVER else said
-
-
 def _of_capture(event: Event, capture: Resource) -> BySubject:
     amount, currency = amount_of(capture.get("amount"))
-    says = _borne_out(CAPTURES[event.type], "captured", capture)
+    said = says(event.type, capture)
     at = event.created_at
-    is_captured = says == "captured"
+    is_captured = said == "captured"
     yield (
         event.subject,
         fact(
@@ -91,8 +79,8 @@ def _of_capture(event: Event, capture: Resource) -> BySubject:
             priced=[int(is_captured), at, amount, currency],
             authorized=amount if is_captured else None,
             captured=[[amount, at]] if is_captured else None,
-            failed_at=at if says == "failed" else None,
-            state=None if is_captured else state_at(at, says),
+            failed_at=at if said == "failed" else None,
+            state=None if is_captured else state_at(at, said),
             related=_related(capture),
         ),
     )
@@ -100,18 +88,18 @@ def _of_capture(event: Event, capture: Resource) -> BySubject:
 
 def _of_authorization(event: Event, authorization: Resource) -> BySubject:
     amount, currency = amount_of(authorization.get("amount"))
-    says = _borne_out(AUTHORIZATIONS[event.type], "authorized", authorization)
+    said = says(event.type, authorization)
     at = event.created_at
     yield (
         event.subject,
         fact(
             "payment",
             priced=[0, at, amount, currency],
-            authorized=amount if says in ("authorized", "canceled") else None,
-            authorized_at=at if says == "authorized" else None,
-            failed_at=at if says == "failed" else None,
-            canceled_at=at if says == "canceled" else None,
-            state=state_at(at, says),
+            authorized=amount if said in ("authorized", "canceled") else None,
+            authorized_at=at if said == "authorized" else None,
+            failed_at=at if said == "failed" else None,
+            canceled_at=at if said == "canceled" else None,
+            state=state_at(at, said),
             related=_related(authorization),
         ),
     )
@@ -121,11 +109,7 @@ def _of_refund(event: Event, refund: Resource) -> BySubject:
     """A refund is dated by its own clock, as a dispute is: so it can be told which came first."""
     amount, currency = amount_of(refund.get("amount"))
     refund_id = required_id(refund.get("id"))
-    says = REFUNDS[event.type]
-    if status_of(refund) in NOT_YET and says != "failed":
-        says = "pending"
-    if status_of(refund) in NEVER:
-        says = "failed"
+    said = says(event.type, refund)
     at = event.created_at
     made_at = min(at, instant(refund.get("create_time"), at))
     payment = refunded_payment(refund)
@@ -137,13 +121,13 @@ def _of_refund(event: Event, refund: Resource) -> BySubject:
             currency=[at, currency],
             charge=payment,
             created_at=made_at,
-            succeeded_at=at if says in ("succeeded", "reversed") else None,
-            failed_at=at if says == "failed" else None,
+            succeeded_at=at if said in ("succeeded", "reversed") else None,
+            failed_at=at if said == "failed" else None,
             reversal=1 if REFUNDS[event.type] == "reversed" else None,
         ),
     )
     yield event.subject, fact("payment", related=[f"refund {refund_id}"])
-    if payment and says in ("succeeded", "reversed"):
+    if payment and said in ("succeeded", "reversed"):
         yield event.subject, _refund_total(payment, refund, made_at, amount)
 
 

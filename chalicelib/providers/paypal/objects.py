@@ -41,6 +41,12 @@ REFUNDS = {
     "PAYMENT.REFUND.FAILED": "failed",
 }
 
+# What a resource's own status says, where it is not what the event's type says.
+# https://developer.paypal.com/docs/api/payments/v2/#definition-capture_status and following
+NOT_YET = ("PENDING", "CREATED_PENDING")
+NEVER = ("DECLINED", "DENIED", "FAILED", "CANCELLED", "CANCELED")
+LET_GO = ("VOIDED", "EXPIRED")
+
 DISPUTES = (
     "CUSTOMER.DISPUTE.CREATED",
     "CUSTOMER.DISPUTE.UPDATED",
@@ -63,6 +69,24 @@ def resource_of(event: Event) -> Resource:
 def status_of(resource: Resource) -> str:
     """Of a v2 resource, or a v1 one."""
     return str(resource.get("status") or resource.get("state") or "").upper()
+
+
+def says(type_: str, resource: Resource) -> str:
+    """What an event of that type says has become of its capture, authorization or refund, by its own status.
+
+    The status counts where it contradicts the type: COMPLETED of what is still PENDING proves nothing yet.
+    """
+    said = {**CAPTURES, **AUTHORIZATIONS, **REFUNDS}[type_]
+    status = status_of(resource)
+    if said in ("failed", "canceled"):
+        return said
+    if status in NEVER:
+        return "failed"
+    if type_ in AUTHORIZATIONS and status in LET_GO:
+        return "canceled"
+    if status in NOT_YET:
+        return "pending" if type_ in REFUNDS else "processing"
+    return said
 
 
 def amount_of(value: object) -> tuple[int, str]:

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 
 from chalicelib.errors import InvalidSignature
-from chalicelib.events import Delivery, safe_id
+from chalicelib.events import Delivery, parse, safe_id
 from chalicelib.providers.protocol import Proof, Trust, fingerprint
 from chalicelib.times import from_iso
 
@@ -26,23 +26,24 @@ def verify(delivery: Delivery, trust: Trust) -> Proof:
     """The webhook id and the transmission's id, if PayPal signed this body for one of our webhook ids.
 
     What is signed is the body's CRC32, which another body can be given too: so a transmission's id must be
-    held to one body. Offline with the certificate that the delivery names, or by asking PayPal where
-    ``trust`` has a postback.
+    held to one body. Where ``trust`` has a postback, PayPal is asked too about what passes here, and is JSON.
     """
     webhook_ids = trust.required("paypal_webhook_ids")
     sent = {name: delivery.headers.get(name, "") for name in HEADERS}
     _check_headers(sent, delivery.received_at)
-    if trust.postback is not None:
-        for each in webhook_ids:
-            if trust.postback.confirms(sent, delivery.body, each):
-                return Proof(fingerprint(each), sent["paypal-transmission-id"])
-        raise InvalidSignature("PayPal does not know this transmission", reason="postback")
     signature = _signature(sent["paypal-transmission-sig"])
     key = trust.certificates.key(sent["paypal-cert-url"])
-    for each in webhook_ids:
-        if key.signed(signature, _signed_text(sent, each, delivery.body)):
-            return Proof(fingerprint(each), sent["paypal-transmission-id"])
-    raise InvalidSignature("no signature matches", reason="signature")
+    signed_for = (
+        each for each in webhook_ids if key.signed(signature, _signed_text(sent, each, delivery.body))
+    )
+    webhook_id = next(signed_for, None)
+    if webhook_id is None:
+        raise InvalidSignature("no signature matches", reason="signature")
+    if trust.postback is not None:
+        parse(delivery.body)
+        if not trust.postback.confirms(sent, delivery.body, webhook_id):
+            raise InvalidSignature("PayPal does not know this transmission", reason="postback")
+    return Proof(fingerprint(webhook_id), sent["paypal-transmission-id"])
 
 
 def _check_headers(sent: Mapping[str, str], now: int) -> None:

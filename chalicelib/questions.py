@@ -1,0 +1,63 @@
+"""Asking a provider about one event: what it leaves out, and whether money moved; and no more than needed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chalicelib.breaker import CircuitBreaker
+from chalicelib.budget import Budget
+from chalicelib.errors import Distrusted, NotShown, Unavailable
+from chalicelib.events import Event
+from chalicelib.inbox import Message
+from chalicelib.ledger import Ledger
+from chalicelib.providers.protocol import Provider, ProviderApi, needs_asking
+from chalicelib.telemetry import Telemetry
+
+IN_VAIN = 300  # questions an hour in a process that show nothing, or something else
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """``api`` is that of a provider, where its keys are set. ``clock`` in milliseconds.
+
+    A question in vain is one after which the event does not count. Each transmission has a few of these, and
+    the process some hundreds an hour; beyond these an event waits on the queue, not at the provider. What a
+    person redrives is asked about in any case.
+    """
+
+    providers: Mapping[str, Provider]
+    api: Callable[[str], ProviderApi | None]
+    ledger: Ledger
+    telemetry: Telemetry
+    breaker: CircuitBreaker
+    budget: Budget
+    clock: Callable[[], int]
+
+    def complete(self, event: Event, message: Message) -> Event:
+        """The event as the provider shows it, where it is to be asked and can be.
+
+        Raises ``Distrusted``, ``Unavailable``.
+        """
+        if not needs_asking(self.providers[event.provider], event):
+            return event
+        api = self.api(event.provider)
+        if api is None:
+            return event
+        if message.transmission and not message.is_redriven:
+            self.ledger.transmissions.check(message.transmission, message.body)
+        if self.budget.is_spent:
+            raise Unavailable("asked too much in vain", reason="questions_spent")
+        with self._asking(event, message):
+            return api.complete(event)
+
+    @contextmanager
+    def _asking(self, event: Event, message: Message) -> Iterator[None]:
+        about = {"provider": event.provider, "type": event.type, "subject": event.subject}
+        try:
+            with self.breaker.asking(event.provider), self.telemetry.span("ask", **about):
+                yield
+        except (Distrusted, NotShown):
+            self.budget.spend()
+            if message.transmission and not message.is_redriven:
+                self.ledger.transmissions.asked_in_vain(message.transmission, self.clock())
+            raise
