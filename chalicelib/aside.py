@@ -23,7 +23,7 @@ class Aside:
         if parking.parked_event(subject, event_id) is None and not self._may_keep(record, now):
             self._log(subject, event_id, reason, is_kept=False)
             return
-        parking.note_failure(subject, event_id, reason, record.attempts)
+        parking.note_failure(subject, event_id, reason, record.attempts, now)
         parking.park(subject, event_id, record.sqs["body"], record.attempts, now)
         self._log(subject, event_id, reason)
 
@@ -34,11 +34,10 @@ class Aside:
         noted = parking.parked_event(subject, event_id)
         if noted and noted.parked_at is not None and noted.message != record.sqs["body"]:
             event_id = f"{event_id}:{digest(_body(record))}"
-            parking.note_failure(subject, event_id, noted.reason, record.attempts)
+            parking.note_failure(subject, event_id, noted.reason, record.attempts, now)
             noted = None
         is_parked = noted is not None and noted.parked_at is not None
         if not is_parked and _is_by_transmission(record) and not self._may_keep(record, now):
-            parking.forget_failure(subject, event_id)
             self._log(subject, event_id, is_kept=False)
             return
         parking.park(subject, event_id, record.sqs["body"], record.attempts, now)

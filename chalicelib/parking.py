@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chalicelib.entries import packed, unpacked
 from chalicelib.errors import VersionMoved
-from chalicelib.table import Item, Table, key, number, raise_if_condition_fails, string
+from chalicelib.table import Item, Request, Table, key, number, raise_if_condition_fails, string
 from chalicelib.times import sortable
 
 PARKED = "parked"
@@ -14,6 +14,8 @@ BY_DAY = "by-day"
 # why an event is parked for which no failure was noted
 DIED = "the consumer stopped or ran out of time"
 NOT_PARKED_ANEW = "parked_at = :parked_at"
+NOTED = 30 * 24 * 3600  # seconds; the queues keep a message for 14 days each
+SHOWN = ("subject", "entry", "reason", "attempts", "parked_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +36,17 @@ class Parking:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int) -> None:
-        """Keep why an event could not be recorded yet."""
+    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int, now: int) -> None:
+        """Keep why an event could not be recorded yet, for as long as it can be on the queues."""
         self._table.update(
             subject,
             f"{PARKED}:{event_id}",
-            "SET reason = :reason, attempts = :attempts",
-            {":reason": string(reason), ":attempts": number(attempts)},
+            "SET reason = :reason, attempts = :attempts, expires_at = :expires",
+            {
+                ":reason": string(reason),
+                ":attempts": number(attempts),
+                ":expires": number(now // 1000 + NOTED),
+            },
         )
 
     def forget_failure(self, subject: str, event_id: str) -> None:
@@ -63,7 +69,7 @@ class Parking:
             subject,
             f"{PARKED}:{event_id}",
             "SET reason = if_not_exists(reason, :died), attempts = :attempts, parked_at = :now,"
-            " message = :message, #day = :parked, listed = :listed",
+            " message = :message, #day = :parked, listed = :listed REMOVE expires_at",
             {
                 ":died": string(DIED),
                 ":attempts": number(attempts),
@@ -106,8 +112,7 @@ class Parking:
         )
         found = self._table.each(
             [key(each["subject"]["S"], each["entry"]["S"]) for each in answer["Items"]],
-            ProjectionExpression="subject, entry, #reason, attempts, parked_at, listed",
-            ExpressionAttributeNames={"#reason": "reason"},
+            **_projected(*SHOWN, "listed"),
         )
         parked = [each for each in found if "listed" in each]  # not what is being tried again just now
         items = sorted(parked, key=lambda each: each["listed"]["S"], reverse=True)
@@ -115,8 +120,17 @@ class Parking:
         return [parked_event(each) for each in items], last
 
     def parked_event(self, subject: str, event_id: str) -> ParkedEvent | None:
-        item = self._table.get(subject, f"{PARKED}:{event_id}")
-        return parked_event(item) if item else None
+        found = self._table.each(
+            [key(subject, f"{PARKED}:{event_id}")], ConsistentRead=True, **_projected(*SHOWN, "message")
+        )
+        return next((parked_event(item) for item in found if "reason" in item), None)
+
+
+def _projected(*names: str) -> Request:
+    return {
+        "ProjectionExpression": ", ".join(f"#{name}" for name in names),
+        "ExpressionAttributeNames": {f"#{name}": name for name in names},
+    }
 
 
 def parked_event(item: Item) -> ParkedEvent:

@@ -394,7 +394,8 @@ class Batch:
         fields = {"message_id": record.sqs["messageId"], "error": reason, "attempts": attempts}
         log("failed", "ERROR", {"failed": 1}, **fields)
         try:
-            self.consumer.ledger.parking.note_failure(*record.address, reason, attempts)
+            now = self.consumer.clock()
+            self.consumer.ledger.parking.note_failure(*record.address, reason, attempts, now)
         except Exception as error:  # the note is a courtesy: the queue keeps the message either way
             log("failure not noted", "ERROR", error=type(error).__name__)
 

@@ -10,6 +10,7 @@ which needs them: then a handler uses it.
 
 import json
 import marshal
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping
 from importlib.abc import InspectLoader
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
@@ -25,6 +27,7 @@ from chalice.package import TemplateDeepMerger, YAMLTemplateSerializer
 
 REGION = "us-east-1"  # where none is set: the template is the same for every region
 TEMPLATES = ("infra/resources.yaml", "infra/packaged.yaml")
+LOCKED = Path(__file__).parent / "locks" / "run.txt"
 DATA = "botocore/data/"
 DONE = b"daybook"  # the comment of a zip that is slim already
 SELDOM = ("stripe/", "aws_xray_sdk/", "requests/", "charset_normalizer/", "idna/")
@@ -52,11 +55,35 @@ def chalice(project: Path, environ: Mapping[str, str], *arguments: str) -> None:
     for cache in (project / "chalicelib").rglob("__pycache__"):
         shutil.rmtree(cache)  # Chalice would package it, and know the package by it
     quiet = {"PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(  # noqa: S603 - our own command
-        [command, "--project-dir", str(project), *arguments], env={**environ, **region, **quiet}, check=False
-    )
+    with NamedTemporaryFile("w", suffix=".txt") as hashes:
+        hashes.write("\n".join(hashed(project)))
+        hashes.flush()
+        constraint = {"PIP_CONSTRAINT": " ".join(filter(None, [environ.get("PIP_CONSTRAINT"), hashes.name]))}
+        done = subprocess.run(  # noqa: S603 - our own command
+            [command, "--project-dir", str(project), *arguments],
+            env={**environ, **region, **quiet, **constraint},
+            check=False,
+        )
     if done.returncode:
         raise Failed(f"chalice {arguments[0]} failed; its lines above say why. Run the same command again.")
+
+
+def hashed(project: Path) -> list[str]:
+    """All that ``requirements.txt`` pins, with the hashes that are locked: pip takes no other content then.
+
+    None, where a line is not locked: pip checks the hashes of all or of none. ``make lock`` locks it.
+    """
+    locked = {
+        _normal(entry.split()[0]): entry
+        for entry in re.findall(r"^[^\s#].*(?:\n .*)*", LOCKED.read_text(), re.MULTILINE)
+    }
+    lines = (project / "requirements.txt").read_text().splitlines()
+    required = {_normal(line) for line in lines if line and not line.startswith("#")}
+    return [locked[each] for each in required] if required <= locked.keys() else []
+
+
+def _normal(requirement: str) -> str:
+    return requirement.strip().lower().replace("_", "-")
 
 
 def package(project: Path, stage: str, out: Path, environ: Mapping[str, str], say: Say) -> None:

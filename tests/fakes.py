@@ -62,7 +62,7 @@ class MemoryParking:
     def __init__(self) -> None:
         self.notes: dict[tuple[str, str], ParkedEvent] = {}
 
-    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int) -> None:
+    def note_failure(self, subject: str, event_id: str, reason: str, attempts: int, now: int) -> None:
         self.notes[subject, event_id] = _note(subject, event_id, reason, attempts)
 
     def forget_failure(self, subject: str, event_id: str) -> None:

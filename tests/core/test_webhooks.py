@@ -170,7 +170,7 @@ def test_a_message_that_cannot_be_read_does_not_hold_up_others() -> None:
 def test_a_success_after_a_failure_forgets_the_failure() -> None:
     """Nothing stays behind of what went right in the end."""
     ledger = MemoryLedger()
-    ledger.parking.note_failure("a", "evt_1", "RuntimeError", 1)
+    ledger.parking.note_failure("a", "evt_1", "RuntimeError", 1, NOW)
     consumer(ledger, MemoryInbox()).process([record("evt_1", "a", receives=2), record("evt_2", "a")], NOW)
     assert ledger.parking.notes == {}
 

@@ -1,6 +1,7 @@
 """What is packaged: exact pins, licences that may be shipped, and no hole that is known."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ops.licences import packaged, page
+from ops.package import hashed
 from tests.conftest import ROOT
 
 SHIPPABLE = ("Apache", "BSD", "MIT", "Mozilla Public License 2.0", "PSF-2.0", "Public Domain")
@@ -58,3 +60,21 @@ def test_no_hole_is_known() -> None:
     if not audited:
         pytest.skip("PyPI's advisories cannot be reached from here: nothing was audited")
     assert [each for each in audited if each["vulns"]] == []
+
+
+def test_what_is_packaged_is_locked_by_its_hash(tmp_path: Path) -> None:
+    """All of it; with a line that nobody locked pip would refuse the rest, and checks none of it."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    required = [line for line in lines if not line.startswith("#")]
+    locked = hashed(ROOT)
+    assert len(locked) == len(required)
+    assert all("--hash=sha256:" in each for each in locked)
+    (tmp_path / "requirements.txt").write_text("\n".join([*lines, "left-pad==1.0.0"]))
+    assert hashed(tmp_path) == []
+
+
+def test_ci_runs_actions_by_their_commit() -> None:
+    """A tag can be moved to something else."""
+    used = re.findall(r"uses: (\S+)", (ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert used
+    assert [each for each in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", each)] == []

@@ -2,16 +2,19 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from chalicelib.entries import Outbox
+from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
+from chalicelib.providers import PROVIDERS
 from chalicelib.times import DAY
 from ops.local.paypal import FakePayPal
 from ops.local.runtime import Function, FunctionFailed
@@ -40,8 +43,14 @@ DEAD = f"arn:aws:sqs:{ACCOUNT}:payment-events-dead-dev.fifo"
 SECRET = f"arn:aws:secretsmanager:{ACCOUNT}:secret:daybook/dev-AbCdEf"
 BUS = f"arn:aws:events:{ACCOUNT}:event-bus/daybook-dev"
 
-# (action, resource, the partition key that is written, if any)
-Access = tuple[str, str, str]
+
+class Access(NamedTuple):
+    """An action on a resource: of DynamoDB's with the partition key that is written, and the attributes."""
+
+    action: str
+    resource: str
+    key: str = ""
+    attributes: frozenset[str] = frozenset()
 
 
 # ── a policy evaluator ──────────────────────────────────────────────────────────────────────────────
@@ -66,22 +75,26 @@ def grants(statement: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def allowed(function: str, access: Access) -> set[tuple[str, str]]:
     """The grants that allow it: none is a denial, as no policy here denies anything by itself."""
-    action, resource, key = access
     return {
         (granted, pattern)
         for statement in statements(function)
         for granted, pattern in grants(statement)
-        if fnmatchcase(action, granted)
-        and fnmatchcase(resource, pattern)
-        and _holds(statement.get("Condition", {}), key)
+        if fnmatchcase(access.action, granted)
+        and fnmatchcase(access.resource, pattern)
+        and _holds(statement.get("Condition", {}), access)
     }
 
 
-def _holds(condition: dict[str, Any], key: str) -> bool:
-    """The one condition that is used here."""
-    assert set(condition) <= {"ForAllValues:StringEquals"}
-    keys = condition.get("ForAllValues:StringEquals", {"dynamodb:LeadingKeys": [key]})
-    return key in keys["dynamodb:LeadingKeys"]
+def _holds(condition: dict[str, Any], access: Access) -> bool:
+    """The conditions that are used here. Without ``Null`` one on nothing holds."""
+    asked = {
+        "dynamodb:LeadingKeys": {access.key} if access.key else set(),
+        "dynamodb:Attributes": access.attributes,
+    }
+    assert set(condition) in (set(), {"ForAllValues:StringEquals", "Null"})
+    each = condition.get("ForAllValues:StringEquals", {})
+    assert condition.get("Null", {}) == dict.fromkeys(each, "false")
+    return all(asked[name] and asked[name] <= {*granted} for name, granted in each.items())
 
 
 # ── what each function asks for ─────────────────────────────────────────────────────────────────────
@@ -94,15 +107,15 @@ def accesses(call: Call) -> Iterator[Access]:
         yield from _table_accesses(call)
     elif call.service == "sqs":
         name = request.get("QueueName") or request["QueueUrl"].rpartition("/")[2]
-        yield f"sqs:{call.operation.removesuffix('Batch')}", f"arn:aws:sqs:{ACCOUNT}:{name}", ""
+        yield Access(f"sqs:{call.operation.removesuffix('Batch')}", f"arn:aws:sqs:{ACCOUNT}:{name}")
     elif call.service == "secretsmanager":
         arn = f"arn:aws:secretsmanager:{ACCOUNT}:secret:{request['SecretId']}-AbCdEf"
-        yield f"secretsmanager:{call.operation}", arn, ""
+        yield Access(f"secretsmanager:{call.operation}", arn)
     else:
         assert call.service == "events", call
         for entry in request["Entries"]:
             bus = f"arn:aws:events:{ACCOUNT}:event-bus/{entry['EventBusName']}"
-            yield f"events:{call.operation}", bus, ""
+            yield Access(f"events:{call.operation}", bus)
 
 
 def _table_accesses(call: Call) -> Iterator[Access]:
@@ -115,16 +128,32 @@ def _table_accesses(call: Call) -> Iterator[Access]:
     index = call.request.get("IndexName")
     written = call.request.get("Item") or call.request.get("Key") or {}
     key = written.get("subject", {}).get("S", "")
-    yield f"dynamodb:{call.operation}", f"{table}/index/{index}" if index else table, key
+    resource = f"{table}/index/{index}" if index else table
+    yield Access(f"dynamodb:{call.operation}", resource, key, _attributes(call.request))
+
+
+def _attributes(request: dict[str, Any]) -> frozenset[str]:
+    """Those that a request names: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html"""
+    of_table = next(iter(request.get("RequestItems", {"": {}}).values()))
+    named = {**request, **of_table}
+    text = " ".join(named.get(f"{kind}Expression", "") for kind in ("Update", "Condition", "Projection"))
+    words = set(re.findall(r"(?<![:\w])#?[a-z]\w*", text)) - {
+        "attribute_exists",
+        "if_not_exists",
+        "attribute_not_exists",
+    }
+    names = named.get("ExpressionAttributeNames", {})
+    keys = [named.get("Key", {}), *named.get("Keys", [])]
+    return frozenset(names.get(word, word) for word in words) | {name for key in keys for name in key}
 
 
 def platform(name: str, queue: str | None = None) -> set[Access]:
     """What Lambda itself asks for in the function's name: its logs and traces, and its queue."""
     logs = f"arn:aws:logs:{ACCOUNT}:log-group:/aws/lambda/{name}:log-stream:2026/11/25/1"
-    own = {("logs:CreateLogStream", logs, ""), ("logs:PutLogEvents", logs, "")}
-    own |= {("xray:PutTraceSegments", "*", ""), ("xray:PutTelemetryRecords", "*", "")}
+    own = {Access("logs:CreateLogStream", logs), Access("logs:PutLogEvents", logs)}
+    own |= {Access("xray:PutTraceSegments", "*"), Access("xray:PutTelemetryRecords", "*")}
     taking = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
-    return own | ({(action, queue, "") for action in taking} if queue else set())
+    return own | ({Access(action, queue) for action in taking} if queue else set())
 
 
 class Work:
@@ -222,7 +251,11 @@ class Work:
             )
 
     def park(self) -> None:
-        self._functions.start("Park").invoke({"Records": [sqs_record("poison", "g", receives=6)]})
+        _, [sale] = tell("paypal", random.Random(4), now(), 500, "JPY", type_="PAYMENT.CAPTURE.COMPLETED")
+        body = as_bytes(sale)
+        message = Message.of(PROVIDERS["paypal"].event(body, now()), body, "T")
+        dead = [sqs_record(text, "g", receives=6) for text in ("poison", message.encode())]
+        self._functions.start("Park").invoke({"Records": dead})
         self._note("park")
 
     def watch(self) -> None:
@@ -288,7 +321,7 @@ OTHER_SECRETS = [
     f"arn:aws:secretsmanager:{ACCOUNT}:secret:{name}"
     for name in ("daybook/prod-AbCdEf", "daybook/dev-eu-AbCdEf")
 ]
-NO_BUSINESS: dict[str, list[Access]] = {
+NO_BUSINESS: dict[str, list[tuple[Any, ...]]] = {
     "api_handler": [
         ("dynamodb:DeleteItem", TABLE, "stripe:pi_1"),
         ("dynamodb:UpdateItem", TABLE, "stripe:pi_1"),
@@ -313,6 +346,11 @@ NO_BUSINESS: dict[str, list[Access]] = {
         ("dynamodb:DeleteItem", TABLE, "stripe:pi_1"),
         ("dynamodb:PutItem", TABLE, "stripe:pi_1"),
         ("dynamodb:GetItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:UpdateItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:UpdateItem", TABLE, "stripe:pi_1", frozenset({"facts"})),
+        ("dynamodb:UpdateItem", TABLE, "transmission:T", frozenset({"digest"})),
+        ("dynamodb:BatchGetItem", TABLE, ""),
+        ("dynamodb:BatchGetItem", TABLE, "", frozenset({"body"})),
         ("sqs:ReceiveMessage", QUEUE, ""),
         ("secretsmanager:GetSecretValue", SECRET, ""),
         ("events:PutEvents", BUS, ""),
@@ -326,13 +364,15 @@ NO_BUSINESS: dict[str, list[Access]] = {
         ("events:PutEvents", BUS, ""),
     ],
     "watch": [
+        ("dynamodb:UpdateItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:UpdateItem", TABLE, "stripe:pi_1", frozenset({"version", "entry", "subject"})),
         ("dynamodb:GetItem", TABLE, "stripe:pi_1"),
         ("dynamodb:PutItem", TABLE, "stripe:pi_1"),
         ("sqs:ReceiveMessage", QUEUE, ""),
         ("secretsmanager:GetSecretValue", SECRET, ""),
     ],
 }
-NOBODYS_BUSINESS: list[Access] = [
+NOBODYS_BUSINESS: list[tuple[Any, ...]] = [
     *(("secretsmanager:GetSecretValue", other, "") for other in OTHER_SECRETS),
     ("secretsmanager:PutSecretValue", SECRET, ""),
     ("dynamodb:DeleteTable", TABLE, ""),
@@ -352,7 +392,7 @@ NOBODYS_BUSINESS: list[Access] = [
 def test_what_a_function_has_no_business_with_is_denied(function: str) -> None:
     """Other functions' work, other stages' data, and what nobody needs."""
     for access in (*NO_BUSINESS[function], *NOBODYS_BUSINESS):
-        assert not allowed(function, access), access
+        assert not allowed(function, Access(*access)), access
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -106,7 +106,7 @@ def test_an_event_without_a_payment_has_an_outbox_of_its_own(ledger: Ledger) -> 
 
 def test_what_is_parked_stays_visible(ledger: Ledger) -> None:
     """With reason, attempts and time; a note of a failure alone is not parked yet."""
-    ledger.parking.note_failure("stripe:pi_1", "evt_1", "ValueError", 2)
+    ledger.parking.note_failure("stripe:pi_1", "evt_1", "ValueError", 2, NOW)
     assert list(ledger.parking.parked()) == []
     ledger.parking.park("stripe:pi_1", "evt_1", "the message", 5, NOW)
     ledger.parking.park("stripe:pi_2", "evt_2", "the message", 5, NOW + 1)
