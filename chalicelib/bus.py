@@ -45,9 +45,16 @@ class EventBus:
         return [milestones, events] if raw else [milestones]
 
     def publish_milestone(self, payment: Payment, milestone: Milestone) -> None:
-        """Raises ``Unavailable`` if the bus did not take it."""
-        detail = {"payment": payment.to_dict(), "milestone": asdict(milestone)}
-        self._publish(milestone.type, json.dumps(detail))
+        """One whose payment is too large for the bus goes without its other milestones and related objects.
+
+        Raises ``Unavailable`` if the bus did not take it.
+        """
+        shown, reached = payment.to_dict(), asdict(milestone)
+        detail = json.dumps({"payment": shown, "milestone": reached})
+        if len(detail) > LARGEST:
+            short = {**shown, "milestones": [reached], "related": {}}
+            detail = json.dumps({"payment": short, "milestone": reached})
+        self._publish(milestone.type, detail)
 
     def publish_event(self, event: Event) -> None:
         """One that is too large for the bus goes without its content: it would be refused for ever.

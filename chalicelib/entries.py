@@ -2,6 +2,7 @@
 
     subject (partition)   entry (sort)        holds
     stripe:pi_…           payment             facts, the payment computed from them, version, outbox
+    stripe:pi_…           payment:part:000    facts that outgrew their payment: packing.py
     stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
     paypal:2GG…           event:WH-…          that an event at home under another subject is about this too
     id:stripe:evt_…       id                  the one subject that an event id is recorded under: its home
@@ -17,20 +18,21 @@ day and time; all that is parked, under the day ``parked``; bodies that expire, 
 other objects of a customer, by time).
 """
 
-import base64
 import json
-import zlib
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
 
+from chalicelib import packing
 from chalicelib.events import Event
 from chalicelib.payments import RULES_VERSION, Books, Change, Facts, books, change, notes_of_waiting, shown
 from chalicelib.payments.conversion import converted
 from chalicelib.reactions import Task
-from chalicelib.table import Attribute, Item, key, number, string
+from chalicelib.table import Attribute, Item, key, number, packed, string, unpacked
 from chalicelib.times import from_iso, sortable, to_iso
 
 PAYMENT = "payment"
+VIEWED = 50_000  # characters of a payment that lists show without reading its facts
 OUTBOX = ("version", "outbox", "leased_until", "superseded")
 
 
@@ -92,24 +94,20 @@ class Outbox:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredEvent:
-    """An event entry. Instants in milliseconds; ``body`` as the provider sent it, ``None`` once removed.
-
-    ``subject`` is its home, the subject that it is kept under.
-    """
+class ListedEvent:
+    """What a list shows of an event. Instants in milliseconds; ``subject`` is its home, where it is kept."""
 
     subject: str
     id: str
     type: str
     created_at: int
     received_at: int
-    body: bytes | None
-    completed: bytes | None = None
+    is_removed: bool = False
 
     @property
-    def content(self) -> bytes | None:
-        """What the event's facts are read from, as long as it is kept."""
-        return self.completed or self.body
+    def place(self) -> tuple[int, int, str]:
+        """In the provider's time."""
+        return self.created_at, self.received_at, self.id
 
     def to_dict(self) -> dict[str, str]:
         return {
@@ -118,6 +116,19 @@ class StoredEvent:
             "created_at": to_iso(self.created_at),
             "received_at": to_iso(self.received_at),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent(ListedEvent):
+    """An event entry; ``body`` as the provider sent it, ``None`` once removed."""
+
+    body: bytes | None
+    completed: bytes | None = None
+
+    @property
+    def content(self) -> bytes | None:
+        """What the event's facts are read from, as long as it is kept."""
+        return self.completed or self.body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,26 +231,30 @@ def _of_customer(provider: str, customer: str | None) -> Item:
     return {"customer": string(f"{provider}:{customer}")} if customer else {}
 
 
-def payment_item(write: RecordWrite) -> Item:
+def payment_items(write: RecordWrite) -> list[Item]:
+    """The payment's entry, and those of its facts' parts."""
     subject = write.subject
     payment = shown(subject, write.books)
+    facts, parts = packing.stored(subject, write.books.facts, write.outbox.version)
     item = {
         "subject": string(subject),
         "entry": string(PAYMENT),
-        "facts": string(json.dumps(write.books.facts, sort_keys=True)),
+        **facts,
         "rules": number(RULES_VERSION),
-        "view": string(json.dumps(payment.to_dict())),
         "provider": string(payment.provider),
         "status": string(payment.status),
         "day": string(payment.created_at[:10]),
         "listed": string(f"{sortable(from_iso(payment.created_at))}#{payment.id}"),
     }
+    view = json.dumps(payment.to_dict())
+    if len(view) <= VIEWED:
+        item["view"] = string(view)
     if payment.account:  # so that it is found without naming the account
         item["reference"] = string(f"{payment.provider}:{subject.rpartition(':')[2]}")
     item |= _of_customer(payment.provider, payment.customer)
     if not payment.consistent:
         item |= {"inconsistent": string("yes"), "inconsistent_since": number(write.since)}
-    return item | outbox_attributes(write.outbox)
+    return [item | outbox_attributes(write.outbox), *parts]
 
 
 def outbox_attributes(outbox: Outbox) -> Item:
@@ -266,32 +281,35 @@ def stored_outbox(item: Item) -> Outbox:
     )
 
 
-def stored_payment(item: Item) -> StoredPayment:
+def stored_payment(item: Item, facts: Facts) -> StoredPayment:
     outbox = stored_outbox(item)
     rules = int(item["rules"]["N"]) if "rules" in item else 1
     return StoredPayment(
-        facts=converted(outbox.subject, json.loads(item["facts"]["S"]), rules),
+        facts=converted(outbox.subject, facts, rules),
         outbox=outbox,
         inconsistent_since=int(item["inconsistent_since"]["N"]) if "inconsistent_since" in item else None,
         rules=rules,
     )
 
 
+def listed_event(item: Item) -> ListedEvent:
+    return ListedEvent(**_listed(item), is_removed="removed" in item)
+
+
 def stored_event(item: Item) -> StoredEvent:
     return StoredEvent(
-        subject=item["subject"]["S"],
-        id=item["entry"]["S"].partition(":")[2],
-        type=item["type"]["S"],
-        created_at=int(item["created_at"]["N"]),
-        received_at=int(item["received_at"]["N"]),
+        **_listed(item),
+        is_removed="body" not in item,
         body=unpacked(item["body"]) if "body" in item else None,
         completed=unpacked(item["completed"]) if "completed" in item else None,
     )
 
 
-def packed(content: bytes) -> Attribute:
-    return {"B": zlib.compress(content, 6)}
-
-
-def unpacked(attribute: Attribute) -> bytes:
-    return zlib.decompress(base64.b64decode(attribute["B"]))
+def _listed(item: Item) -> dict[str, Any]:
+    return {
+        "subject": item.get("home", item["subject"])["S"],
+        "id": item["entry"]["S"].partition(":")[2],
+        "type": item["type"]["S"],
+        "created_at": int(item["created_at"]["N"]),
+        "received_at": int(item["received_at"]["N"]),
+    }

@@ -8,13 +8,32 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from chalicelib import entries
+from chalicelib import entries, packing
 from chalicelib.aws import Caller
-from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write, not_stored
+from chalicelib.entries import (
+    PAYMENT,
+    ListedEvent,
+    Outbox,
+    RecordWrite,
+    StoredEvent,
+    StoredPayment,
+    Write,
+    not_stored,
+)
 from chalicelib.errors import TAMPERED, AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.parking import BY_DAY, Parking
+from chalicelib.payments import project
 from chalicelib.shelves import CertificateShelf, Checkpoints
-from chalicelib.table import Item, Request, Table, key, number, raise_if_condition_fails, string
+from chalicelib.table import (
+    Item,
+    Request,
+    Table,
+    key,
+    number,
+    projected,
+    raise_if_condition_fails,
+    string,
+)
 from chalicelib.times import sortable
 from chalicelib.transmissions import Transmissions, held_to_one_body
 
@@ -22,9 +41,12 @@ BY_REFERENCE = "by-reference"
 BY_INCONSISTENCY = "by-inconsistency"
 BY_CUSTOMER = "by-customer"
 CALENDAR = "calendar"
+LISTED = ("subject", "entry", "type", "created_at", "received_at", "home", "removed")
 
 NOT_THERE_YET = "attribute_not_exists(entry)"
 VERSION_NOT_MOVED = "version = :version"
+MOVED = ("ConditionalCheckFailed", "TransactionConflict")
+TRIES = 4  # to read a payment whose facts are in parts while others write it
 STILL_THERE = "attribute_exists(entry)"
 
 
@@ -44,17 +66,30 @@ class Ledger:
 
     def payment(self, subject: str) -> StoredPayment:
         """The payment as last written."""
-        item = self._table.get(subject, PAYMENT)
-        return entries.stored_payment(item) if item else not_stored(subject)
+        for _ in range(TRIES):
+            item = self._table.get(subject, PAYMENT)
+            if item is None:
+                return not_stored(subject)
+            places = packing.keys(item)
+            parts = list(self._table.each(places, ConsistentRead=True)) if places else []
+            facts = packing.facts(item, parts)
+            if facts is not None:  # else it was written in between
+                return entries.stored_payment(item, facts)
+        raise AwsError(
+            "dynamodb", "BatchGetItem", "a payment is written faster than it is read", passing=True
+        )
 
     def payments(self, subjects: Iterable[str]) -> dict[str, StoredPayment]:
         """The payments of up to 100 subjects as last written, in one read. Some may be left out."""
         keys = {subject: key(subject, PAYMENT) for subject in subjects}
         items, skipped = self._table.batch([*keys.values()], ConsistentRead=True)
-        found = {item["subject"]["S"]: entries.stored_payment(item) for item in items}
+        found = {item["subject"]["S"]: item for item in items}
+        absent = (name for name, each in keys.items() if each not in skipped and name not in found)
+        read = ((item, packing.facts(item, ())) for item in items)
+        stored = (entries.stored_payment(item, facts) for item, facts in read if facts is not None)
         return {
-            **{subject: not_stored(subject) for subject, each in keys.items() if each not in skipped},
-            **found,
+            **{subject: not_stored(subject) for subject in absent},
+            **{each.outbox.subject: each for each in stored},
         }
 
     def save(self, write: Write) -> None:
@@ -106,7 +141,8 @@ class Ledger:
         if write.transmission:
             puts["transmission"] = held_to_one_body(write.transmission, write.body, write.event.received_at)
         for record in write.records:
-            puts[f"payment {record.subject}"] = self._put(record)
+            puts[f"payment {record.subject}"], *parts = self._put(record)
+            puts |= {f"part {each['Item']['entry']['S']} {record.subject}": each for each in parts}
             if record.subject != write.event.subject:
                 pointer = entries.pointer_item(write.event, record.subject)
                 puts[f"pointer {record.subject}"] = {
@@ -115,15 +151,21 @@ class Ledger:
                 }
         return puts
 
-    def _put(self, record: RecordWrite) -> Request:
-        item = entries.payment_item(record)
-        self._mark_day(item["day"]["S"])
-        return {"Item": item, **_version_not_moved(record.outbox.version - 1)}
+    def _put(self, record: RecordWrite) -> list[Request]:
+        payment, *parts = entries.payment_items(record)
+        self._mark_day(payment["day"]["S"])
+        condition = _version_not_moved(record.outbox.version - 1)
+        return [{"Item": payment, **condition}, *({"Item": part} for part in parts)]
 
     def save_payment(self, record: RecordWrite) -> None:
         """Write a payment anew from its events, with its outbox. Raises ``VersionMoved``."""
-        with raise_if_condition_fails(VersionMoved(record.subject)):
-            self._table.call("PutItem", **self._put(record))
+        puts = self._put(record)
+        try:
+            self._table.transact(puts, _token(puts))
+        except AwsError as error:
+            if any(reason.get("Code") in MOVED for reason in error.reasons):
+                raise VersionMoved(record.subject) from None
+            raise
 
     def outbox(self, subject: str, entry: str) -> Outbox:
         """What handlers are still to be notified of: by a payment, or by an event without one."""
@@ -160,12 +202,14 @@ class Ledger:
 
     def events(self, subject: str) -> Iterator[StoredEvent]:
         """All events about a subject, in the order of their keys; those too whose home is another."""
-        for item in self._table.query(
-            KeyConditionExpression="subject = :subject AND begins_with(entry, :event)",
-            ExpressionAttributeValues={":subject": string(subject), ":event": string("event:")},
-            ConsistentRead=True,
-        ):
+        for item in self._table.query(**_events_of(subject)):
             yield self._at_home(item)
+
+    def listed_events(self, subject: str) -> list[ListedEvent]:
+        """The same without their bodies, in the provider's time."""
+        names = projected(*LISTED)
+        found = (entries.listed_event(item) for item in self._table.query(**_events_of(subject), **names))
+        return sorted(found, key=lambda each: each.place)
 
     def _at_home(self, item: Item) -> StoredEvent:
         """The event in an entry, or the one that it points to."""
@@ -263,9 +307,17 @@ class Ledger:
         if wanted:
             request["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in wanted)
         answer = self._table.call("Query", **request)
-        page = [(item["listed"]["S"], json.loads(item["view"]["S"])) for item in answer["Items"]]
+        page = [(item["listed"]["S"], self._view(item)) for item in answer["Items"]]
         last = answer.get("LastEvaluatedKey")
         return page, last["listed"]["S"] if last else None
+
+    def _view(self, item: Item) -> dict[str, Any]:
+        """The payment as lists show it; one that is too large for the index is read."""
+        if "view" in item:
+            view: dict[str, Any] = json.loads(item["view"]["S"])
+            return view
+        subject = item["subject"]["S"]
+        return project(subject, self.payment(subject).facts).to_dict()
 
     def inconsistent(self, until: int) -> Iterator[str]:
         """The subjects of payments that have not been consistent since ``until`` or longer, oldest first."""
@@ -285,9 +337,10 @@ class Ledger:
             self._table.call(
                 "UpdateItem",
                 Key=key(subject, f"event:{event_id}"),
-                UpdateExpression="REMOVE body, completed, #day",
+                UpdateExpression="SET removed = :yes REMOVE body, completed, #day",
                 ConditionExpression=STILL_THERE,
                 ExpressionAttributeNames={"#day": "day"},
+                ExpressionAttributeValues={":yes": {"BOOL": True}},
             )
 
     def bodies_of_day(self, day: str) -> Iterator[tuple[str, str]]:
@@ -300,6 +353,14 @@ class Ledger:
         )
         for item in found:
             yield item["subject"]["S"], item["entry"]["S"].partition(":")[2]
+
+
+def _events_of(subject: str) -> Request:
+    return {
+        "KeyConditionExpression": "subject = :subject AND begins_with(entry, :event)",
+        "ExpressionAttributeValues": {":subject": string(subject), ":event": string("event:")},
+        "ConsistentRead": True,
+    }
 
 
 def _version_not_moved(version: int) -> Request:

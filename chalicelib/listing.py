@@ -112,9 +112,8 @@ def payment(ledger: Ledger, provider: str, object_id: str) -> dict[str, Any]:
     if not stored.version:
         subject = _connected(ledger, subject)
         stored = ledger.payment(subject)
-    events = sorted(ledger.events(subject), key=lambda e: (e.created_at, e.received_at, e.id))
     shown = project(subject, stored.facts).to_dict()
-    return {**shown, "events": [event.to_dict() for event in events]}
+    return {**shown, "events": [event.to_dict() for event in ledger.listed_events(subject)]}
 
 
 def _connected(ledger: Ledger, name: str) -> str:

@@ -4,9 +4,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from chalicelib.entries import packed, unpacked
 from chalicelib.errors import VersionMoved
-from chalicelib.table import Item, Request, Table, key, number, raise_if_condition_fails, string
+from chalicelib.table import (
+    Item,
+    Table,
+    key,
+    number,
+    packed,
+    projected,
+    raise_if_condition_fails,
+    string,
+    unpacked,
+)
 from chalicelib.times import sortable
 
 PARKED = "parked"
@@ -112,7 +121,7 @@ class Parking:
         )
         found = self._table.each(
             [key(each["subject"]["S"], each["entry"]["S"]) for each in answer["Items"]],
-            **_projected(*SHOWN, "listed"),
+            **projected(*SHOWN, "listed"),
         )
         parked = [each for each in found if "listed" in each]  # not what is being tried again just now
         items = sorted(parked, key=lambda each: each["listed"]["S"], reverse=True)
@@ -121,16 +130,9 @@ class Parking:
 
     def parked_event(self, subject: str, event_id: str) -> ParkedEvent | None:
         found = self._table.each(
-            [key(subject, f"{PARKED}:{event_id}")], ConsistentRead=True, **_projected(*SHOWN, "message")
+            [key(subject, f"{PARKED}:{event_id}")], ConsistentRead=True, **projected(*SHOWN, "message")
         )
         return next((parked_event(item) for item in found if "reason" in item), None)
-
-
-def _projected(*names: str) -> Request:
-    return {
-        "ProjectionExpression": ", ".join(f"#{name}" for name in names),
-        "ExpressionAttributeNames": {f"#{name}": name for name in names},
-    }
 
 
 def parked_event(item: Item) -> ParkedEvent:

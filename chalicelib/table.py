@@ -1,5 +1,7 @@
 """The table as DynamoDB knows it: keys, items and conditions; what they mean is its callers' business."""
 
+import base64
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +20,23 @@ def string(text: str) -> Attribute:
 
 def number(value: int) -> Attribute:
     return {"N": str(value)}
+
+
+def packed(content: bytes) -> Attribute:
+    return {"B": zlib.compress(content, 6)}
+
+
+def unpacked(*attributes: Attribute) -> bytes:
+    """What was packed, in one attribute or in several that follow each other."""
+    return zlib.decompress(b"".join(base64.b64decode(each["B"]) for each in attributes))
+
+
+def projected(*names: str) -> Request:
+    """Only those attributes are read."""
+    return {
+        "ProjectionExpression": ", ".join(f"#{name}" for name in names),
+        "ExpressionAttributeNames": {f"#{name}": name for name in names},
+    }
 
 
 def key(subject: str, entry: str) -> Item:

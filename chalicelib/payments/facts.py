@@ -7,6 +7,7 @@ the order and the number of deliveries cannot matter. What follows from the fact
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
+from itertools import groupby
 from typing import Any
 
 Value = Any  # of JSON; the rule of the field's name says of which shape
@@ -38,7 +39,7 @@ def _earliest(a: Value, b: Value) -> Value:
 
 
 def _union(a: list[Value], b: list[Value]) -> list[Value]:
-    return sorted([*a, *(each for each in b if each not in a)])
+    return [each for each, _ in groupby(sorted([*a, *b]))]
 
 
 def _first_of_each(a: list[Value], b: list[Value]) -> list[Value]:
@@ -116,8 +117,14 @@ def _join_fields(a: Fields, b: Fields) -> Fields:
 
 
 def fold(all_facts: Iterable[Facts]) -> Facts:
-    """The facts of a whole payment, from the facts of each of its events in any order."""
-    return reduce(join, all_facts, {})
+    """The facts of a whole payment, from the facts of each of its events in any order.
+
+    By pairs, as a tournament is played: each is copied as often as there are rounds, not as there are events.
+    """
+    left = list(all_facts)
+    while len(left) > 1:
+        left = [reduce(join, left[n : n + 2]) for n in range(0, len(left), 2)]
+    return join({}, *left) if left else {}
 
 
 def state_at(instant: int, state: str) -> list[int]:

@@ -7,9 +7,10 @@ Three sentences rule all of it; ``docs/states.md`` has them with an example each
 3. What was held and never captured is let go, not refunded, whatever the provider calls it.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from chalicelib.payments.captures import Captures
@@ -92,15 +93,17 @@ class Total(NamedTuple):
 def refunds(facts: Facts, currency: str | None) -> list[Refund]:
     """Every refund that the facts prove: the single ones by id, then those of running totals, in time."""
     charges = dict(things(facts, "charge"))
-    single = [_single(refund_id, f, currency) for refund_id, f in things(facts, "refund")]
     captured = [charge for charge, f in charges.items() if f.get("captured")]
-    if len(captured) == 1:  # one that names no charge is of the only one
-        single = [each if each.charge else replace(each, charge=captured[0]) for each in single]
+    only = captured[0] if len(captured) == 1 else ""  # one that names no charge is of the only one
+    by_charge: dict[str, list[Refund]] = {charge: [] for charge in charges}
+    for refund_id, f in things(facts, "refund"):
+        single = _single(refund_id, f, currency, only)
+        by_charge.setdefault(single.charge, []).append(single)
     named: list[Refund] = []
     unnamed: list[Refund] = []
-    for charge in sorted({*charges, *(each.charge for each in single)}):
+    for charge, singles in sorted(by_charge.items()):
         f = charges.get(charge, {})
-        own = _without_release([each for each in single if each.charge == charge], f)
+        own = _without_release(singles, f)
         explained, beyond = _explained(charge, own, _totals(f, own))
         named += explained
         unnamed += [replace(each, can_be_release=bool(f.get("can_be_release"))) for each in beyond]
@@ -108,10 +111,10 @@ def refunds(facts: Facts, currency: str | None) -> list[Refund]:
     return [*named, *_numbered(unnamed, len(named) + 1)]
 
 
-def _single(refund_id: str, f: Fields, currency: str | None) -> Refund:
+def _single(refund_id: str, f: Fields, currency: str | None, charge: str) -> Refund:
     return Refund(
         id=refund_id,
-        charge=f.get("charge", ""),
+        charge=f.get("charge") or charge,
         amount=reported(f, "amount") or 0,
         made_at=f.get("created_at"),
         pending_at=f.get("pending_at"),
@@ -151,13 +154,13 @@ def _numbered(unnamed: Iterable[Refund], first: int) -> Iterator[Refund]:
 
 def _totals(charge: Fields, own: list[Refund]) -> list[Total]:
     """In time, each change once: two events can say the same, unless a refund failed between them."""
-    reports = sorted(Total(at, t, None if b == UNKNOWN else b) for at, t, b in _reports(charge))
-    failures = [each.failed_at for each in own if each.failed_at is not None]
+    reports = [Total(at, t, None if b == UNKNOWN else b) for at, t, b in sorted(_reports(charge))]
+    failures = sorted(each.failed_at for each in own if each.failed_at is not None)
     last: dict[tuple[int, int | None], int] = {}
     changes: list[Total] = []
     for each in reports:
         before = last.get(each[1:])
-        if before is None or any(before <= at <= each.at for at in failures):
+        if before is None or bisect_left(failures, before) < bisect_right(failures, each.at):
             changes.append(each)
         last[each[1:]] = each.at
     return changes
@@ -171,48 +174,66 @@ def _reports(charge: Fields) -> list[list[int]]:
 def _explained(charge: str, own: list[Refund], totals: list[Total]) -> tuple[list[Refund], list[Refund]]:
     """The single refunds, and the unnamed ones: what of the totals no single refund explains."""
     step_of = _match(own, totals)
-    beyond: list[Refund] = []
-    undone: list[Refund] = []
-    for number, total in enumerate(totals):
-        known = _Known.at(number, totals, own, step_of)
+    beyond = _Unnamed(charge)
+    for total, known in zip(totals, _known(totals, own, step_of), strict=True):
         limit = total.total if total.step is None else total.total - total.step
         before = known.amount - known.of_step
-        beyond, gone = _that_fit(beyond, max(0, limit - before))
-        undone += gone
-        missing = limit - before - sum(each.amount for each in beyond)
+        beyond.keep(max(0, limit - before))
+        missing = limit - before - beyond.amount
         if total.step is None:
-            beyond += _unnamed(charge, missing, total.at)
+            beyond.add(missing, total.at)
             continue
         # whether a total goes down when a refund fails Stripe does not say: a failed one may be part of it
-        beyond += _unnamed(charge, missing - known.failed, total.at, is_notifiable=False)
+        beyond.add(missing - known.failed, total.at, is_notifiable=False)
         if not known.of_step and known.unmatched != total.step:  # several refunds can be one step
-            beyond += _unnamed(charge, total.step, total.at)
+            beyond.add(total.step, total.at)
     shown = {refund_id: totals[number].at for refund_id, number in step_of.items()}
-    return [_shown(each, shown.get(each.id)) for each in own], [*beyond, *undone]
+    return [_shown(each, shown.get(each.id)) for each in own], [*beyond.kept, *beyond.undone]
 
 
 def _match(own: list[Refund], totals: list[Total]) -> dict[str, int]:
     """Which total shows which single refund as a step: the place of the total by the refund's id.
 
     A step is one that had been made, and had not failed, when the step was seen; of several the one made
-    last, so that as many as can be are explained.
+    last, so that as many as can be are explained. The last total chooses first.
     """
+    by_amount: dict[int, _Candidates] = {}
+    for each in own:
+        if not each.is_release:
+            by_amount.setdefault(each.amount, _Candidates()).add(each)
     step_of: dict[str, int] = {}
     for number in reversed(range(len(totals))):
         at, step = totals[number].at, totals[number].step
-        made = [
-            each
-            for each in own
-            if each.amount == step
-            and each.id not in step_of
-            and not each.is_release
-            and each.is_made_by(at)
-            and not each.has_failed_by(at)
-        ]
-        if made:
-            by_age = max(made, key=lambda each: ((each.made_at or -1) <= at, each.made_at or -1, each.id))
-            step_of[by_age.id] = number
+        found = by_amount[step].take(at) if step in by_amount else None
+        if found:
+            step_of[found] = number
     return step_of
+
+
+class _Candidates:
+    """Refunds of one amount, for totals that are gone through from the last to the first."""
+
+    def __init__(self) -> None:
+        self._ready: list[tuple[int, str]] = []  # when it was made, and its id; sorted
+        self._failed: list[tuple[int, int, str]] = []  # the same with when it failed before; sorted
+
+    def add(self, refund: Refund) -> None:
+        made = refund.made_at or -1
+        if refund.failed_at is None:
+            insort(self._ready, (made, refund.id))
+        else:
+            insort(self._failed, (refund.failed_at, made, refund.id))
+
+    def take(self, at: int) -> str | None:
+        """The one made last by then; a clock may be ahead of another."""
+        while self._failed and self._failed[-1][0] >= at:  # it had not failed yet
+            insort(self._ready, self._failed.pop()[1:])
+        while self._ready and self._ready[-1][0] > at + CLOCK_SKEW:  # nor is it made by any total before
+            self._ready.pop()
+        if not self._ready:
+            return None
+        made_by_then = bisect_right(self._ready, at, key=itemgetter(0))
+        return self._ready.pop(made_by_then - 1 if made_by_then else -1)[1]
 
 
 class _Known(NamedTuple):
@@ -226,41 +247,66 @@ class _Known(NamedTuple):
     failed: int
     unmatched: int
 
-    @classmethod
-    def at(cls, number: int, totals: list[Total], own: list[Refund], step_of: Mapping[str, int]) -> "_Known":
-        at, since = totals[number].at, totals[number - 1].at if number else -1
-        amount = of_step = failed = unmatched = 0
-        for each in own:
-            place = step_of.get(each.id)
-            is_part = each.is_made_by(at) if place is None else place <= number
-            if not is_part or each.is_foreign or each.is_release:
-                continue
-            if each.has_failed_by(at):
-                failed += each.amount
-                continue
-            amount += each.amount
-            of_step += each.amount if place == number else 0
-            unmatched += each.amount if place is None and each.dated > since else 0
-        return cls(amount, of_step, failed, unmatched)
+
+def _known(totals: list[Total], own: list[Refund], step_of: Mapping[str, int]) -> Iterator[_Known]:
+    """For each total, in time: what each refund adds from one total on, and takes away from another on."""
+    instants, count = [total.at for total in totals], len(totals)
+    changes = [[0, 0, 0] for _ in range(count + 1)]  # of amount, failed, unmatched
+    of_step = [0] * count
+    for each in own:
+        if each.is_foreign or each.is_release:
+            continue
+        place = step_of.get(each.id)
+        made = -1 if each.made_at is None else each.made_at - CLOCK_SKEW
+        first = bisect_left(instants, made) if place is None else place
+        fails = count if each.failed_at is None else max(first, bisect_right(instants, each.failed_at))
+        changes[first][0] += each.amount
+        changes[fails][0] -= each.amount
+        changes[fails][1] += each.amount
+        if place is not None:
+            of_step[place] += each.amount if fails > place else 0
+            continue
+        is_old_from = min(fails, bisect_left(instants, each.dated) + 1)
+        if first < is_old_from:
+            changes[first][2] += each.amount
+            changes[min(count, is_old_from)][2] -= each.amount
+    amount = failed = unmatched = 0
+    for own_step, change in zip(of_step, changes, strict=False):
+        amount, failed, unmatched = amount + change[0], failed + change[1], unmatched + change[2]
+        yield _Known(amount, own_step, failed, unmatched)
 
 
-def _that_fit(unnamed: list[Refund], limit: int) -> tuple[list[Refund], list[Refund]]:
-    """Those that a later total still holds, and those that it does not: undone, unheard."""
-    excess = sum(each.amount for each in unnamed) - limit
-    if excess <= 0:
-        return unnamed, []
-    exact = [each for each in unnamed if each.amount == excess]
-    gone = exact[-1:]
-    while sum(each.amount for each in gone) < excess:  # the newest first
-        gone.append(next(each for each in reversed(unnamed) if each not in gone))
-    return [each for each in unnamed if each not in gone], [replace(each, is_undone=True) for each in gone]
+class _Unnamed:
+    """The refunds of a charge that only its running totals show; their sum is kept beside them."""
 
+    def __init__(self, charge: str) -> None:
+        self._charge = charge
+        self.kept: list[Refund] = []
+        self.undone: list[Refund] = []
+        self.amount = 0
 
-def _unnamed(charge: str, amount: int, at: int, is_notifiable: bool = True) -> list[Refund]:
-    if amount <= 0:
-        return []
-    made = Refund(id="", charge=charge, amount=amount, succeeded_at=at, is_unnamed=True)
-    return [replace(made, is_notifiable=is_notifiable)]
+    def add(self, amount: int, at: int, is_notifiable: bool = True) -> None:
+        if amount > 0:
+            made = Refund(id="", charge=self._charge, amount=amount, succeeded_at=at, is_unnamed=True)
+            self.kept.append(replace(made, is_notifiable=is_notifiable))
+            self.amount += amount
+
+    def keep(self, limit: int) -> None:
+        """Undo those that a later total does not hold: the one that is just the excess, else the newest."""
+        excess = self.amount - limit
+        if excess <= 0:
+            return
+        exact = [number for number, each in enumerate(self.kept) if each.amount == excess]
+        gone, left = exact[-1:], 0 if exact else excess
+        for number in reversed(range(len(self.kept))):
+            if left <= 0:
+                break
+            gone.append(number)
+            left -= self.kept[number].amount
+        self.undone += [replace(self.kept[number], is_undone=True) for number in gone]
+        undone = set(gone)
+        self.kept = [each for number, each in enumerate(self.kept) if number not in undone]
+        self.amount = sum(each.amount for each in self.kept)
 
 
 def _shown(refund: Refund, at: int | None) -> Refund:

@@ -63,7 +63,7 @@ def _payment(ledger: Any, subject: str) -> dict[str, Any] | None:
     try:
         return listing.payment(ledger, provider, object_id)
     except NotFound:
-        events = [event.to_dict() for event in ledger.events(subject)]
+        events = [event.to_dict() for event in ledger.listed_events(subject)]
         return {"id": subject, "provider": provider, "events": events} if events else None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Flask, abort, redirect, render_template, request, url_for
 
-from chalicelib.entries import StoredEvent
+from chalicelib.entries import ListedEvent, StoredEvent
 from chalicelib.errors import HandlerFailed, HandlersBusy, NotFound
 from chalicelib.parking import ParkedEvent
 from chalicelib.payments import project
@@ -120,7 +120,7 @@ def _payment(console: Console, subject: str) -> dict[str, Any]:
     """A payment, or a subject that moves no money, with its events in the provider's time."""
     ledger = console.stage.ledger()
     stored = ledger.payment(subject)
-    found = sorted(ledger.events(subject), key=lambda e: (e.created_at, e.received_at, e.id))
+    found = ledger.listed_events(subject)
     if not stored.version and not found:
         raise NotFound(f"nothing is recorded of {subject} in stage {console.stage.name}")
     shown = project(subject, stored.facts) if stored.version else None
@@ -134,12 +134,12 @@ def _payment(console: Console, subject: str) -> dict[str, Any]:
     }
 
 
-def _timeline(events: list[StoredEvent]) -> list[dict[str, Any]]:
+def _timeline(events: list[ListedEvent]) -> list[dict[str, Any]]:
     """In the provider's time; ``late``: one that happened after it was received before it."""
     earliest = float("inf")
     rows = []
     for each in reversed(events):
-        row = {"id": each.id, "type": each.type, "body": each.content is not None}
+        row = {"id": each.id, "type": each.type, "body": not each.is_removed}
         times = {"created_ms": each.created_at, "received_ms": each.received_at}
         rows.append({**row, **times, "late": each.received_at > earliest})
         earliest = min(earliest, each.received_at)

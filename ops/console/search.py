@@ -118,4 +118,5 @@ def of_customer(ledger: Ledger, customer: str, most: int = 100) -> list[dict[str
             if len(subjects) == most:
                 break
     found = ledger.payments(subjects) if subjects else {}
-    return [project(each, found[each].facts).to_dict() for each in subjects if each in found]
+    stored = ((each, found.get(each) or ledger.payment(each)) for each in subjects)
+    return [project(each, payment.facts).to_dict() for each, payment in stored]

@@ -161,6 +161,15 @@ def test_a_total_tells_of_refunds_that_are_not_known_yet() -> None:
     assert [m.amount for m in project("stripe:pi_1", early).milestones][2:] == [600]
 
 
+def test_reports_of_one_instant_are_understood() -> None:
+    """One says what was refunded before, one does not; and two equal steps in a second are two refunds."""
+    assert refunded(total(400, 5), total(400, 5, 400)) == 400
+    three = [total(300, 5, 300), total(600, 5, 300), total(900, 5, 300)]
+    assert refunded(*three) == 900
+    assert refunded(*three, total(600, 9)) == 600
+    assert refunded(*three, total(100, 9)) == 100  # the newest are undone first
+
+
 TWO_MADE_ONE_FAILED = [total(400, 1, 400), total(800, 2, 400), refund("a", 400, created_at=1, failed_at=3)]
 EQUAL: dict[str, tuple[list[Facts], list[int]]] = {
     "the first fails, and a third is made": (

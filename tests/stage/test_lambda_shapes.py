@@ -238,43 +238,6 @@ def test_an_item_near_400_kb_is_recorded_and_can_be_parked(stage: Stage) -> None
     assert Message.decode(parked.message) == message
 
 
-def test_a_payment_that_grows_out_of_its_item_is_parked_and_holds_up_no_other(stage: Stage) -> None:
-    """Thousands of refunds of one payment: what no longer fits is set aside with its reason."""
-    ledger = stage.ledger()
-    listener = Listener()
-    to = to_stage(stage, listener, Clock())
-    subject = "stripe:pi_grown"
-    facts = {
-        f"refund re_{n:024d}": {"amount": [NOW, 1], "currency": [NOW, "EUR"], "succeeded_at": NOW}
-        for n in range(4_000)
-    }
-    refund = {"object": "refund", "id": "re_1", "payment_intent": "pi_grown", "amount": 1, "currency": "eur"}
-    event = {"id": "evt_1", "type": "refund.created", "data": {"object": refund}}
-
-    class Grown:
-        """A payment that is read as one that has had thousands of refunds."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(ledger, name)
-
-        def payment(self, of: str) -> Any:
-            stored = ledger.payment(of)
-            return replace(stored, facts=facts) if of == subject else stored
-
-        def payments(self, subjects: Any) -> Any:
-            return {of: self.payment(of) for of in subjects}
-
-    grown: Any = Grown()
-    [other] = records(1, "checkout")[2:3]
-    batch = [sqs_record(message_of(as_bytes(event)).encode(), subject, receipt="grown"), other]
-    with pytest.raises(BatchFailed, match="1 subject"):
-        replace(to, ledger=grown).process(batch, NOW + 60_000)
-    assert len(listener.heard) == 2  # of the other payment: it succeeded, and was captured
-    note = ledger.parking.parked_event(subject, "evt_1")
-    assert note is not None
-    assert note.reason == "AwsError"
-
-
 def test_a_thousand_parked_events_go_back_and_end_right(
     stage: Stage, aws: dict[str, str], daybook: Any
 ) -> None:
