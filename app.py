@@ -23,9 +23,10 @@ from chalicelib.credentials import (
     FixedCredentials,
     Secrets,
     SecretsManagerCredentials,
+    refused,
     usable,
 )
-from chalicelib.errors import InvalidPayload, Refused, Unavailable
+from chalicelib.errors import Forbidden, InvalidPayload, Refused, Unavailable
 from chalicelib.events import Delivery
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
@@ -37,6 +38,7 @@ from chalicelib.providers.protocol import (
     ProviderApi,
     Trust,
     api_of,
+    fingerprint,
 )
 from chalicelib.questions import IN_VAIN, Questions
 from chalicelib.recording import Consumer
@@ -45,6 +47,7 @@ from chalicelib.webhooks import Receiver
 
 SETTINGS = settings.read(os.environ)
 RETRY_AFTER = "30"  # seconds
+THIS_MACHINE = ("127.0.0.1", "localhost")
 # Milliseconds before its time is up that hourly work stops; a page may have to be waited for.
 WATCH_ENDS, RECONCILE_ENDS = 5_000, 90_000
 
@@ -64,12 +67,23 @@ def webhook(provider: str) -> Response:
 @app.route("/payments", methods=["GET"], authorizer=iam)
 def payments() -> Response:
     parameters = dict(_request().query_params or {})
-    return _answer(lambda: listing.payments(_ledger(), listing.parse(parameters)))
+    return _answer(lambda: _read(lambda: listing.payments(_ledger(), listing.parse(parameters))))
 
 
 @app.route("/payments/{provider}/{object_id}", methods=["GET"], authorizer=iam)
 def payment(provider: str, object_id: str) -> Response:
-    return _answer(lambda: listing.payment(_ledger(), provider, object_id))
+    return _answer(lambda: _read(lambda: listing.payment(_ledger(), provider, object_id)))
+
+
+def _read(act: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What ``act`` returns. Raises ``Forbidden`` in stage local for any name but this machine's.
+
+    Nobody is asked there who they are: a page whose name was rebound to 127.0.0.1 could read payments.
+    """
+    host = str(_request().headers.get("host", ""))
+    if SETTINGS.is_local and host and host.partition(":")[0] not in THIS_MACHINE:
+        raise Forbidden("payments are read from this machine only")
+    return act()
 
 
 @app.route("/health", methods=["GET"])
@@ -86,8 +100,8 @@ def _answer(act: Callable[[], Mapping[str, Any]], provider: str | None = None) -
     _telemetry().begin(_request_id(app.lambda_context))
     try:
         return Response(act())
-    except Refused as refused:
-        return _refusal(refused, began, provider)
+    except Refused as answer:
+        return _refusal(answer, began, provider)
     except Exception as error:
         _telemetry().log("request failed", "ERROR", error=type(error).__name__, provider=provider)
         return _refusal(Unavailable("try again later", reason=type(error).__name__), began, provider)
@@ -97,20 +111,20 @@ def _request_id(context: Any) -> str:
     return str(getattr(context, "aws_request_id", "") or "-")
 
 
-def _refusal(refused: Refused, began: int, provider: str | None) -> Response:
+def _refusal(why: Refused, began: int, provider: str | None) -> Response:
     _telemetry().log(
         "refused",
-        "ERROR" if refused.status >= 500 else "INFO",
+        "ERROR" if why.status >= 500 else "INFO",
         {"received": 1, "refused": 1} if provider else None,
-        code=refused.code,
-        reason=refused.reason,
+        code=why.code,
+        reason=why.reason,
         provider=provider,
         ms=_now() - began,
     )
     return Response(
-        {"Code": refused.code, "Message": str(refused)},
-        status_code=refused.status,
-        headers={"Retry-After": RETRY_AFTER} if isinstance(refused, Unavailable) else {},
+        {"Code": why.code, "Message": str(why)},
+        status_code=why.status,
+        headers={"Retry-After": RETRY_AFTER} if isinstance(why, Unavailable) else {},
     )
 
 
@@ -301,7 +315,16 @@ def _listings(secrets: Secrets) -> dict[str, ProviderApi]:
 def _trust(secrets: Secrets) -> Trust:
     hosts = secrets.get("paypal_cert_hosts") or settings.CERT_HOSTS
     postback = _postback(_known(secrets)) if SETTINGS.paypal_verification == "postback" else None
-    return Trust(usable(SETTINGS, secrets), PinnedCertificates(hosts), postback)
+    return Trust(_usable(_known(secrets)), PinnedCertificates(hosts), postback)
+
+
+@cache
+def _usable(known: tuple[tuple[str, tuple[str, ...]], ...]) -> Secrets:
+    """Said once of each value that is refused: a webhook that is signed with it looks like a wrong secret."""
+    secrets = dict(known)
+    for name, value in () if SETTINGS.is_local else refused(secrets):
+        _telemetry().log("credential refused", "ERROR", credential=name, secret=fingerprint(value))
+    return usable(SETTINGS, secrets)
 
 
 class PinnedCertificates:

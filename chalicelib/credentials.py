@@ -3,10 +3,13 @@
 The secret is a JSON object of lists, so that an old and a new value can be valid together::
 
     {"stripe_webhook_secrets": ["whsec_…"], "paypal_webhook_ids": ["8PT597110X687430L"]}
+
+What everybody knows, or could guess, is no secret: outside stage local it is as if it were not there.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -20,6 +23,9 @@ KEPT = 300_000  # milliseconds until the secret is read again
 EARLY = 30_000  # at most this often when a signature fails, or the secret cannot be read
 # PayPal's simulator signs for this webhook id with PayPal's live key, for anyone who asks.
 SIMULATOR = "WEBHOOK_ID"
+# As Stripe makes them: 32 characters in the dashboard, 64 in its command.
+STRIPES = re.compile(r"whsec_[A-Za-z0-9]{32,}")
+LEAST_LETTERS = 10  # different ones: what is typed to fill a form has fewer
 
 
 class Credentials(Protocol):
@@ -127,9 +133,22 @@ def paypal_client(secrets: Secrets) -> tuple[str, ...]:
     return tuple(value for values in found for value in values)
 
 
+def refused(secrets: Secrets) -> Iterator[tuple[str, str]]:
+    """What must not count outside stage local: the credential's name and the value.
+
+    A Stripe secret that has not Stripe's form is a placeholder, and anybody could sign with it.
+    """
+    for value in secrets.get("stripe_webhook_secrets", ()):
+        if not STRIPES.fullmatch(value) or len({*value}) < LEAST_LETTERS:
+            yield "stripe_webhook_secrets", value
+    if SIMULATOR in secrets.get("paypal_webhook_ids", ()):
+        yield "paypal_webhook_ids", SIMULATOR
+
+
 def usable(settings: Settings, secrets: Secrets) -> Secrets:
-    """The credentials without the simulator's webhook id, which only stage local may accept."""
-    ids = secrets.get("paypal_webhook_ids", ())
-    if settings.is_local or SIMULATOR not in ids:
-        return secrets
-    return {**secrets, "paypal_webhook_ids": tuple(each for each in ids if each != SIMULATOR)}
+    """The credentials without those that only stage local may accept."""
+    without = set() if settings.is_local else set(refused(secrets))
+    return {
+        name: tuple(value for value in values if (name, value) not in without)
+        for name, values in secrets.items()
+    }

@@ -5,6 +5,7 @@
     │   ├── InvalidSignature     401  not proven genuine
     │   ├── InvalidPayload       400  genuine, but not an event
     │   ├── InvalidParameter     400  a query that cannot be understood
+    │   ├── Forbidden            403  this name of this machine is not ours
     │   ├── NotFound             404
     │   │   └── BodyRemoved      404  an event is recorded, what it said was removed
     │   ├── PayloadTooLarge      413
@@ -60,6 +61,11 @@ class InvalidPayload(Refused):
 class InvalidParameter(Refused):
     status = 400
     code = "InvalidParameter"
+
+
+class Forbidden(Refused):
+    status = 403
+    code = "Forbidden"
 
 
 class NotFound(Refused):

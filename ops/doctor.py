@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from chalicelib.credentials import SIMULATOR, Secrets
+from chalicelib.credentials import SIMULATOR, Secrets, refused
 from chalicelib.errors import AwsError, Refused
 from chalicelib.providers.protocol import fingerprint
 from chalicelib.reconcile import OVERDUE, last_success
@@ -41,6 +41,14 @@ class Finding:
     level: str
     found: str
     remedy: str = ""
+
+
+def _why_refused(name: str, value: str) -> tuple[str, str]:
+    if value == SIMULATOR:
+        remedy = f"remove {SIMULATOR}: PayPal's simulator signs for it, for anyone"
+        return "the simulator's webhook id is configured, and ignored", remedy
+    found = f"one of {name} ({fingerprint(value)}) has not the form of Stripe's, and is ignored"
+    return found, "put in the signing secret that Stripe shows for the endpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,20 +196,18 @@ class Doctor:
         fill = f"fill {self.stage.names.secret} in Secrets Manager (docs/deploy.md)"
         try:
             secrets = self.secrets()
-        except Refused as refused:
-            yield Finding(
-                "secret", WRONG, f"{refused} ({refused.reason}): every webhook is answered 503", fill
-            )
+        except Refused as error:
+            found = f"{error} ({error.reason}): every webhook is answered 503"
+            yield Finding("secret", WRONG, found, fill)
             return
-        found = {
+        counts = {
             name: len(secrets.get(name, ())) for name in ("stripe_webhook_secrets", "paypal_webhook_ids")
         }
-        for name, count in found.items():
+        for name, count in counts.items():
             level = OK if count else WARNING
             yield Finding("secret", level, f"{count} {name}", "" if count else f"{fill}, if you use that one")
-        if SIMULATOR in secrets.get("paypal_webhook_ids", ()) and not self.is_local:
-            remedy = f"remove {SIMULATOR}: PayPal's simulator signs for it, for anyone"
-            yield Finding("secret", WARNING, "the simulator's webhook id is configured, and ignored", remedy)
+        for name, value in () if self.is_local else refused(secrets):
+            yield Finding("secret", WARNING, *_why_refused(name, value))
 
     def rolls(self) -> Iterator[Finding]:
         """Where two secrets are valid: which one was used of late, so that the old one can go."""

@@ -21,6 +21,7 @@ from hypothesis import settings
 
 from ops.local.run import create_stack
 from ops.stage import Stage, connect, local_aws
+from tests.fakes import DEV_SECRET
 
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT.parent / "shared" / "vectors"
@@ -234,7 +235,7 @@ def dev(aws: dict[str, str]) -> Iterator[Stage]:
     made = Stage("dev", boto3.Session("k", "s", region_name="us-east-1"), aws["AWS_ENDPOINT_URL"])
     create_stack(made, visibility="360")
     secrets = made.client("secretsmanager")
-    values = {"stripe_webhook_secrets": ["whsec_dev"], "paypal_webhook_ids": ["8PTDEV"]}
+    values = {"stripe_webhook_secrets": [DEV_SECRET], "paypal_webhook_ids": ["8PTDEV"]}
     secrets.create_secret(Name="daybook/dev", SecretString=json.dumps(values))
     yield made
     made.client("cloudformation").delete_stack(StackName="daybook-resources-dev")

@@ -31,6 +31,8 @@ NOW = 1_795_500_000_000  # milliseconds; 2026-11-24
 SIGNER = "messageverificationcerts.paypal.com"
 CERT_URL = "https://api.paypal.com/v1/notifications/certs/CERT-test"
 WEBHOOK_ID = "8PT597110X687430L"
+# of the form that Stripe's have: a deployed stage takes no other
+DEV_SECRET = "whsec_DevDevDev0123456789abcdefghijklmno"
 
 
 class Clock:

@@ -19,7 +19,7 @@ from ops.local.runtime import Function, runtime_client
 from ops.sender import PayPalSigner, StripeSigner
 from ops.stage import Stage
 from tests.conftest import ROOT
-from tests.fakes import SIGNER, paypal_authority
+from tests.fakes import DEV_SECRET, SIGNER, paypal_authority
 
 CERT_URL = "https://api.paypal.com/v1/notifications/certs/CERT-packaged"
 MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}[os.uname().machine]
@@ -76,7 +76,7 @@ def now() -> int:
 
 
 def stripe_request(body: bytes, encoded: bool = False) -> dict[str, Any]:
-    return request("stripe", body, StripeSigner("whsec_dev").headers(body, now()), encoded)
+    return request("stripe", body, StripeSigner(DEV_SECRET).headers(body, now()), encoded)
 
 
 def paypal_request(body: bytes, dev: Stage) -> dict[str, Any]:

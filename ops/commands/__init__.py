@@ -2,9 +2,11 @@
 
 import os
 import time
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from chalicelib.bus import handlers_of
 from chalicelib.providers import PROVIDERS
@@ -20,10 +22,33 @@ stage_option = click.option("--stage", default="local", show_default=True, help=
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def plain(text: str) -> str:
+    """One line of text that no terminal takes for anything else.
+
+    What is no character to look at is escaped: controls, line ends, marks that turn the direction of reading.
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def say(line: str = "", err: bool = False) -> None:
+    """One line. What comes from outside is text in it."""
+    click.echo(plain(line), err=err)
+
+
 class Failed(click.ClickException):
     """Ends the command with one line on what went wrong and what to do next."""
 
     exit_code = FAILED
+
+    def format_message(self) -> str:
+        return plain(self.message)
+
+
+class PlainConsole(Console):
+    """Whatever is printed is text: in it no markup, no emoji code and no escape sequence means anything."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(plain(text), **options)
 
 
 def now() -> int:
@@ -32,16 +57,13 @@ def now() -> int:
 
 
 def wide() -> Console:
-    """Wide enough for the longest ids: a terminal wraps a line, but nothing is cut off.
-
-    What comes from outside is text: no markup or emoji code in an id means anything.
-    """
-    return Console(width=250, highlight=False, markup=False, emoji=False)
+    """Wide enough for the longest ids: a terminal wraps a line, but nothing is cut off."""
+    return PlainConsole(width=250, highlight=False, markup=False, emoji=False)
 
 
 def beside() -> Console:
     """For progress: beside what a script reads."""
-    return Console(stderr=True)
+    return PlainConsole(stderr=True)
 
 
 def handlers(stage: Stage) -> Handlers:
@@ -51,7 +73,7 @@ def handlers(stage: Stage) -> Handlers:
 
 def consumer(stage: Stage) -> Consumer:
     """The consumer on a person's machine; its log goes to the terminal."""
-    telemetry = Telemetry(stage.name, now, lambda line: click.echo(line, err=True), metrics=False)
+    telemetry = Telemetry(stage.name, now, lambda line: say(line, err=True), metrics=False)
     return Consumer(
         providers=PROVIDERS,
         ledger=stage.ledger(),

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.settings import STAGE_LOCAL
 from chalicelib.telemetry import Telemetry
 from ops import providers_api, sender, stories
-from ops.commands import Failed, consumer, now, stage_option
+from ops.commands import Failed, consumer, now, say, stage_option
 from ops.console.sending import Sender
 from ops.stage import CONSOLE_PORT, PORT, Stage, connect, port
 
@@ -31,8 +31,9 @@ THREADS = 6
 def console(at: int | None, allow_writes: bool, stage: str) -> None:
     """Show a stage in a browser, at http://127.0.0.1:8001: nothing is deployed, nothing exposed.
 
-    It reads with your own AWS credentials. What it writes (replay, redrive) is asked first and logged here
-    with your name; a stage called prod is read-only unless --allow-writes.
+    It reads with your own AWS credentials; the address that it prints lets one browser in. What it writes
+    (replay, redrive) is asked first and logged here with your name; a stage called prod is read-only unless
+    --allow-writes.
     """
     from waitress import create_server
 
@@ -41,7 +42,7 @@ def console(at: int | None, allow_writes: bool, stage: str) -> None:
 
     reached = connect(stage, os.environ)
     number = at or port(os.environ, "CONSOLE_PORT", CONSOLE_PORT)
-    telemetry = Telemetry(stage, now, lambda line: click.echo(line, err=True), metrics=False)
+    telemetry = Telemetry(stage, now, lambda line: say(line, err=True), metrics=False)
     made = Console(
         stage=reached,
         consumer=consumer(reached),
@@ -52,12 +53,13 @@ def console(at: int | None, allow_writes: bool, stage: str) -> None:
         may_write=allow_writes or stage not in CLOSED,
         sender=_sender(os.environ) if stage == STAGE_LOCAL else None,
         apis=cache(lambda: providers_api.stage_apis(reached, os.environ)),
+        say=None if stage == STAGE_LOCAL else say,
     )
     try:
         server = create_server(create_app(made), host="127.0.0.1", port=number, threads=THREADS, ident=None)
     except OSError:
         raise Failed(f"port {number} is in use; set CONSOLE_PORT to another one, or --port") from None
-    click.echo(f"console of stage {stage}: http://127.0.0.1:{number}   (Ctrl-C stops it)")
+    say(f"console of stage {stage}: {made.address}   (Ctrl-C stops it)")
     sys.stdout.flush()
     server.run()
 

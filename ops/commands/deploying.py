@@ -9,7 +9,7 @@ import click
 
 from chalicelib.providers import PROVIDERS
 from ops import package as packages
-from ops.commands import Failed
+from ops.commands import Failed, say
 from ops.deploy import Deployment
 from ops.stage import connect
 
@@ -26,12 +26,10 @@ def deploy(stage: str, given: tuple[str, ...]) -> None:
     deployment = _deployment(stage)
     parameters = dict(_parameter(each) for each in given)
     url = _stepwise(lambda: deployment.deploy(parameters))
-    click.echo(f"deployed: {url}")
+    say(f"deployed: {url}")
     for provider in PROVIDERS:
-        click.echo(f"  {provider}'s webhook address   {url}webhooks/{provider}")
-    click.echo(
-        f"  its secrets go into {deployment.stage.names.secret} in Secrets Manager: see docs/deploy.md"
-    )
+        say(f"  {provider}'s webhook address   {url}webhooks/{provider}")
+    say(f"  its secrets go into {deployment.stage.names.secret} in Secrets Manager: see docs/deploy.md")
 
 
 def _parameter(text: str) -> tuple[str, str]:
@@ -50,11 +48,11 @@ def destroy(stage: str, yes: bool) -> None:
     """Delete a stage with all that it recorded; can be run again."""
     deployment = _deployment(stage)
     table = deployment.stage.names.table
-    click.echo(f"this deletes the ledger {table}, its queues, functions, routes and logs")
+    say(f"this deletes the ledger {table}, its queues, functions, routes and logs")
     if stage == "prod" and not yes and click.prompt("type prod to delete it") != "prod":
         raise Failed("nothing was deleted")
     _stepwise(deployment.destroy)
-    click.echo(f"destroyed: nothing is left of {stage}; AWS keeps a backup of its ledger for 35 days")
+    say(f"destroyed: nothing is left of {stage}; AWS keeps a backup of its ledger for 35 days")
 
 
 @click.command()
@@ -64,7 +62,7 @@ def package(stage: str, out: Path | None) -> None:
     """Make one template and one zip of a stage, to be deployed by CloudFormation."""
     project = _project(stage)
     folder = out or project / "build" / f"package-{stage}"
-    _stepwise(lambda: packages.package(project, stage, folder, os.environ, click.echo))
+    _stepwise(lambda: packages.package(project, stage, folder, os.environ, say))
 
 
 def _stepwise(act: Callable[[], T]) -> T:
@@ -93,5 +91,5 @@ def _deployment(stage: str) -> Deployment:
     if reached.session.region_name is None:
         raise click.UsageError("no region: set AWS_DEFAULT_REGION, or one in your AWS profile")
     account = reached.client("sts").get_caller_identity()["Account"]
-    click.echo(f"stage {stage}, account {account}, region {reached.session.region_name}")
-    return Deployment(project, reached, os.environ, click.echo)
+    say(f"stage {stage}, account {account}, region {reached.session.region_name}")
+    return Deployment(project, reached, os.environ, say)

@@ -20,7 +20,7 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.times import to_iso
 from ops import against, providers_api
 from ops import verify as verifier
-from ops.commands import FOUND, Failed, beside, handlers, json_option, now, stage_option, wide
+from ops.commands import FOUND, Failed, beside, handlers, json_option, now, plain, say, stage_option, wide
 from ops.stage import Stage, connect
 
 INCONSISTENT = "more given back than captured, a refund of what was not captured, or two currencies"
@@ -69,7 +69,7 @@ def _payment(ledger: Any, subject: str) -> dict[str, Any] | None:
 
 def _print_payment(console: Console, found: Mapping[str, Any]) -> None:
     status = found.get("status", "no payment, events only")
-    console.print(Text.assemble((found["id"], "bold"), f"  {status}"))
+    console.print(Text.assemble((plain(found["id"]), "bold"), f"  {status}"))
     if "status" in found:
         currency = found["currency"] or ""
         for name in ("amount", "authorized", "captured", "refunded", "disputed", "net"):
@@ -128,7 +128,7 @@ def list_(stage: str, as_json: bool, **given: Any) -> None:
         )
     wide().print(table)
     if page["cursor"]:
-        click.echo(f"more: --cursor {page['cursor']}", err=True)
+        say(f"more: --cursor {page['cursor']}", err=True)
 
 
 def _amounts(currency: str) -> Callable[[int], str]:
@@ -225,9 +225,9 @@ def _repair(stage: Stage, found: list[verifier.Drift]) -> None:
         except VersionMoved:
             moved.append(each.subject)
     repaired = f"repaired {len(found) - len(moved)}; {waiting} milestones wait for"
-    click.echo(f"{repaired} `daybook replay SUBJECT --stage {stage.name}`", err=True)
+    say(f"{repaired} `daybook replay SUBJECT --stage {stage.name}`", err=True)
     if moved:
-        click.echo(f"changed meanwhile, and left: {', '.join(moved)}; verify again", err=True)
+        say(f"changed meanwhile, and left: {', '.join(moved)}; verify again", err=True)
         sys.exit(FOUND)
 
 
@@ -245,10 +245,10 @@ def _against_provider(stage: Stage, subject: str | None, sample: int, as_json: b
         click.echo(json.dumps([_compared(each) for each in compared], indent=2))
     else:
         for each in differing:
-            click.echo(each.subject)
+            say(each.subject)
             for name, ours, theirs in each.differences:
-                click.echo(f"  {name}: ours {ours}, the provider's {theirs}")
-        click.echo(f"{len(asked)} compared, {len(differing)} differ, {len(compared) - len(asked)} not asked")
+                say(f"  {name}: ours {ours}, the provider's {theirs}")
+        say(f"{len(asked)} compared, {len(differing)} differ, {len(compared) - len(asked)} not asked")
     if differing:
         sys.exit(FOUND)
 
@@ -279,7 +279,7 @@ def _drifts(ledger: Ledger, subjects: Iterable[str]) -> Iterator[verifier.Drift]
 
 def _print_drifts(found: list[verifier.Drift]) -> None:
     for each in found:
-        click.echo(each.subject)
+        say(each.subject)
         for name, stored, right in each.differences():
-            click.echo(f"  {name}: stored {json.dumps(stored)}, its events say {json.dumps(right)}")
-    click.echo(f"{len(found)} drifted" if found else "no drift")
+            say(f"  {name}: stored {json.dumps(stored)}, its events say {json.dumps(right)}")
+    say(f"{len(found)} drifted" if found else "no drift")

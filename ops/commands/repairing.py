@@ -17,7 +17,7 @@ from chalicelib.times import from_iso
 from ops import forget as forgetting
 from ops import providers_api
 from ops import replay as replaying
-from ops.commands import FOUND, Failed, beside, consumer, json_option, now, stage_option
+from ops.commands import FOUND, Failed, beside, consumer, json_option, now, say, stage_option
 from ops.redrive import Redrive
 from ops.stage import connect
 
@@ -42,7 +42,7 @@ def replay(id_: str, again: bool, yes: bool, stage: str, as_json: bool) -> None:
     chosen = replaying.choose(running, id_)
     if again:
         chosen_handlers = list(replaying.names(running, chosen))
-        click.echo(
+        say(
             f"{chosen.subject}: {', '.join(chosen_handlers) or 'no handler handles anything of it'}", err=True
         )
         if chosen_handlers and not yes:
@@ -56,10 +56,10 @@ def replay(id_: str, again: bool, yes: bool, stage: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"subject": chosen.subject, "ran": ran}))
         return
-    click.echo(f"{ran} handlers ran for {chosen.subject}")
+    say(f"{ran} handlers ran for {chosen.subject}")
     left = replaying.unknown(running, chosen)
     if left:
-        click.echo(f"left, since no handler in this checkout handles it: {', '.join(left)}", err=True)
+        say(f"left, since no handler in this checkout handles it: {', '.join(left)}", err=True)
 
 
 @click.command()
@@ -90,14 +90,14 @@ def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_jso
         try:
             again.send(each)
         except Refused as refusal:
-            click.echo(str(refusal), err=True)
+            say(str(refusal), err=True)
             refused.append(each)
     sent = [each for each in chosen if each not in refused]
     if as_json:
         rows = [{"id": each.event_id, "subject": each.subject, "would": []} for each in sent]
         click.echo(json.dumps({"sent": len(sent), "events": rows}, indent=2))
     else:
-        click.echo(f"{len(sent)} sent again")
+        say(f"{len(sent)} sent again")
     if refused:
         sys.exit(FOUND)
 
@@ -108,10 +108,10 @@ def _print_changes(changes: dict[ParkedEvent, list[str]], as_json: bool) -> None
         click.echo(json.dumps({"sent": 0, "events": rows}, indent=2))
         return
     for parked, would in changes.items():
-        click.echo(f"{parked.event_id}  {parked.subject}")
+        say(f"{parked.event_id}  {parked.subject}")
         for line in would:
-            click.echo(f"  {line}")
-    click.echo(f"{len(changes)} would be sent")
+            say(f"  {line}")
+    say(f"{len(changes)} would be sent")
 
 
 @click.command()
@@ -132,7 +132,7 @@ def forget(customer: str, yes: bool, stage: str, as_json: bool) -> None:
     events = [event for each in found for event in each.events]
     parked = [event for each in found for event in each.parked]
     payments = sum(each.payments for each in found)
-    click.echo(f"{customer}: {payments} payments, {len(events)} bodies, in stage {stage}", err=as_json)
+    say(f"{customer}: {payments} payments, {len(events)} bodies, in stage {stage}", err=as_json)
     if events and not yes:
         click.confirm("remove these bodies? nothing brings them back", abort=True, err=as_json)
     for subject, event_id in track(events, description="removing", console=beside()):
@@ -141,9 +141,9 @@ def forget(customer: str, yes: bool, stage: str, as_json: bool) -> None:
         left = [{"id": event_id, "subject": subject} for subject, event_id in parked]
         click.echo(json.dumps({"payments": payments, "removed": len(events), "parked": left}, indent=2))
         sys.exit(FOUND if parked else 0)
-    click.echo(f"removed {len(events)}; payments and totals stay")
+    say(f"removed {len(events)}; payments and totals stay")
     for subject, event_id in parked:
-        click.echo(
+        say(
             f"parked, and kept: {event_id} of {subject};"
             f" `daybook redrive {event_id} --stage {stage}`, then forget again"
         )
@@ -206,8 +206,8 @@ def _say_reconciled(found: dict[str, Summary], as_json: bool) -> None:
         return
     for name, each in found.items():
         for event_id in each.missing:
-            click.echo(f"missing: {event_id}")
-        click.echo(
+            say(f"missing: {event_id}")
+        say(
             f"{name}: {each.listed} listed, {each.known} known, {len(each.missing)} missing,"
             f" {each.recovered} recovered"
         )

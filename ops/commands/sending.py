@@ -12,7 +12,7 @@ from rich.progress import Progress
 from chalicelib import money
 from chalicelib.providers import PROVIDERS
 from ops import sender, stories
-from ops.commands import Failed, beside, now
+from ops.commands import Failed, beside, now, say
 from ops.stage import PORT, port
 
 MANY = 50  # deliveries from which a progress bar is shown
@@ -67,9 +67,7 @@ def send(
     about = {PROVIDERS[provider].event(body, now()).subject for body in made}
     if subject not in about:  # an event of something else than a payment
         subject = ", ".join(sorted(about))
-    click.echo(
-        f"sent {tally.sent}, accepted {tally.accepted}, refused {tally.refused}, {seconds:.2f} s: {subject}"
-    )
+    say(f"sent {tally.sent}, accepted {tally.accepted}, refused {tally.refused}, {seconds:.2f} s: {subject}")
     if tally.unreachable:
         hint = "is `make run` running, and PORT as it has it?"
         raise Failed(f"no answer from {address} to {tally.unreachable}; {hint}")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib.times import to_iso
-from ops.commands import FOUND, json_option, now, stage_option, wide
+from ops.commands import FOUND, json_option, now, say, stage_option, wide
 from ops.doctor import OK, Doctor, Finding
 from ops.stage import connect
 from ops.tail import tail as tailed
@@ -33,7 +33,7 @@ def tail(count: int | None, stage: str, as_json: bool) -> None:
                 click.echo(json.dumps(line))
             else:
                 lag = line.get("queued_ms", "?")
-                click.echo(f"{to_iso(line['at'])}  {line['subject']}  {line['type']}  after {lag} ms")
+                say(f"{to_iso(line['at'])}  {line['subject']}  {line['type']}  after {lag} ms")
             shown += 1
             if shown == count:
                 return

@@ -1,10 +1,13 @@
 """The console: who may ask for a page, and who may change something through one."""
 
 import hmac
+from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError, ClientError
-from flask import Flask, Response, abort, render_template, request
+from flask import Flask, Response, abort, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
+from werkzeug.wrappers import Response as BaseResponse
 
 from chalicelib import money
 from chalicelib.errors import AwsError, Refused
@@ -15,6 +18,8 @@ from ops.console.pages import Reading, Writing
 from ops.console.session import Console
 
 STATUSES = ("disputed", "charged_back", "refunded", "partially_refunded", "succeeded", *reversed(STATES))
+COOKIE = "daybook"
+OPEN = ("static", "login")  # what needs no cookie
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
@@ -31,6 +36,7 @@ HEADERS = {
 def create_app(console: Console) -> Flask:
     """The pages of one console."""
     app = Flask(__name__)
+    app.url_map.converters |= {"id": AnyId, "subject": Subject}
     app.jinja_env.globals.update(
         stage=console.stage.name,
         token=console.token,
@@ -43,19 +49,52 @@ def create_app(console: Console) -> Flask:
     )
     app.before_request(lambda: _guard(console))
     app.after_request(_harden)
+    app.add_url_rule("/login", "login", lambda: _log_in(console))
     _answer_errors(app)
     Reading(console).on(app)
     Writing(console).on(app)
     return app
 
 
+class AnyId(BaseConverter):
+    """Whatever a provider calls a thing, in one segment of a path: also ``a/b``, and ``..``."""
+
+    regex = "[^/]+"
+
+    def to_python(self, value: str) -> str:
+        return value.replace("~2E", ".").replace("~2F", "/").replace("~7E", "~")
+
+    def to_url(self, value: object) -> str:
+        text = str(value).replace("~", "~7E").replace("/", "~2F")
+        return quote(f"~2E{text[1:]}" if text in (".", "..") else text, safe="!$&'()*+,:;=@")
+
+
+class Subject(AnyId):
+    """At the end of a path, where a person may type it as it is."""
+
+    regex = ".+"
+    part_isolating = False
+
+
 def _guard(console: Console) -> None:
-    """Only this console's own pages may write, and only under its own name: others may be rebound to us."""
+    """Only this console's own name, only its own pages, only who was given its address.
+
+    A name can be rebound to this machine, another page can send the browser here, others can use the machine.
+    """
     own = {f"127.0.0.1:{console.port}", f"localhost:{console.port}"}
     if request.host not in own:
         abort(403, "this console answers to 127.0.0.1 only")
-    if request.method in ("GET", "HEAD"):
+    if request.endpoint in OPEN:
         return
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        abort(403, "this came from another page: type the address yourself")
+    if not console.is_known(request.cookies.get(COOKIE, "")):
+        abort(401, "open the address that the console printed in its terminal: it lets one browser in")
+    if request.method not in ("GET", "HEAD"):
+        _guard_writing(console, own)
+
+
+def _guard_writing(console: Console, own: set[str]) -> None:
     origin = request.headers.get("Origin", "")
     if origin.removeprefix("http://") not in own:
         abort(403, "this came from another page")
@@ -64,6 +103,16 @@ def _guard(console: Console) -> None:
         abort(403, "this form is not from this console: go back, reload the page, and try again")
     if not console.may_write:
         abort(403, f"stage {console.stage.name} is read-only here: start the console with --allow-writes")
+
+
+def _log_in(console: Console) -> BaseResponse:
+    """Let this browser in, once for each address; the terminal says the next one."""
+    cookie = console.let_in(request.args.get("key", ""))
+    if cookie is None:
+        abort(403, "this address was used already, or is not this console's: take the last one it printed")
+    answer = redirect(url_for("index"))
+    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="Strict")
+    return answer
 
 
 def _harden(response: Response) -> Response:

@@ -1,6 +1,7 @@
 """An event's body for a screen: what says who somebody is, is covered; what says what happened, is not.
 
-What is shown is listed, not what is hidden: a field that nobody has thought of is covered.
+What is shown is listed, by the field's name and by what its value looks like, not what is hidden: what nobody
+has thought of is covered, at any depth, names of fields too.
 """
 
 import json
@@ -8,49 +9,86 @@ import re
 from typing import Any
 
 COVER = "•••"
-# Words, codes, ids and times: by the field's name...
-SHOWN = re.compile(
-    r"(id|object|type|event_type|resource_type|resource_version|event_version|status|state|currency|currency_code"
-    r"|created|.*_time|.*_at|api_version|reason|.*_reason|.*_code|outcome.*|network_status|brand|rel"
-    r"|method|summary|intent|capture_method|confirmation_method|mode|payment_status|dispute_.*|stage|livemode)"
+# Of an event and of what it is about; each is shown only if its value looks as it should.
+CODES = re.compile(
+    r"object|type|event_type|resource_type|resource_version|event_version|status|state|currency|currency_code"
+    r"|api_version|reason|(status|reason|failure|decline|outcome|error)_(code|reason)|outcome_code|network_status"
+    r"|brand|rel|method|intent|capture_method|confirmation_method|mode|payment_status|dispute_(state|channel)"
+    r"|dispute_life_cycle_stage|stage|disbursement_mode"
 )
-# ...or as what they are: a provider's ids, an instant, a decimal
-PLAIN = re.compile(
-    r"[a-z]{2,10}_[A-Za-z0-9]{8,}|(?=.*[A-Z])(?=.*\d)[A-Z0-9]{13,17}|\d{4}-\d\d-\d\dT[\d:.]+Z?|-?\d+\.\d+|true|false"
+IDS = re.compile(
+    r"id|(payment_intent|charge|latest_charge|refund|dispute|invoice|subscription|balance_transaction|customer"
+    r"|payment_method|source|account|request|idempotency_key|parent_payment)"
+    r"|(capture|sale|order|authorization|dispute|transaction|seller_transaction|billing_agreement|merchant)_id"
 )
-HIDDEN = re.compile(
-    r"last4|exp_month|exp_year|.*zip.*|.*postal.*|.*phone.*|.*ip_?address.*|iin|issuer|.*tax.*|dob|.*birth.*"
+TIMES = re.compile(
+    r"created|updated|.{1,40}_time|.{1,40}_at|current_period_(start|end)|arrival_date|available_on"
 )
-AMOUNT = re.compile(r"(value|total) -?\d+(\.\d+)?")
-FREE = re.compile(r"metadata|custom_fields|.*name|.*address|custom_id|note.*|.*description")
+AMOUNTS = re.compile(
+    r"value|total|fee|net|quantity|(unit_)?amount(_[a-z]{1,20})?|application_fee_amount|pending_webhooks"
+)
+CODE = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+# a provider's ids: Stripe's have a word and digits, PayPal's capitals and digits
+ID = re.compile(
+    r"(evt|pi|ch|py|re|pyr|dp|du|in|sub|si|cus|pm|src|txn|acct|req|cs|price|prod|seti|po|tr|fee)"
+    r"(_(test|live))?_[A-Za-z0-9]{8,80}"
+    r"|(WH|PP|PAY|PAYID|I|P|B)(-[A-Z0-9]{1,24}){1,4}|(?=[A-Z0-9]*[A-Z])(?=[A-Z0-9]*\d)[A-Z0-9]{17}"
+)
+INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T[\d:.]{5,15}(Z|[+-]\d\d:\d\d)?)?")
+DECIMAL = re.compile(r"-?\d{1,12}(\.\d{1,3})?")
+FIELD = re.compile(r"[a-z][a-z0-9_]{0,39}|[a-z]+[A-Za-z]{1,39}")
+# Inside these people write what they want, under names of their own.
+FREE = re.compile(
+    r"metadata|custom_fields|.*name|.*address.*|custom|custom_id|note.*|.*description|message.*|evidence.*"
+)
+DEEPEST = 100  # levels; a provider's own have about ten
 
 
 def masked(body: bytes) -> str:
-    """The body as indented JSON, masked; as nothing but its size where it is no JSON."""
+    """The body as indented JSON, masked; as nothing but its size where it is none, or deeper than any is."""
     try:
-        return json.dumps(_masked("", json.loads(body)), indent=2, ensure_ascii=False)
-    except ValueError:
+        return _text(_masked("", json.loads(body), 0))
+    except (ValueError, RecursionError):
         return f"{COVER} ({len(body)} bytes that are no JSON)"
 
 
 def plain(body: bytes) -> str:
-    """The body as indented JSON, whole."""
+    """The body as indented JSON, whole; as it came, where it is none or too deep."""
     try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    except ValueError:
+        return _text(json.loads(body))
+    except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")
 
 
-def _masked(name: str, value: Any, free: bool = False) -> Any:
-    """``free``: inside what people write, where neither a field's name nor a value's look says anything."""
-    free = free or FREE.fullmatch(name) is not None
-    if HIDDEN.fullmatch(name):
+def _text(content: Any) -> str:
+    """Half of a surrogate pair is JSON, but no text that a page can hold."""
+    return json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+def _masked(name: str, value: Any, depth: int) -> Any:
+    if depth > DEEPEST:
         return COVER
     if isinstance(value, dict):
-        return {key: _masked(key, each, free) for key, each in value.items()}
+        is_free = FREE.fullmatch(name) is not None
+        return {COVER: f"{len(value)} fields"} if is_free and value else _fields(value, depth)
     if isinstance(value, list):
-        return [_masked(name, each, free) for each in value]
-    if not isinstance(value, str) or not value:
+        return [_masked(name, each, depth + 1) for each in value]
+    if value is None or isinstance(value, bool) or value == "":
         return value
-    shown = SHOWN.fullmatch(name) or PLAIN.fullmatch(value) or AMOUNT.fullmatch(f"{name} {value}")
-    return value if shown and not free else COVER
+    return value if _is_harmless(name, value) else COVER
+
+
+def _fields(value: dict[str, Any], depth: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for number, (key, each) in enumerate(value.items()):
+        is_field = FIELD.fullmatch(key) is not None
+        shown[key if is_field else f"{COVER} {number}"] = _masked(key, each, depth + 1) if is_field else COVER
+    return shown
+
+
+def _is_harmless(name: str, value: str | float) -> bool:
+    text = str(value)
+    rules = ((CODES, CODE), (IDS, ID), (TIMES, INSTANT), (AMOUNTS, DECIMAL))
+    if isinstance(value, int | float):
+        rules = ((TIMES, DECIMAL), (AMOUNTS, DECIMAL))  # type: ignore[assignment]
+    return any(names.fullmatch(name) and looks.fullmatch(text) for names, looks in rules)

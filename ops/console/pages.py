@@ -34,9 +34,9 @@ class Reading:
         app.get("/live")(self.live)
         app.get("/payments")(self.payments)
         app.get("/find")(self.find)
-        app.get("/payments/<path:subject>")(self.payment)
-        app.get("/arrivals/<path:subject>")(self.arrivals)
-        app.get("/event/<event_id>/of/<path:subject>")(self.event)
+        app.get("/payments/<subject:subject>")(self.payment)
+        app.get("/arrivals/<subject:subject>")(self.arrivals)
+        app.get("/event/<id:event_id>/of/<subject:subject>")(self.event)
         app.get("/parked")(self.parked)
         app.get("/send")(self.send)
 
@@ -159,10 +159,10 @@ class Writing:
     console: Console
 
     def on(self, app: Flask) -> None:
-        app.get("/replay/<path:subject>")(self.ask_replay)
-        app.post("/replay/<path:subject>")(self.replay)
-        app.get("/redrive/<event_id>/of/<path:subject>")(self.ask_redrive)
-        app.post("/redrive/<event_id>/of/<path:subject>")(self.redrive)
+        app.get("/replay/<subject:subject>")(self.ask_replay)
+        app.post("/replay/<subject:subject>")(self.replay)
+        app.get("/redrive/<id:event_id>/of/<subject:subject>")(self.ask_redrive)
+        app.post("/redrive/<id:event_id>/of/<subject:subject>")(self.redrive)
         app.post("/send")(self.send_story)
 
     def ask_replay(self, subject: str) -> str:

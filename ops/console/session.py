@@ -1,5 +1,6 @@
 """One run of the console: whose it is, what stage it shows, and what of that is kept for a moment."""
 
+import hmac
 import secrets
 import time
 from collections.abc import Callable
@@ -18,11 +19,16 @@ from ops.stage import Stage
 FRESH, FRESH_HERE = 15.0, 0.4
 
 
+def _random() -> str:
+    return secrets.token_urlsafe(24)
+
+
 @dataclass(slots=True)
 class Console:
     """All that the pages need. ``clock`` in milliseconds; ``who`` names this person; ``sender``: local's.
 
-    ``apis``: the providers' that the stage can ask.
+    ``apis``: the providers' that the stage can ask. ``say`` tells the person at the terminal which address
+    lets a browser in; where it is ``None`` everybody on this machine may look, at what is made up.
     """
 
     stage: Stage
@@ -34,8 +40,30 @@ class Console:
     may_write: bool
     sender: Sender | None = None
     apis: Callable[[], Apis] = dict
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    say: Callable[[str], object] | None = None
+    key: str = field(default_factory=_random)
+    cookie: str = field(default_factory=_random)
+    token: str = field(default_factory=_random)
     kept: dict[str, tuple[float, Overview]] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """What lets a browser in, once."""
+        page = f"http://127.0.0.1:{self.port}"
+        return f"{page}/login?key={self.key}" if self.say else page
+
+    def let_in(self, key: str) -> str | None:
+        """The cookie of a browser that has the key, which is good once; ``None`` for any other."""
+        if not hmac.compare_digest(key.encode(), self.key.encode()):
+            return None
+        self.key = _random()
+        if self.say:
+            self.say(f"a browser was let in; for another one: {self.address}")
+        return self.cookie
+
+    def is_known(self, cookie: str) -> bool:
+        """Whether a browser was let in."""
+        return self.say is None or hmac.compare_digest(cookie.encode(), self.cookie.encode())
 
     def fresh(self, range_: str) -> float:
         """For how many seconds the figures of that time are good enough."""

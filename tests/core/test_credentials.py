@@ -13,12 +13,13 @@ from chalicelib.credentials import (
     SIMULATOR,
     SecretsManagerCredentials,
     paypal_client,
+    refused,
     usable,
 )
 from chalicelib.errors import AwsError, NotConfigured, Unavailable
 from chalicelib.providers.paypal.client import PayPalApi
 from chalicelib.settings import read
-from tests.fakes import Clock
+from tests.fakes import DEV_SECRET, Clock
 
 
 class Store:
@@ -115,6 +116,27 @@ def test_the_simulators_webhook_id_counts_in_stage_local_only() -> None:
     assert usable(read({"DAYBOOK_STAGE": "local"}), secrets) == secrets
     for stage in ("dev", "prod"):
         assert usable(read({"DAYBOOK_STAGE": stage}), secrets) == {"paypal_webhook_ids": ("8PT",)}
+
+
+@pytest.mark.parametrize(
+    "placeholder",
+    [
+        "whsec_…",
+        "whsec_local",
+        "a",
+        "whsec_",
+        "whsec_" + "x" * 32,
+        "whsec_short",
+        DEV_SECRET[6:],
+        DEV_SECRET + "!",
+    ],
+)
+def test_a_placeholder_is_no_secret(placeholder: str) -> None:
+    """Our own documentation's, stage local's, what is typed to fill a form: anybody could sign with them."""
+    secrets = {"stripe_webhook_secrets": (placeholder, DEV_SECRET)}
+    assert list(refused(secrets)) == [("stripe_webhook_secrets", placeholder)]
+    assert usable(read({"DAYBOOK_STAGE": "dev"}), secrets) == {"stripe_webhook_secrets": (DEV_SECRET,)}
+    assert usable(read({"DAYBOOK_STAGE": "local"}), secrets) == secrets
 
 
 def test_what_is_known_is_not_waited_for_long() -> None:

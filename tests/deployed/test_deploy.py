@@ -1,5 +1,6 @@
 """The life of a stage on the emulator: deployed, used, deployed again, deleted; and interrupted."""
 
+import json
 import os
 import random
 import shutil
@@ -22,7 +23,7 @@ from ops.package import Failed
 from ops.stage import Stage
 from ops.stories import tell
 from tests.conftest import emulator
-from tests.fakes import as_bytes
+from tests.fakes import DEV_SECRET, as_bytes
 from tests.packaged import now, project, stripe_request
 from tests.proxy import Call, Proxy
 
@@ -141,7 +142,9 @@ def check_webhook(stage: Stage, work: Path) -> None:
     for each in mappings:  # the emulator would take the messages itself and do nothing with them
         client.update_event_source_mapping(UUID=each["UUID"], Enabled=False)
     secrets = stage.client("secretsmanager")
-    secrets.create_secret(Name="daybook/dev", SecretString='{"stripe_webhook_secrets": ["whsec_dev"]}')
+    secrets.create_secret(
+        Name="daybook/dev", SecretString=json.dumps({"stripe_webhook_secrets": [DEV_SECRET]})
+    )
     subject, [event] = tell("stripe", random.Random(now()), now(), 5, "EUR", type_="payment_intent.succeeded")
     api, consumer = (
         started(stage, "daybook-dev", code, work),

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from chalice.test import Client, HTTPResponse
 
+from chalicelib.providers.protocol import fingerprint
 from ops.local.event_source import EventSource
 from ops.local.paypal import leaf
 from ops.sender import PayPalSigner, StripeSigner
 from ops.stage import Stage
 from ops.stories import tell
+from tests.fakes import DEV_SECRET, SIGNER, as_bytes, paypal_authority
 from tests.fakes import NOW as THEN
-from tests.fakes import SIGNER, as_bytes, paypal_authority
 
 EVENT = as_bytes({"id": "evt_1", "type": "charge.succeeded", "livemode": False})
 
@@ -274,3 +275,32 @@ def test_logs_hold_no_payload_and_no_secret(
     text = json.dumps(lines)
     for mark in ("jenny", "Jenny", "marked-signature", "whsec", "v1="):
         assert mark not in text
+
+
+@pytest.mark.parametrize("path", ["/payments", "/payments/stripe/pi_1"])
+def test_stage_local_is_read_under_this_machines_name_only(client: Client, path: str) -> None:
+    """Another name may be one that a page had rebound to 127.0.0.1; nobody is asked there who they are."""
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example:8000", "localhost.evil"):
+        response = client.http.get(path, headers={"Host": host})
+        assert (response.status_code, response.json_body["Code"]) == (403, "Forbidden")
+    for host in ("127.0.0.1:8000", "localhost:8000", "localhost"):
+        assert client.http.get(path, headers={"Host": host}).status_code in (200, 404)
+    assert client.http.get("/health", headers={"Host": "tunnel.example"}).status_code == 200
+    tunnel = {**stripe_headers(EVENT), "Host": "tunnel.example"}
+    assert client.http.post("/webhooks/stripe", body=EVENT, headers=tunnel).status_code == 200
+
+
+def test_a_placeholder_in_a_deployed_stage_verifies_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is as if no secret were there; the log says which one, and not what it is."""
+    monkeypatch.setenv("DAYBOOK_STAGE", "dev")
+    sys.modules.pop("app", None)
+    app = importlib.import_module("app")
+    trust = app._trust({"stripe_webhook_secrets": ("whsec_local", DEV_SECRET)})
+    app._trust({"stripe_webhook_secrets": ("whsec_local", DEV_SECRET)})
+    sys.modules.pop("app", None)
+    assert trust.secrets == {"stripe_webhook_secrets": (DEV_SECRET,)}
+    [line] = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "credential" in each]
+    assert (line["message"], line["credential"]) == ("credential refused", "stripe_webhook_secrets")
+    assert line["secret"] == fingerprint("whsec_local")

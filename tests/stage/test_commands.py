@@ -1,5 +1,6 @@
 """`daybook doctor`, `tail`, `replay`, `verify --against-provider`, `completion`: on a stage of their own."""
 
+import ast
 import json
 import os
 import random
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.table import Table
 
 from chalicelib.events import Event
 from chalicelib.inbox import Message
@@ -20,14 +22,14 @@ from chalicelib.reactions import Handlers
 from chalicelib.recording import Consumer
 from ops import replay
 from ops.cli import main
-from ops.commands import handlers
+from ops.commands import Failed, handlers, plain, say, wide
 from ops.doctor import Doctor
 from ops.stage import Stage, connect
 from ops.stories import tell
 from ops.tail import tail
 from tests.conftest import ROOT
 from tests.fake_apis import FakePayPal, FakeStripe
-from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, consumer
+from tests.fakes import DEV_SECRET, NOW, Clock, MemoryInbox, as_bytes, consumer
 
 Run = Callable[..., tuple[int, str]]
 
@@ -75,6 +77,43 @@ def test_what_comes_from_outside_is_text(run: Run, stage: Stage, marked: str) ->
         code, output = run(*arguments)
         assert code in (0, 3), arguments
         assert all(each in output for each in shown), (arguments, output)
+
+
+ODD = (
+    "\x1b[31mred",
+    "\x1b]0;title\x07",
+    "\r\nok: all well",
+    "\u202egnp.exe",
+    "\u2066x\u2069",
+    "\x9b2J",
+    "[bold]x",
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_nothing_that_is_printed_moves_the_terminal(capsys: pytest.CaptureFixture[str], odd: str) -> None:
+    """Escapes, line ends and marks that turn the direction: in a line, a table, an error."""
+    say(f"ours 1, the provider's {odd}")
+    table = Table("Check", "Found")
+    table.add_row("stripe", odd)
+    wide().print(table)
+    wide().print(f"nothing of {odd}")
+    Failed(f"no payment {odd}").show()
+    shown = capsys.readouterr()
+    text = shown.out + shown.err
+    assert all(each.isprintable() or each == "\n" for each in text)
+    assert text.count(plain(odd)) == 4
+
+
+def test_all_commands_print_by_the_same_two_ways() -> None:
+    """A line that is text, or JSON, whose strings are ASCII: so there is no third one to forget."""
+    for path in (ROOT / "ops" / "commands").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
+        for call in calls:
+            if ast.unparse(call.func) in ("click.echo", "print", "click.secho"):
+                printed = ast.unparse(call.args[0])
+                assert printed.startswith(("json.dumps(", "plain(", "made(root")), printed
 
 
 # ── replay ──────────────────────────────────────────────────────────────────────────────────────────
@@ -235,9 +274,13 @@ def findings(stage: Stage, secrets: Mapping[str, tuple[str, ...]], **environ: st
 
 def test_a_stage_that_is_half_there_is_found_out(stage: Stage) -> None:
     """No functions, no mapping, a queue that gives out too soon, no webhooks."""
-    found = findings(stage, {"stripe_webhook_secrets": ("whsec_1",)})
+    found = findings(stage, {"stripe_webhook_secrets": (DEV_SECRET, "whsec_…"), "paypal_webhook_ids": ()})
     assert found["ledger"][0].startswith("ok: payment-transactions-")
-    assert found["secret"] == ["ok: 1 stripe_webhook_secrets", "warning: 0 paypal_webhook_ids"]
+    assert found["secret"] == [
+        "ok: 2 stripe_webhook_secrets",
+        "warning: 0 paypal_webhook_ids",
+        "warning: one of stripe_webhook_secrets (b40b6b) has not the form of Stripe's, and is ignored",
+    ]
     assert found["traffic"][0] == "warning: no webhook was accepted for a day"
     assert found["endpoints"] == ["ok: not looked at: no API keys are set"]
     assert found["parked"] == ["ok: nothing is set aside"]
