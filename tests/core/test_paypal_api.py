@@ -332,6 +332,17 @@ def test_a_dispute_is_as_paypal_shows_it(api: FakePayPal) -> None:
         asking.complete(money)
 
 
+def test_that_disputes_cannot_be_asked_about_is_said(api: FakePayPal) -> None:
+    """By `doctor`: such an application has to be allowed it."""
+    asking = PayPalApi(api.address, ("id", "secret"), Clock())
+    api.objects["/v1/notifications/webhooks"] = {"webhooks": []}
+    assert not [each for each in asking.endpoints() if "disputes" in each.found]
+    api.objects["/v1/customer/disputes"] = {"items": []}
+    api.faults = [(200, {}, {"webhooks": []}), (403, {}, {"name": "NOT_AUTHORIZED"})]
+    [notice] = [each for each in asking.endpoints() if "disputes" in each.found]
+    assert "allow Disputes" in notice.remedy
+
+
 def test_an_outage_contradicts_nothing(api: FakePayPal) -> None:
     """The event waits until PayPal can be asked."""
     event, resource = made("PAYMENT.CAPTURE.COMPLETED")

@@ -5,7 +5,7 @@ https://developer.paypal.com/docs/api/payments/v2/
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -46,6 +46,7 @@ EXPIRES_EARLY = 60_000  # milliseconds
 SECONDS = 5.0  # by the wall clock, for one question
 IN_VAIN = 100  # postbacks an hour in a process that PayPal does not confirm
 EVENTS = "/v1/notifications/webhooks-events"
+DISPUTED = "/v1/customer/disputes"
 PAGE = 100  # events asked for; PayPal may give fewer
 
 
@@ -147,7 +148,16 @@ class PayPalApi:
 
     def endpoints(self) -> list[Notice]:
         listed = items(self.get("/v1/notifications/webhooks").get("webhooks"))
-        return list(endpoints.notices(listed, self._webhook_ids))
+        return [*endpoints.notices(listed, self._webhook_ids), *self._disputes()]
+
+    def _disputes(self) -> Iterator[Notice]:
+        try:
+            self.get(f"{DISPUTED}?page_size=1")
+        except NotAllowed:
+            yield Notice(
+                "this application may not read disputes: each is as good as its signature",
+                "allow Disputes among the application's features at PayPal",
+            )
 
     def get(self, path: str) -> dict[str, Any]:
         """What is at a path of the API, empty if nothing is. Raises ``Throttled``, ``Unavailable``."""
