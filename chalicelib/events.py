@@ -50,6 +50,7 @@ class Event:
     completed: bytes | None = None
     about: Any = None
     customer: str | None = None
+    object_id: str | None = None
     is_confirmed: bool = False
 
     def is_same_as(self, other: "Event") -> bool:
@@ -61,10 +62,9 @@ class Event:
         """Whether it is a test's where ``livemode``, or the other way round, as far as either says so."""
         return None not in (livemode, self.livemode) and self.livemode != livemode
 
-    @property
-    def said(self) -> str:
-        """What it is of, in a few words."""
-        return f"{self.type} {self.subject}"
+    def said(self, subject: str | None = None) -> str:
+        """What it is of, in a few words; under the subject that it was taken to be about at first."""
+        return f"{self.type} {subject or self.subject} {self.object_id}"
 
     @property
     def key(self) -> str:

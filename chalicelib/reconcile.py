@@ -148,7 +148,7 @@ class Reconciler:
                 continue
             events[event.key] = event, body
         known = self.ledger.recorded(events) if events else {}
-        others = {key for key, said in known.items() if said not in (None, events[key][0].said)}
+        others = {key for key, said in known.items() if said not in (None, events[key][0].said())}
         summary.known += len(known) - len(others)
         for key in (key for key in events if key not in known or key in others):
             summary.missing.append(key.partition(":")[2])

@@ -135,7 +135,7 @@ class Consumer:
             if not event.is_confirmed:
                 raise Distrusted(UNCONFIRMED)
             _, recorded = self.recorded(event)
-            if recorded and not (event.said == recorded.said and event.is_same_as(recorded)):
+            if recorded and not (event.said() == recorded.said() and event.is_same_as(recorded)):
                 event = replace(event, id=f"{event.id}:{digest(message.body)}")
         return Understood(event, self.facts(event))
 
@@ -216,7 +216,7 @@ class Consumer:
             records=tuple(records),
             own=own,
             transmission=transmission,
-            said=f"{event.type} {message.subject}" if message.transmission else None,
+            said=event.said(message.subject) if message.transmission else None,
         )
 
     def _current(self, subject: str) -> StoredPayment:

@@ -136,7 +136,10 @@ def judged(event: Event, shown: Resource) -> Verdict:
 
 
 def _of_money(event: Event, shown: Resource, kind: str) -> Verdict:
-    """Another resource, amount or payment is a contradiction; else its state decides."""
+    """Another resource, amount or payment is a contradiction; else its state decides.
+
+    What the event's type says is asked first; its own status may say less, and that may be so.
+    """
     said = resource_of(event)
     if said.get("id") != shown.get("id") or not _is_same_amount(said, shown):
         return Verdict.CONTRADICTED
@@ -146,7 +149,11 @@ def _of_money(event: Event, shown: Resource, kind: str) -> Verdict:
             return Verdict.LATE
         if refunded_payment(said) not in (None, payment):
             return Verdict.CONTRADICTED
-    return VERDICTS[kind, says(event.type, said)].get(status_of(shown), Verdict.LATE)
+    status = status_of(shown)
+    by_type = VERDICTS[kind, says(event.type, {})].get(status, Verdict.LATE)
+    if by_type in (Verdict.COUNTS, Verdict.OVERTAKEN):
+        return by_type
+    return VERDICTS[kind, says(event.type, said)].get(status, Verdict.LATE)
 
 
 def _is_same_amount(said: Resource, shown: Resource) -> bool:
@@ -171,15 +178,11 @@ def _of_dispute(event: Event, shown: Resource) -> Verdict:
 def _borne_out(event: Event, shown: Resource, is_overtaken: bool) -> Event:
     """The event with the resource as shown, where that proves something else: then it is kept as well.
 
-    Its own status stays, but for one that has come to nothing since. Its time is not before what it tells
-    of, and not after it came.
+    Its time is not before what it tells of, and not after it came.
     """
     is_dispute = event.type in DISPUTES
-    said = resource_of(event)
-    status = {name: said[name] for name in ("status", "state") if name in said}
-    resource = {**shown} if is_dispute or is_overtaken else {**shown, **status}
     of_mode = event.payload if livemode(shown) is None else shown
-    told = {**event.payload, "resource": resource, "links": of_mode.get("links")}
+    told = {**event.payload, "resource": shown, "links": of_mode.get("links")}
     same_time = _read(event, told)
     began = instant(shown.get("create_time"), event.created_at)
     changed = instant(shown.get("update_time"), began)

@@ -37,6 +37,7 @@ def event(body: bytes, received_at: int) -> Event:
         payload=payload,
         about=payload.get("resource"),
         customer=_payer(resource),
+        object_id=safe_id(resource.get("id")) or named_dispute(resource),
     )
 
 
