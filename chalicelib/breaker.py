@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from chalicelib.errors import Unavailable
+from chalicelib.errors import NotAllowed, NotShown, NotUnderstood, Unavailable
 
 SLOW = 1_000  # milliseconds: what fails sooner holds nobody up
 REST = 30_000  # milliseconds
@@ -27,6 +27,8 @@ class CircuitBreaker:
             raise Unavailable(f"{provider} is left alone for a while", reason="provider_rests")
         try:
             yield
+        except (NotAllowed, NotShown, NotUnderstood):
+            raise  # it answered
         except Unavailable:
             if self._clock() - began >= SLOW:
                 self._rests_until[provider] = self._clock() + REST

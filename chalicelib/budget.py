@@ -15,6 +15,11 @@ class Budget:
         self._most = most
 
     @property
+    def count(self) -> int:
+        """How much was spent of late, an hour ago or longer too."""
+        return len(self._spent)
+
+    @property
     def is_spent(self) -> bool:
         return len(self._spent) == self._most and self._clock() - self._spent[0] < HOUR
 

@@ -114,23 +114,28 @@ def _parse(text: str) -> Secrets:
         values = None
     if not isinstance(values, dict):
         raise Unavailable("the stage's secret is not a JSON object", reason="secret_store")
-    listed = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
-    # an empty one would be a key that everybody knows
-    kept = {name: tuple(filter(None, map(_text, value))) for name, value in listed.items()}
-    return {name: value for name, value in kept.items() if value}
+    listed = {
+        name.strip().lower(): value if isinstance(value, list) else [value] for name, value in values.items()
+    }
+    # an empty one would be a key that everybody knows; its name stays: something was meant to be there
+    return {name: tuple(filter(None, map(_text, value))) for name, value in listed.items()}
 
 
 def _text(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def paypal_client(secrets: Secrets) -> tuple[str, ...]:
-    """PayPal's client id and secret, the first of each; empty where there is neither.
+PAYPAL_CLIENT = ("paypal_client_id", "paypal_client_secret")
 
-    With one of the two nothing can be asked: that is an outage, never a reason not to ask.
+
+def paypal_client(secrets: Secrets) -> tuple[str, ...] | None:
+    """PayPal's client id and secret, the first of each; ``None`` where nobody named either.
+
+    With less than two nothing can be asked: that is an outage, never a reason not to ask.
     """
-    found = (secrets.get(name, ())[:1] for name in ("paypal_client_id", "paypal_client_secret"))
-    return tuple(value for values in found for value in values)
+    if not any(name in secrets for name in PAYPAL_CLIENT):
+        return None
+    return tuple(value for name in PAYPAL_CLIENT for value in secrets.get(name, ())[:1])
 
 
 def refused(secrets: Secrets) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,9 @@ from chalicelib.errors import InvalidPayload
 
 # What may become part of a key, a queue's group or a log line: printable ASCII without spaces.
 SAFE_ID = re.compile(r"[!-~]{1,200}")
+DEEPEST = 200  # levels of JSON; a provider's own have about ten
+STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+BRACKETS = re.compile(rb"[\[\]{}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,11 @@ class Event:
 
     ``as_of`` is the instant whose state its object shows: its own, or when that object was fetched.
     ``subject`` is ``provider:id`` of the object that it is about; ``customer`` is the provider's id of the
-    person that the object belongs to; ``payload`` is the parsed body, and
-    ``completed`` the same as JSON with what a thin event left to be fetched, if that was. ``about`` is
-    what is the same in every delivery of the event under one ``api_version``, ``None`` if that is not known.
+    person that the object belongs to; ``object_id`` the provider's id of what it shows, where it says so.
+    ``payload`` is the parsed body, ``completed`` the same as JSON with what the provider showed of it when it
+    was asked, if it was. ``about`` is what is the same in every delivery of the event (at a provider that
+    shows one thing by several versions: of one ``about_version``), ``None`` if that is not known.
+    ``is_confirmed``: the provider was asked about this one, and bears it out.
     """
 
     provider: str
@@ -49,13 +54,14 @@ class Event:
     payload: Mapping[str, Any]
     completed: bytes | None = None
     about: Any = None
+    about_version: str | None = None
     customer: str | None = None
     object_id: str | None = None
     is_confirmed: bool = False
 
     def is_same_as(self, other: "Event") -> bool:
         """Whether both say the same. Two API versions may show one thing differently: that proves nothing."""
-        is_of_other_version = self.api_version != other.api_version
+        is_of_other_version = self.about_version != other.about_version
         return self.type == other.type and (is_of_other_version or self.about == other.about)
 
     def is_of_other_mode(self, livemode: bool | None) -> bool:
@@ -73,7 +79,12 @@ class Event:
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object in ``body``. Raises ``InvalidPayload`` for anything else, however it is nested."""
+    """The JSON object in ``body``. Raises ``InvalidPayload`` for anything else, or deeper than any is.
+
+    How deep Python itself would go depends on how deep its own calls are: not the same at the door and later.
+    """
+    if body.count(b"{") + body.count(b"[") > DEEPEST and _depth(body) > DEEPEST:
+        raise InvalidPayload("the body is nested too deeply")
     try:
         payload = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -81,6 +92,14 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise InvalidPayload("the body is not a JSON object")
     return payload
+
+
+def _depth(body: bytes) -> int:
+    depth = deepest = 0
+    for each in BRACKETS.findall(STRINGS.sub(b"", body)):
+        depth += 1 if each in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chalicelib.breaker import CircuitBreaker
 from chalicelib.budget import Budget
-from chalicelib.errors import Distrusted, NotShown, Unavailable
+from chalicelib.errors import Distrusted, NotAllowed, NotShown, NotUnderstood, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
@@ -14,15 +14,16 @@ from chalicelib.providers.protocol import Provider, ProviderApi, needs_asking
 from chalicelib.telemetry import Telemetry
 
 IN_VAIN = 300  # questions an hour in a process that show nothing, or something else
+ANSWERS = (Distrusted, NotAllowed, NotShown, NotUnderstood)  # as against an outage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
     """``api`` is that of a provider, where its keys are set. ``clock`` in milliseconds.
 
-    A question in vain is one after which the event does not count. Each transmission has a few of these, and
-    the process some hundreds an hour; beyond these an event waits on the queue, not at the provider. What a
-    person redrives is asked about in any case.
+    A question in vain is one after which the event does not count. Each transmission has a few of these;
+    those that had one before have some hundreds an hour in a process. Beyond that an event waits on the
+    queue, not at the provider. What a person redrives, or reconciling finds, is asked about in any case.
     """
 
     providers: Mapping[str, Provider]
@@ -43,21 +44,24 @@ class Questions:
         api = self.api(event.provider)
         if api is None:
             return event
-        if message.transmission and not message.is_redriven:
-            self.ledger.transmissions.check(message.transmission, message.body)
-        if self.budget.is_spent:
+        counted = None if message.is_redriven else message.transmission
+        if counted and self.ledger.transmissions.check(counted, message.body) and self.budget.is_spent:
             raise Unavailable("asked too much in vain", reason="questions_spent")
-        with self._asking(event, message):
+        about = {"provider": event.provider, "type": event.type, "subject": event.subject}
+        with (
+            self.breaker.asking(event.provider),
+            self._counted(counted),
+            self.telemetry.span("ask", **about),
+        ):
             return api.complete(event)
 
     @contextmanager
-    def _asking(self, event: Event, message: Message) -> Iterator[None]:
-        about = {"provider": event.provider, "type": event.type, "subject": event.subject}
+    def _counted(self, transmission: str | None) -> Iterator[None]:
         try:
-            with self.breaker.asking(event.provider), self.telemetry.span("ask", **about):
-                yield
-        except (Distrusted, NotShown):
-            self.budget.spend()
-            if message.transmission and not message.is_redriven:
-                self.ledger.transmissions.asked_in_vain(message.transmission, self.clock())
+            yield
+        except (Distrusted, Unavailable) as error:
+            if transmission:
+                self.ledger.transmissions.asked_in_vain(transmission, self.clock())
+            if isinstance(error, ANSWERS):
+                self.budget.spend()
             raise

@@ -129,14 +129,14 @@ class Consumer:
         What was distrusted before, and is borne out now, has an id of its own where another content has
         taken its event's.
         """
-        provider = self.providers[message.provider]
-        event = self.complete(provider.event(message.body, message.received_at), message)
+        sent = self.providers[message.provider].event(message.body, message.received_at)
+        event = self.complete(sent, message)
         if message.is_distrusted:
             if not event.is_confirmed:
                 raise Distrusted(UNCONFIRMED)
-            _, recorded = self.recorded(event)
-            if recorded and not (event.said() == recorded.said() and event.is_same_as(recorded)):
-                event = replace(event, id=f"{event.id}:{digest(message.body)}")
+            _, recorded = self.recorded(sent)
+            if recorded and not (sent.said() == recorded.said() and sent.is_same_as(recorded)):
+                event = replace(event, id=f"{event.id} {digest(message.body)}")  # no provider's has a space
         return Understood(event, self.facts(event))
 
     def finish(self, write: Write, busy: Collection[str] = ()) -> None:
@@ -262,14 +262,16 @@ class Consumer:
         return self.parsed(stored)
 
     def recorded(self, event: Event) -> tuple[str, Event | None]:
-        """The subject that an event of this id is recorded under, and the event, if its body is kept.
+        """The subject that an event of this id is recorded under, and the event as it came, if that is kept.
 
         It may be another subject: what an event is about may be understood otherwise than it was.
         """
         stored = self.ledger.event(event.subject, event.id)
         subject = stored.subject if stored else self.ledger.subject_of(event.key) or event.subject
         stored = stored or self.ledger.event(subject, event.id)
-        return subject, self.parsed(stored) if stored and stored.content else None
+        if stored is None or stored.body is None:
+            return subject, None
+        return subject, self.providers[event.provider].event(stored.body, stored.received_at)
 
     def parsed(self, stored: StoredEvent) -> Event:
         """Raises ``BodyRemoved``."""

@@ -117,7 +117,8 @@ def _one_of(environ: Mapping[str, str], name: str, default: str, *others: str) -
 
 
 def _credentials(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    return {name: listed(environ.get(name.upper(), default)) for name, default in LOCAL_CREDENTIALS.items()}
+    found = {name: listed(environ.get(name.upper(), default)) for name, default in LOCAL_CREDENTIALS.items()}
+    return {name: values for name, values in found.items() if values}
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -29,16 +29,20 @@ class Transmissions:
         with raise_if_condition_fails(Distrusted(TAMPERED)):
             self._table.call("PutItem", **held_to_one_body(name, body, received_at))
 
-    def check(self, name: str, body: bytes) -> None:
-        """Before the provider is asked. Raises ``Distrusted``: it stands for another body, or enough was
-        asked in vain about what came by it."""
+    def check(self, name: str, body: bytes) -> bool:
+        """Before the provider is asked: whether it was in vain before.
+
+        Raises ``Distrusted``: it stands for another body, or enough was asked in vain about what came by it.
+        """
         keys = [key(_subject(name), entry) for entry in (TRANSMISSION, COPIES)]
         found = {item["entry"]["S"]: item for item in self._table.each(keys, ConsistentRead=True)}
         held, copies = found.get(TRANSMISSION), found.get(COPIES, {})
         if held and held["digest"]["S"] != _digest(body):
             raise Distrusted(TAMPERED)
-        if not held and _count(copies, "questions") >= MOST_QUESTIONS:
+        questions = _count(copies, "questions")
+        if not held and questions >= MOST_QUESTIONS:
             raise Distrusted(UNCONFIRMED)
+        return questions > 0
 
     def asked_in_vain(self, name: str, now: int) -> None:
         self._more(name, "questions", now)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from chalicelib.errors import DISTRUSTED, DaybookError, Refused
+from chalicelib.errors import DISTRUSTED, DaybookError, NotShown, Refused
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
@@ -12,6 +12,9 @@ from chalicelib.payments import Facts, join, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import needs_asking
 from ops.providers_api import Apis
+
+# What its provider did not bear out: that it does not show it (the exception's class was noted) is a no too.
+DOUBTED = (*DISTRUSTED, NotShown.__name__)
 
 
 def event_of(parked: ParkedEvent) -> Event:
@@ -34,7 +37,7 @@ class Redrive:
 
         What it was held against may be gone by now (a transmission is known for 40 days): that is no proof.
         """
-        if parked.reason not in DISTRUSTED:
+        if parked.reason not in DOUBTED:
             return None
         try:
             event = event_of(parked)
@@ -50,7 +53,7 @@ class Redrive:
         if refusal:
             yield refusal
             return
-        if parked.reason in DISTRUSTED:
+        if parked.reason in DOUBTED:
             yield f"its provider is asked about it; set aside again if it is {parked.reason} still"
             return
         try:
@@ -100,5 +103,5 @@ def _redriven(parked: ParkedEvent) -> str:
         message = Message.decode(parked.message)
     except ValueError:
         return parked.message
-    is_distrusted = message.is_distrusted or parked.reason in DISTRUSTED
+    is_distrusted = message.is_distrusted or parked.reason in DOUBTED
     return replace(message, is_redriven=True, is_distrusted=is_distrusted).encode()

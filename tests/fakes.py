@@ -112,11 +112,12 @@ class MemoryTransmissions:
         if self.bodies.setdefault(name, body) != body:
             raise Distrusted(TAMPERED)
 
-    def check(self, name: str, body: bytes) -> None:
+    def check(self, name: str, body: bytes) -> bool:
         if self.bodies.get(name, body) != body:
             raise Distrusted(TAMPERED)
         if name not in self.bodies and self.questions[name] >= MOST_QUESTIONS:
             raise Distrusted(UNCONFIRMED)
+        return self.questions[name] > 0
 
     def asked_in_vain(self, name: str, now: int) -> None:
         self.questions[name] += 1
@@ -311,15 +312,23 @@ def trust(**secrets: tuple[str, ...]) -> Trust:
 
 
 def signed(
-    provider: str, body: bytes, at: int = NOW, secret: str | None = None, received_at: int = NOW
+    provider: str,
+    body: bytes,
+    at: int = NOW,
+    secret: str | None = None,
+    received_at: int = NOW,
+    number: int = 0,
 ) -> Delivery:
-    """A delivery of ``body`` signed at ``at``, with the provider's current secret or another."""
+    """A delivery of ``body`` signed at ``at``, with the provider's current secret or another.
+
+    Of PayPal's each ``number`` is a transmission of its own.
+    """
     signer: Any
     if provider == "stripe":
         signer = StripeSigner(secret or "whsec_new")
     else:
         key = paypal_leaf().key
-        signer = PayPalSigner(key, CERT_URL, secret or WEBHOOK_ID, random.Random(1))
+        signer = PayPalSigner(key, CERT_URL, secret or WEBHOOK_ID, random.Random(1 + number))
     headers = {name.lower(): value for name, value in signer.headers(body, at).items()}
     return Delivery(headers, body, received_at)
 

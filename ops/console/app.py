@@ -1,10 +1,11 @@
 """The console: who may ask for a page, and who may change something through one."""
 
 import hmac
+from typing import Any
 from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError, ClientError
-from flask import Flask, Response, abort, redirect, render_template, request, url_for
+from flask import Flask, Response, abort, redirect, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 from werkzeug.wrappers import Response as BaseResponse
@@ -18,8 +19,8 @@ from ops.console.pages import Reading, Writing
 from ops.console.session import Console
 
 STATUSES = ("disputed", "charged_back", "refunded", "partially_refunded", "succeeded", *reversed(STATES))
-COOKIE = "daybook"
-OPEN = ("static", "login")  # what needs no cookie
+LET_IN = "daybook.let_in"
+OPEN = ("static", "login")  # what everybody may ask for
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
@@ -53,6 +54,7 @@ def create_app(console: Console) -> Flask:
     _answer_errors(app)
     Reading(console).on(app)
     Writing(console).on(app)
+    app.wsgi_app = Placed(app.wsgi_app, console)  # type: ignore[assignment]
     return app
 
 
@@ -88,7 +90,7 @@ def _guard(console: Console) -> None:
         return
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         abort(403, "this came from another page: type the address yourself")
-    if not console.is_known(request.cookies.get(COOKIE, "")):
+    if console.say and not request.environ.get(LET_IN):
         abort(401, "open the address that the console printed in its terminal: it lets one browser in")
     if request.method not in ("GET", "HEAD"):
         _guard_writing(console, own)
@@ -107,12 +109,26 @@ def _guard_writing(console: Console, own: set[str]) -> None:
 
 def _log_in(console: Console) -> BaseResponse:
     """Let this browser in, once for each address; the terminal says the next one."""
-    cookie = console.let_in(request.args.get("key", ""))
-    if cookie is None:
+    place = console.let_in(request.args.get("key", ""))
+    if place is None:
         abort(403, "this address was used already, or is not this console's: take the last one it printed")
-    answer = redirect(url_for("index"))
-    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="Strict")
-    return answer
+    return redirect(f"{place}/")
+
+
+class Placed:
+    """The pages below a segment that only who was let in knows.
+
+    A cookie would go to every port of this machine: a link to another person's server there would tell it.
+    """
+
+    def __init__(self, pages: Any, console: Console) -> None:
+        self._pages, self._console = pages, console
+
+    def __call__(self, environ: dict[str, Any], start: Any) -> Any:
+        place, _, path = environ["PATH_INFO"].removeprefix("/").partition("/")
+        if self._console.is_place(place):
+            environ |= {"SCRIPT_NAME": f"/{place}", "PATH_INFO": f"/{path}", LET_IN: True}
+        return self._pages(environ, start)
 
 
 def _harden(response: Response) -> Response:

@@ -42,7 +42,7 @@ class Console:
     apis: Callable[[], Apis] = dict
     say: Callable[[str], object] | None = None
     key: str = field(default_factory=_random)
-    cookie: str = field(default_factory=_random)
+    place: str = field(default_factory=_random)
     token: str = field(default_factory=_random)
     kept: dict[str, tuple[float, Overview]] = field(default_factory=dict)
 
@@ -53,17 +53,17 @@ class Console:
         return f"{page}/login?key={self.key}" if self.say else page
 
     def let_in(self, key: str) -> str | None:
-        """The cookie of a browser that has the key, which is good once; ``None`` for any other."""
+        """Where the pages are, for a browser that has the key, which is good once; ``None`` for any other."""
         if not hmac.compare_digest(key.encode(), self.key.encode()):
             return None
         self.key = _random()
         if self.say:
             self.say(f"a browser was let in; for another one: {self.address}")
-        return self.cookie
+        return f"/{self.place}"
 
-    def is_known(self, cookie: str) -> bool:
-        """Whether a browser was let in."""
-        return self.say is None or hmac.compare_digest(cookie.encode(), self.cookie.encode())
+    def is_place(self, segment: str) -> bool:
+        """Whether that is where the pages are."""
+        return hmac.compare_digest(segment.encode(), self.place.encode())
 
     def fresh(self, range_: str) -> float:
         """For how many seconds the figures of that time are good enough."""

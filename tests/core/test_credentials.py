@@ -61,7 +61,8 @@ def test_a_secret_is_kept_for_five_minutes() -> None:
 def test_an_empty_value_is_no_secret() -> None:
     """Nor is null, or what is no text: anybody could sign with it."""
     store = Store(stripe_webhook_secrets=["a", "", " ", None, 0, ["b"]], paypal_webhook_ids=[""])
-    assert credentials(store, Clock()).current() == {"stripe_webhook_secrets": ("a",)}
+    found = credentials(store, Clock()).current()
+    assert found == {"stripe_webhook_secrets": ("a",), "paypal_webhook_ids": ()}
 
 
 def test_a_rolled_secret_is_seen_at_once() -> None:
@@ -160,14 +161,24 @@ def test_what_is_known_is_not_waited_for_long() -> None:
 
 def test_half_of_paypals_client_is_not_none() -> None:
     """With neither nothing is asked; with one of the two what asks has to fail. Of lists the first counts."""
-    assert paypal_client({"stripe_api_key": ("rk",)}) == ()
+    assert paypal_client({"stripe_api_key": ("rk",)}) is None
     assert paypal_client({"paypal_client_id": ("a", "old"), "paypal_client_secret": ("b", "old")}) == (
         "a",
         "b",
     )
-    for half in ({"paypal_client_id": ("a", "old")}, {"paypal_client_secret": ("b", "old")}):
+    for text in (
+        '{"paypal_client_id": ["a", "old"]}',
+        '{"paypal_client_secret": "b"}',
+        '{"paypal_client_id": "", "paypal_client_secret": " "}',
+        '{"paypal_client_id": null, "paypal_client_secret": 7}',
+        '{"PAYPAL_CLIENT_ID": "", "PayPal_Client_Secret": "b"}',
+    ):
+        store = Store()
+        store.text = text
+        unusable = paypal_client(credentials(store, Clock()).current())
+        assert unusable is not None
         with pytest.raises(NotConfigured):
-            PayPalApi("http://127.0.0.1:9", paypal_client(half), Clock()).get("/x")
+            PayPalApi("http://127.0.0.1:9", unusable, Clock()).get("/x")
 
 
 def test_a_function_without_a_stage_does_not_start() -> None:

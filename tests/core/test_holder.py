@@ -27,7 +27,7 @@ from chalicelib.times import to_iso
 from ops.redrive import Redrive
 from tests.conftest import TORTURE
 from tests.core.test_simulation import History
-from tests.fakes import NOW, Clock, as_bytes, telemetry
+from tests.fakes import NOW, WEBHOOK_ID, Clock, as_bytes, telemetry
 from tests.simulators import PayPalSimulator, Simulator, lived
 
 Json = dict[str, Any]
@@ -55,7 +55,7 @@ class Shown(PayPalApi):
     """PayPal's API over what is shown: by its paths, without a network."""
 
     def __init__(self, shown: dict[str, Json], clock: Clock) -> None:
-        super().__init__("http://127.0.0.1:1", ("id", "secret"), clock)
+        super().__init__("http://127.0.0.1:1", ("id", "secret"), clock, webhook_ids=(WEBHOOK_ID,))
         self.shown_at = shown
         self.events: list[Json] = []
         self.asked: list[str] = []
@@ -65,7 +65,10 @@ class Shown(PayPalApi):
 
     def get(self, path: str) -> Json:
         self.asked.append(path)
-        return copy.deepcopy(self.shown_at.get(path, {}))
+        if path == "/v1/notifications/webhooks":
+            return {"webhooks": [{"id": WEBHOOK_ID}]}
+        copies = {f"/v1/notifications/webhooks-events/{each['id']}": each for each in self.events}
+        return copy.deepcopy({**copies, **self.shown_at}.get(path, {}))
 
 
 def questions(api: PayPalApi, ledger: Any, clock: Clock) -> Questions:

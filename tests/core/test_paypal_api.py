@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from chalicelib.budget import HOUR
 from chalicelib.errors import (
     Distrusted,
     InvalidPayload,
@@ -18,7 +19,7 @@ from chalicelib.errors import (
 )
 from chalicelib.events import Event
 from chalicelib.providers import paypal
-from chalicelib.providers.paypal.client import IN_VAIN, PayPalApi
+from chalicelib.providers.paypal.client import IN_VAIN, IN_VAIN_EACH, PayPalApi
 from chalicelib.providers.paypal.confirmation import confirmed, judged
 from chalicelib.providers.protocol import Trust
 from chalicelib.times import to_iso
@@ -82,16 +83,28 @@ def test_paypal_is_not_asked_about_rubbish(api: FakePayPal) -> None:
 
 
 def test_paypal_is_not_asked_without_end(api: FakePayPal) -> None:
-    """What passes here and PayPal does not know is asked about so often; then nothing is accepted."""
+    """What passes here and PayPal does not know: a few times each, some more in all; nothing is accepted."""
     api.webhook_id = "somebody else's"
-    trust = trusted(api, WEBHOOK_ID)
-    for _ in range(IN_VAIN):
-        with pytest.raises(InvalidSignature):
-            paypal.verify(signed("paypal", BODY), trust)
+    clock = Clock()
+    asking = PayPalApi(api.address, ("id", "secret"), clock)
+    trust = Trust({"paypal_webhook_ids": (WEBHOOK_ID,)}, OneCertificate(paypal_leaf()), asking)
+
+    def refused(number: int, why: type[Exception]) -> None:
+        with pytest.raises(why):
+            paypal.verify(signed("paypal", BODY, number=number), trust)
+
+    for _ in range(IN_VAIN_EACH):
+        refused(0, InvalidSignature)
+    refused(0, Unavailable)
+    for number in range(1, IN_VAIN):
+        refused(number, InvalidSignature)
+    refused(1, Unavailable)  # it was in vain once, and so was too much
+    asked = len(api.asked)
     api.webhook_id = WEBHOOK_ID
-    with pytest.raises(Unavailable):
-        paypal.verify(signed("paypal", BODY), trust)
-    assert len(api.asked) == 1 + IN_VAIN
+    paypal.verify(signed("paypal", BODY, number=IN_VAIN), trust)  # nobody has made anything of this one
+    assert len(api.asked) == asked + 1
+    clock.now += HOUR
+    paypal.verify(signed("paypal", BODY), trust)
 
 
 def test_an_outage_is_no_verdict(api: FakePayPal) -> None:
@@ -150,8 +163,28 @@ def test_money_is_confirmed_at_paypals_own_address(api: FakePayPal, type_: str) 
     path = path_of(type_, resource)
     api.objects[path] = resource
     found = PayPalApi(api.address, ("id", "secret"), Clock()).complete(event)
-    assert api.asked == ["/v1/oauth2/token", path]
+    assert api.asked[:2] == ["/v1/oauth2/token", path]
     assert found == replace(event, is_confirmed=True)
+
+
+def test_whether_it_is_a_reversal_only_the_event_itself_says(api: FakePayPal) -> None:
+    """At the API both are refunds: PayPal's own copy decides, where the webhook is this application's."""
+    event, resource = made("PAYMENT.CAPTURE.REVERSED")
+    api.objects[path_of(event.type, resource)] = resource
+    mine = PayPalApi(api.address, ("id", "secret"), Clock(), webhook_ids=(WEBHOOK_ID,))
+    mine.complete(event)  # another application's events are not shown to this one
+    api.objects["/v1/notifications/webhooks"] = {"webhooks": [{"id": WEBHOOK_ID}]}
+    with pytest.raises(NotShown):
+        mine.complete(event)
+    copy = f"/v1/notifications/webhooks-events/{event.id}"
+    api.objects[copy] = {**event.payload, "event_type": "PAYMENT.CAPTURE.REFUNDED"}
+    with pytest.raises(Distrusted):
+        mine.complete(event)
+    api.objects[copy] = {**event.payload, "resource": {"id": "ANOTHER"}}
+    with pytest.raises(Distrusted):
+        mine.complete(event)
+    api.objects[copy] = event.payload
+    assert mine.complete(event).is_confirmed
 
 
 @pytest.mark.parametrize(
@@ -288,8 +321,13 @@ def test_what_paypal_shows_counts_and_not_what_the_body_adds() -> None:
     }
     told = {**event.payload, "create_time": "2000-01-01T00:00:00Z", "resource": forged}
     told["links"] = [{"href": "https://api.paypal.com/v1/x"}]
-    found = confirmed(paypal.event(as_bytes(told), NOW), resource)
-    assert facts_of_event(found) == honest
+    lie = paypal.event(as_bytes(told), NOW)
+    for shown, asked_at in (
+        (resource, ""),
+        ({**resource, "links": resource["links"][1:]}, "https://api-m.sandbox.paypal.com/v2/x"),
+    ):
+        found = confirmed(lie, shown, asked_at)
+        assert facts_of_event(found) == honest
     assert found.is_same_as(paypal.event(as_bytes(told), NOW))
 
 
@@ -324,8 +362,12 @@ def test_a_dispute_is_as_paypal_shows_it(api: FakePayPal) -> None:
                 paypal.event(as_bytes({**event.payload, "resource": {**resource, **other}}), NOW), resource
             )
     asking = PayPalApi(api.address, ("id", "secret"), Clock())
-    api.faults = [(403, {}, {"name": "NOT_AUTHORIZED"})]
+    api.faults = [(403, {}, {"name": "NOT_AUTHORIZED"})] * 2
     assert asking.complete(event) == event  # as good as its signature
+    api.objects["/v1/customer/disputes"] = {"items": []}
+    api.faults = [(403, {}, {"name": "NOT_AUTHORIZED"})]
+    with pytest.raises(Unavailable):  # it may read disputes, and this one is somebody else's
+        asking.complete(event)
     money, _ = made("PAYMENT.CAPTURE.COMPLETED")
     api.faults = [(403, {}, {"name": "NOT_AUTHORIZED"})]
     with pytest.raises(Unavailable):

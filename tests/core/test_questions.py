@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from chalicelib.errors import BatchFailed, Distrusted, NotShown, Unavailable
+from chalicelib.aside import digest
+from chalicelib.errors import BatchFailed, Distrusted, NotAllowed, NotShown, NotUnderstood, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Message
 from chalicelib.payments import project
 from chalicelib.providers import paypal
 from chalicelib.questions import IN_VAIN
+from chalicelib.reactions import Handlers
 from chalicelib.transmissions import MOST_COPIES, MOST_QUESTIONS
 from tests.core.test_holder import Shown, questions
 from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, consumer, sqs_record
@@ -76,29 +78,54 @@ def test_one_transmission_has_a_few_questions(at: Asked) -> None:
 
 
 def test_a_process_asks_in_vain_so_often_an_hour(at: Asked) -> None:
-    """Whatever the transmissions are; then events wait, until an hour is over. An outage is not in vain."""
+    """Then what comes by a transmission that was asked about in vain before waits; others do not."""
     at.api.shown_at = {}
     for n in range(IN_VAIN):
         lie = message(transmission=f"T{n}")
         with pytest.raises(NotShown):
             at.questions.complete(event_of(lie), lie)
     at.api.shown_at = {PATH: CAPTURE}
-    genuine = message()
     with pytest.raises(BatchFailed):
-        at.take(genuine)
+        at.take(message(transmission="T1"))
     assert len(at.api.asked) == IN_VAIN
+    at.take(replace(message("WH-2", "T2"), is_redriven=True))  # a person wants to know
+    at.take(message("WH-3", "T"))  # nobody has made anything of this one
+    assert len(at.api.asked) == IN_VAIN + 2
     at.clock.now += 3_600_000
-    at.take(genuine)
-    assert at.ledger.payment("paypal:2GG").version == 1
+    at.take(message(transmission="T1"))
+    assert at.ledger.payment("paypal:2GG").version == 3
 
-    def outage(path: str) -> dict[str, Any]:
-        raise Unavailable("down")
 
-    at.api.get = outage  # type: ignore[method-assign]
-    for _ in range(2 * MOST_QUESTIONS):
-        with pytest.raises(Unavailable) as refused:
-            at.questions.complete(event_of(message("WH-3", "T3")), message("WH-3", "T3"))
-        assert not isinstance(refused.value, NotShown)
+@pytest.mark.parametrize("outage", [Unavailable, NotUnderstood, NotAllowed])
+def test_no_answer_is_asked_for_without_end(at: Asked, outage: type[Unavailable]) -> None:
+    """Whatever is wrong with it; and one transmission's questions are not another's."""
+
+    def get(path: str) -> dict[str, Any]:
+        at.api.asked.append(path)
+        raise outage("no")
+
+    at.api.get = get  # type: ignore[method-assign]
+    for _ in range(3 * MOST_QUESTIONS):
+        with pytest.raises((Distrusted, Unavailable)):
+            at.questions.complete(event_of(message()), message())
+    assert len(at.api.asked) == MOST_QUESTIONS
+    other = message(transmission="T2")
+    with pytest.raises(outage):
+        at.questions.complete(event_of(other), other)
+
+
+def test_an_answer_rests_nobody(at: Asked) -> None:
+    """That PayPal does not show something, however slowly, says nothing of what it will show."""
+
+    def slow(path: str) -> dict[str, Any]:
+        at.clock.now += 2_000
+        return at.api.shown_at.get(path, {})
+
+    at.api.get = slow  # type: ignore[method-assign]
+    lie = message("WH-2", "T2", id="NONE")
+    with pytest.raises(NotShown):
+        at.questions.complete(event_of(lie), lie)
+    assert at.questions.complete(event_of(message()), message()).is_confirmed
 
 
 def test_what_a_batch_distrusts_is_asked_about_once(at: Asked) -> None:
@@ -155,3 +182,44 @@ def test_an_id_that_something_else_has_taken_keeps_nothing_genuine_out(at: Asked
         at.take(replace(genuine, is_redriven=True, is_distrusted=True))
     assert project("paypal:2GG", at.ledger.payment("paypal:2GG").facts).captured == 3000
     assert len(list(at.ledger.events("paypal:2GG"))) == 1
+
+
+def test_a_forgery_of_a_fallback_id_keeps_nothing_out_either(at: Asked) -> None:
+    """No provider's id can be the one that what is borne out is recorded under."""
+    genuine = message()
+    for taken in ("WH-1", f"WH-1:{digest(genuine.body)}"):
+        order = {"id": taken, "event_type": "CHECKOUT.ORDER.APPROVED", "resource": {"id": "ORDER"}}
+        at.take(Message.of(paypal.event(as_bytes(order), NOW), as_bytes(order), f"T {taken}"))
+    at.take(replace(genuine, is_redriven=True, is_distrusted=True))
+    assert project("paypal:2GG", at.ledger.payment("paypal:2GG").facts).captured == 3000
+
+
+def test_another_resource_version_excuses_nothing(at: Asked) -> None:
+    """Of PayPal's events one has one content: what differs is set aside, also if both say much the same."""
+    first = {"id": "WH-1", "event_type": "CHECKOUT.ORDER.APPROVED", "resource": {"id": "ORDER"}}
+    at.take(Message.of(paypal.event(as_bytes(first), NOW), as_bytes(first), "T1"))
+    other = {**first, "resource_version": "2.0", "resource": {"id": "ORDER", "custom_id": "x"}}
+    at.take(Message.of(paypal.event(as_bytes(other), NOW), as_bytes(other), "T2"))
+    assert [each.reason for each in at.ledger.parking.parked()] == ["tampered"]
+
+
+def test_a_duplicate_of_what_was_completed_is_a_duplicate(at: Asked) -> None:
+    """It is held against what came, not against what PayPal showed of it."""
+    at.api.shown_at[PATH] = {**CAPTURE, "custom_id": "1001"}
+    at.take(message(), receives=1)
+    at.take(message(transmission="T2"))
+    assert list(at.ledger.parking.parked()) == []
+    [event] = at.ledger.events("paypal:2GG")
+    assert b"1001" in event.completed
+
+
+def test_handlers_read_what_paypal_shows(at: Asked) -> None:
+    """An order's id that only the body names is nobody's."""
+    seen: list[Any] = []
+    handlers = Handlers()
+    handlers.on("paypal.PAYMENT.CAPTURE.COMPLETED")(lambda event: seen.append(event.payload))
+    to = replace(at.to, handlers=handlers)
+    forged = message(custom_id="ORDER-OF-SOMEBODY-ELSE", invoice_id="X")
+    to.process([sqs_record(forged.encode(), forged.subject)], NOW)
+    [payload] = seen
+    assert payload["resource"] == CAPTURE

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from chalicelib import recording
-from chalicelib.errors import BatchFailed, InvalidSignature, NotFound, PayloadTooLarge, VersionMoved
+from chalicelib.errors import (
+    BatchFailed,
+    InvalidPayload,
+    InvalidSignature,
+    NotFound,
+    PayloadTooLarge,
+    VersionMoved,
+)
 from chalicelib.events import Event
 from chalicelib.inbox import Message
 from chalicelib.reactions import Handlers
@@ -27,6 +34,20 @@ BODY = as_bytes({"id": "evt_1", "livemode": False})
 
 
 # ── receive ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_body_is_as_deep_at_the_door_as_later() -> None:
+    """How deep Python goes depends on who asks: what is taken in can be read by the consumer."""
+
+    def nested(levels: int, text: bytes = b"1") -> bytes:
+        return b'{"id": "evt_1", "a": ' + b"[" * (levels - 1) + text + b"]" * (levels - 1) + b"}"
+
+    inbox, credentials = MemoryInbox(), Rolling("whsec_new", "")
+    for body in (nested(200), nested(3, b'"' + b"[{" * 5000 + b'\\""'), b'{"id": "evt_1"}' + b" " * 10_000):
+        receiver(inbox, credentials).receive("stripe", signed("stripe", body))
+    for levels in (201, 990, 100_000):
+        with pytest.raises(InvalidPayload):
+            receiver(inbox, credentials).receive("stripe", signed("stripe", nested(levels)))
 
 
 def test_a_rolled_secret_loses_no_event() -> None:

@@ -18,7 +18,7 @@ __all__ = ["NAME", "api", "event", "facts", "needs_asking", "postback", "verify"
 
 def api(connection: Connection) -> ProviderApi | None:
     """PayPal's API, where there are credentials for it; with half of them it cannot be asked."""
-    return _api(connection) if paypal_client(connection.secrets) else None
+    return None if paypal_client(connection.secrets) is None else _api(connection)
 
 
 def postback(connection: Connection) -> Postback:
@@ -32,7 +32,7 @@ def _api(connection: Connection) -> "PayPalApi":
     secrets = connection.secrets
     return PayPalApi(
         connection.address(NAME),
-        paypal_client(secrets),
+        paypal_client(secrets) or (),
         connection.clock,
         connection.ca_bundle,
         secrets.get("paypal_webhook_ids", ()),

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import certifi
 import urllib3
@@ -27,11 +27,11 @@ from chalicelib.errors import (
     Unavailable,
     seconds,
 )
-from chalicelib.events import Event, items
+from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment
 from chalicelib.providers.paypal import comparison, endpoints
 from chalicelib.providers.paypal.confirmation import confirmed, path_to_confirm
-from chalicelib.providers.paypal.objects import DISPUTES, moves_money_unnamed
+from chalicelib.providers.paypal.objects import DISPUTES, REFUNDS, moves_money_unnamed
 from chalicelib.providers.protocol import Difference, Notice, Page
 from chalicelib.times import to_iso
 
@@ -44,10 +44,17 @@ FIELD_OF = {
 }
 EXPIRES_EARLY = 60_000  # milliseconds
 SECONDS = 5.0  # by the wall clock, for one question
-IN_VAIN = 100  # postbacks an hour in a process that PayPal does not confirm
+# Postbacks an hour in a process that PayPal does not confirm: in all, of one transmission; and how many
+# transmissions are remembered.
+IN_VAIN, IN_VAIN_EACH, REMEMBERED = 100, 3, 1000
+WEBHOOKS = "/v1/notifications/webhooks"
 EVENTS = "/v1/notifications/webhooks-events"
 DISPUTED = "/v1/customer/disputes"
 PAGE = 100  # events asked for; PayPal may give fewer
+
+
+def _id(event: Mapping[str, Any]) -> object:
+    return mapping(event.get("resource")).get("id")
 
 
 class PayPalApi:
@@ -67,7 +74,9 @@ class PayPalApi:
         self._clock = clock
         self._token = ""
         self._token_ends = 0
+        self._owns = False
         self._in_vain = Budget(clock, IN_VAIN)
+        self._in_vain_each: dict[str, Budget] = {}
         self._pool = urllib3.PoolManager(
             cert_reqs="CERT_REQUIRED",
             ca_certs=ca_bundle or certifi.where(),
@@ -78,9 +87,11 @@ class PayPalApi:
     def confirms(self, transmission: Mapping[str, str], body: bytes, webhook_id: str) -> bool:
         """Whether PayPal says SUCCESS. The body goes in as it came: parsed and written anew it may differ.
 
-        Raises ``Unavailable``, also where PayPal has said no too often of late.
+        Raises ``Unavailable``, also where PayPal has said no too often of late: of this transmission, or of
+        all that it has said no of before.
         """
-        if self._in_vain.is_spent:
+        of_this = self._in_vain_of(transmission["paypal-transmission-id"])
+        if of_this.is_spent or (of_this.count and self._in_vain.is_spent):
             raise Unavailable("asked too much in vain", reason="questions_spent")
         fields = {FIELD_OF[name]: value for name, value in transmission.items()}
         start = json.dumps({**fields, "webhook_id": webhook_id})[:-1].encode()
@@ -92,8 +103,15 @@ class PayPalApi:
             answer = {}
         is_genuine = answer.get("verification_status") == "SUCCESS"
         if not is_genuine:
+            of_this.spend()
             self._in_vain.spend()
         return is_genuine
+
+    def _in_vain_of(self, transmission: str) -> Budget:
+        found = self._in_vain_each.setdefault(transmission, Budget(self._clock, IN_VAIN_EACH))
+        if len(self._in_vain_each) > REMEMBERED:
+            self._in_vain_each.pop(next(iter(self._in_vain_each)))
+        return found
 
     def complete(self, event: Event) -> Event:
         """The event as far as PayPal bears it out, if money moves by it; else as it is.
@@ -110,12 +128,32 @@ class PayPalApi:
         try:
             shown = self.get(path)
         except NotAllowed:
-            if event.type not in DISPUTES:
+            if event.type not in DISPUTES or self._may_read_disputes():
                 raise
             return event
         if not shown:
             raise NotShown("PayPal does not show it", reason="not_shown")
-        return confirmed(event, shown)
+        if event.type in REFUNDS:
+            self._confirm_type(event)
+        return confirmed(event, shown, self._api + path)
+
+    def _confirm_type(self, event: Event) -> None:
+        """A refund and a reversal look the same at PayPal's API: its own copy of the event says which it was.
+
+        An application is shown the events of its own webhooks.
+        """
+        copy = self.get(f"{EVENTS}/{quote(event.id, safe='')}")
+        if not copy and self._owns_webhook():
+            raise NotShown("PayPal does not show this event", reason="not_shown")
+        if copy and (copy.get("event_type"), _id(copy)) != (event.type, _id(event.payload)):
+            raise Distrusted(CONTRADICTED)
+
+    def _owns_webhook(self) -> bool:
+        """Whether the webhook is this application's; that it is does not change."""
+        if not self._owns:
+            listed = items(self.get(WEBHOOKS).get("webhooks"))
+            self._owns = any(each.get("id") in self._webhook_ids for each in listed)
+        return self._owns
 
     def page(self, since: int, until: int, cursor: str | None) -> Page:
         """A page of the application's events. Raises ``Throttled``, ``Unavailable``.
@@ -147,17 +185,23 @@ class PayPalApi:
         return capture
 
     def endpoints(self) -> list[Notice]:
-        listed = items(self.get("/v1/notifications/webhooks").get("webhooks"))
+        listed = items(self.get(WEBHOOKS).get("webhooks"))
         return [*endpoints.notices(listed, self._webhook_ids), *self._disputes()]
 
     def _disputes(self) -> Iterator[Notice]:
-        try:
-            self.get(f"{DISPUTED}?page_size=1")
-        except NotAllowed:
+        if not self._may_read_disputes():
             yield Notice(
                 "this application may not read disputes: each is as good as its signature",
                 "allow Disputes among the application's features at PayPal",
             )
+
+    def _may_read_disputes(self) -> bool:
+        """Any at all: one of them may be somebody else's. Raises ``Unavailable``."""
+        try:
+            self.get(f"{DISPUTED}?page_size=1")
+        except NotAllowed:
+            return False
+        return True
 
     def get(self, path: str) -> dict[str, Any]:
         """What is at a path of the API, empty if nothing is. Raises ``Throttled``, ``Unavailable``."""

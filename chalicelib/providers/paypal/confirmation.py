@@ -35,6 +35,9 @@ from chalicelib.providers.paypal.objects import (
 )
 from chalicelib.times import to_iso
 
+# What of an event is beside its resource; its summary is a sentence that PayPal makes of it.
+OUTER = ("id", "event_version", "create_time", "resource_type", "resource_version", "event_type")
+
 
 class Verdict(Enum):
     """What the state that PayPal shows makes of what an event says."""
@@ -87,7 +90,7 @@ VERDICTS: Mapping[tuple[str, str], Mapping[str, Verdict]] = {
     ("authorization", "canceled"): _by_status(
         COUNTS=("VOIDED", "EXPIRED"), CONTRADICTED=("CAPTURED", "COMPLETED")
     ),
-    ("authorization", "failed"): _by_status(COUNTS=DECLINED, CONTRADICTED=HELD),
+    ("authorization", "failed"): _by_status(COUNTS=("DENIED", "DECLINED", "FAILED"), CONTRADICTED=HELD),
     ("refund", "succeeded"): _by_status(COUNTS=("COMPLETED",), OVERTAKEN=ENDED),
     ("refund", "reversed"): _by_status(COUNTS=("COMPLETED",), OVERTAKEN=ENDED),
     ("refund", "pending"): _by_status(COUNTS=(*UNDER_WAY, "COMPLETED"), OVERTAKEN=ENDED),
@@ -116,8 +119,8 @@ def _kind(event: Event) -> str | None:
     return next((kind for kind, types in KINDS.items() if event.type in types), None)
 
 
-def confirmed(event: Event, shown: Resource) -> Event:
-    """The event as far as PayPal's API, which shows its resource so, bears it out.
+def confirmed(event: Event, shown: Resource, asked_at: str = "") -> Event:
+    """The event as far as PayPal's API, which shows its resource so at that address, bears it out.
 
     Raises ``Distrusted`` where it contradicts the event, ``NotShown`` where it may only be late.
     """
@@ -126,7 +129,7 @@ def confirmed(event: Event, shown: Resource) -> Event:
         raise Distrusted(CONTRADICTED)
     if verdict is Verdict.LATE:
         raise NotShown("PayPal does not show it so yet", reason="not_shown")
-    return _borne_out(event, shown, is_overtaken=verdict is Verdict.OVERTAKEN)
+    return _borne_out(event, shown, asked_at, is_overtaken=verdict is Verdict.OVERTAKEN)
 
 
 def judged(event: Event, shown: Resource) -> Verdict:
@@ -175,22 +178,35 @@ def _of_dispute(event: Event, shown: Resource) -> Verdict:
     return Verdict.COUNTS if captures and not is_behind else Verdict.LATE
 
 
-def _borne_out(event: Event, shown: Resource, is_overtaken: bool) -> Event:
-    """The event with the resource as shown, where that proves something else: then it is kept as well.
+def _borne_out(event: Event, shown: Resource, asked_at: str, is_overtaken: bool) -> Event:
+    """The event with the resource as shown, which is kept as well where it is another.
 
     Its time is not before what it tells of, and not after it came.
     """
     is_dispute = event.type in DISPUTES
-    of_mode = event.payload if livemode(shown) is None else shown
-    told = {**event.payload, "resource": shown, "links": of_mode.get("links")}
+    told = {name: event.payload[name] for name in OUTER if name in event.payload}
+    told |= {"resource": shown, "links": _of_mode(event, shown, asked_at)}
     same_time = _read(event, told)
     began = instant(shown.get("create_time"), event.created_at)
     changed = instant(shown.get("update_time"), began)
     is_newer = is_overtaken or (is_dispute and _facts(same_time) != _facts(event))
     at = min(max(event.created_at, changed if is_newer else began), event.received_at)
     found = same_time if at == event.created_at else _read(event, {**told, "create_time": to_iso(at)})
-    is_as_said = (found.subject, _facts(found)) == (event.subject, _facts(event))
+    is_as_said = at == event.created_at and _is_same(resource_of(event), shown)
+    is_as_said = is_as_said and found.livemode == event.livemode and found.subject == event.subject
     return replace(event if is_as_said else found, is_confirmed=True)
+
+
+def _of_mode(event: Event, shown: Resource, asked_at: str) -> object:
+    """The links that say which mode it is of: PayPal's, or where it was asked; of a fake's, the event's."""
+    found = (shown.get("links"), [{"href": asked_at}], event.payload.get("links"))
+    return next((links for links in found if livemode({"links": links}) is not None), None)
+
+
+def _is_same(said: Resource, shown: Resource) -> bool:
+    """In all that a handler may read; links lead to PayPal, which shows what it shows."""
+    one, other = ({name: r[name] for name in r if name != "links"} for r in (said, shown))
+    return one == other
 
 
 def _read(event: Event, payload: Mapping[str, object]) -> Event:

@@ -43,6 +43,7 @@ def event(body: bytes, received_at: int) -> Event:
         api_version=safe_id(payload.get("api_version")),
         payload=payload,
         about=payload.get("related_object") or payload.get("data"),  # a thin event's data is fetched anew
+        about_version=safe_id(payload.get("api_version")),
         customer=_customer(object_of(payload)),
     )
 
