@@ -73,9 +73,6 @@ class Refund:
     def is_made_by(self, at: int) -> bool:
         return self.made_at is None or self.made_at <= at + CLOCK_SKEW
 
-    def has_failed_by(self, at: int) -> bool:
-        return self.failed_at is not None and self.failed_at < at
-
 
 class Total(NamedTuple):
     """What was refunded of a charge in all, as of an instant; ``before`` is ``None`` where it is not said."""

@@ -15,7 +15,6 @@ from chalicelib.errors import CONTRADICTED, Distrusted, NotShown
 from chalicelib.events import Event, safe_id
 from chalicelib.providers.paypal.events import event as read_event
 from chalicelib.providers.paypal.events import livemode
-from chalicelib.providers.paypal.facts import facts
 from chalicelib.providers.paypal.objects import (
     AUTHORIZATIONS,
     CAPTURES,
@@ -186,15 +185,15 @@ def _borne_out(event: Event, shown: Resource, asked_at: str, is_overtaken: bool)
     is_dispute = event.type in DISPUTES
     told = {name: event.payload[name] for name in OUTER if name in event.payload}
     told |= {"resource": shown, "links": _of_mode(event, shown, asked_at)}
-    same_time = _read(event, told)
+    is_as_said = _is_same(resource_of(event), shown)
     began = instant(shown.get("create_time"), event.created_at)
     changed = instant(shown.get("update_time"), began)
-    is_newer = is_overtaken or (is_dispute and _facts(same_time) != _facts(event))
+    is_newer = is_overtaken or (is_dispute and not is_as_said)
     at = min(max(event.created_at, changed if is_newer else began), event.received_at)
-    found = same_time if at == event.created_at else _read(event, {**told, "create_time": to_iso(at)})
-    is_as_said = at == event.created_at and _is_same(resource_of(event), shown)
-    is_as_said = is_as_said and found.livemode == event.livemode and found.subject == event.subject
-    return replace(event if is_as_said else found, is_confirmed=True)
+    time = {} if at == event.created_at else {"create_time": to_iso(at)}
+    found = _read(event, {**told, **time})
+    is_kept = is_as_said and not time and found.livemode == event.livemode
+    return replace(event if is_kept else found, is_confirmed=True)
 
 
 def _of_mode(event: Event, shown: Resource, asked_at: str) -> object:
@@ -212,11 +211,3 @@ def _is_same(said: Resource, shown: Resource) -> bool:
 def _read(event: Event, payload: Mapping[str, object]) -> Event:
     body = json.dumps(payload).encode()
     return replace(read_event(body, event.received_at), completed=body, about=event.about)
-
-
-def _facts(event: Event) -> object:
-    """What it proves; ``None`` where that cannot be understood."""
-    try:
-        return facts(event)
-    except ValueError:
-        return None
