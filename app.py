@@ -258,6 +258,7 @@ def _consumer() -> Consumer:
         handlers=handlers_of(SETTINGS, _aws),
         clock=_now,
         complete=_questions().complete,
+        labels=SETTINGS.labels,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from chalicelib.entries import Write, not_stored
 from chalicelib.events import Event
+from chalicelib.folding import LABELS
 from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, join
@@ -75,7 +76,8 @@ def recorded() -> Iterator[Sizes]:
             for each in events:
                 body = json.dumps(each).encode()
                 event = PROVIDERS[provider].event(body, START)
-                facts = join(facts, PROVIDERS[provider].facts(event).get(event.subject, {}))
+                proved = PROVIDERS[provider].facts(event).get(event.subject, {})
+                facts = join(facts, LABELS.kept(proved))
                 yield _sizes(ledger, event, body, facts)
 
 

@@ -5,6 +5,7 @@
     stripe:pi_…           payment:part:000    facts that outgrew their payment: packing.py
     stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
     paypal:2GG…           event:WH-…          that an event at home under another subject is about this too
+    bare:stripe:pi_…      stripe:acct_…:pi_…  a connected account's payment by its bare id
     id:stripe:evt_…       id                  the one subject that an event id is recorded under: its home
     calendar              2026-11-24          a day on which a payment was created
     transmission:…        transmission        the digest of the one body that it stands for; expires
@@ -12,7 +13,7 @@
     checkpoint            reconcile stripe    how far something has come: shelves.py
     certificate           https://…           a signing certificate: shelves.py
 
-Four sparse indexes: ``by-reference`` (connected accounts' payments by their bare id), ``by-day`` (payments by
+Four sparse indexes: ``by-reference`` (payments by the user's own id), ``by-day`` (payments by
 day and time; all that is parked, under the day ``parked``; bodies that expire, under the day they came on),
 ``by-inconsistency`` (payments that are not consistent, by when they became so), ``by-customer`` (payments and
 other objects of a customer, by time).
@@ -178,6 +179,12 @@ class Write:
         return (*own, *(record.outbox for record in self.records))
 
 
+def bare_item(record: RecordWrite) -> Item | None:
+    """That a connected account's payment is found without naming the account; ``None`` for any other."""
+    provider, *between, object_id = record.subject.split(":")
+    return key(f"bare:{provider}:{object_id}", record.subject) if between else None
+
+
 def listed(event: Event) -> Attribute:
     return string(f"{sortable(event.created_at)}#{event.subject}#{event.id}")
 
@@ -249,8 +256,8 @@ def payment_items(write: RecordWrite) -> list[Item]:
     view = json.dumps(payment.to_dict())
     if len(view) <= VIEWED:
         item["view"] = string(view)
-    if payment.account:  # so that it is found without naming the account
-        item["reference"] = string(f"{payment.provider}:{subject.rpartition(':')[2]}")
+    if payment.reference:
+        item["reference"] = string(payment.reference)
     item |= _of_customer(payment.provider, payment.customer)
     if not payment.consistent:
         item |= {"inconsistent": string("yes"), "inconsistent_since": number(write.since)}

@@ -4,11 +4,19 @@ from collections.abc import Mapping
 
 from chalicelib.entries import StoredEvent
 from chalicelib.ledger import Ledger
-from chalicelib.payments import Facts, fold
+from chalicelib.payments import Facts, Labels, fold
 from chalicelib.providers.protocol import Provider
 
+LABELS = Labels()  # unless the stage says otherwise
 
-def folded(ledger: Ledger, providers: Mapping[str, Provider], subject: str, stored: Facts) -> Facts:
+
+def folded(
+    ledger: Ledger,
+    providers: Mapping[str, Provider],
+    subject: str,
+    stored: Facts,
+    labels: Labels = LABELS,
+) -> Facts:
     """The facts of all events about a subject; an event that cannot be understood proves none.
 
     Where an event's body was removed nobody can say any more what it proved. The facts of the others must
@@ -16,7 +24,8 @@ def folded(ledger: Ledger, providers: Mapping[str, Provider], subject: str, stor
     """
     provider = providers[subject.partition(":")[0]]
     events = list(ledger.events(subject))
-    known = [_facts(provider, each, subject) for each in events if each.content is not None]
+    kept = [each for each in events if each.content is not None]
+    known = [labels.kept(_facts(provider, each, subject)) for each in kept]
     return fold(known if len(known) == len(events) else [stored, *known])
 
 

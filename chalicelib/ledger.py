@@ -143,6 +143,9 @@ class Ledger:
         for record in write.records:
             puts[f"payment {record.subject}"], *parts = self._put(record)
             puts |= {f"part {each['Item']['entry']['S']} {record.subject}": each for each in parts}
+            bare = entries.bare_item(record)
+            if bare:
+                puts[f"bare {record.subject}"] = {"Item": bare}
             if record.subject != write.event.subject:
                 pointer = entries.pointer_item(write.event, record.subject)
                 puts[f"pointer {record.subject}"] = {
@@ -244,24 +247,31 @@ class Ledger:
         return {item["subject"]["S"].removeprefix("id:"): item.get("said", {}).get("S") for item in found}
 
     def referred(self, reference: str) -> list[str]:
-        """The subjects of connected accounts' payments whose bare id is in ``provider:id``."""
+        """The subjects of payments of that reference; and of connected accounts' by ``provider:id`` alone."""
         found = self._table.query(
             IndexName=BY_REFERENCE,
             KeyConditionExpression="#reference = :reference",
             ExpressionAttributeNames={"#reference": "reference"},
             ExpressionAttributeValues={":reference": string(reference)},
         )
-        return [item["subject"]["S"] for item in found]
+        bare = self._table.query(
+            KeyConditionExpression="subject = :bare",
+            ExpressionAttributeValues={":bare": string(f"bare:{reference}")},
+        )
+        subjects = [*(item["subject"]["S"] for item in found), *(item["entry"]["S"] for item in bare)]
+        return list(dict.fromkeys(subjects))
 
-    def of_customer(self, customer: str) -> Iterator[tuple[str, str]]:
-        """The keys (subject, entry) of a customer's payments and other events, the newest first.
+    def of_customer(self, customer: str, until: str | None = None) -> Iterator[tuple[str, str]]:
+        """The keys (subject, entry) of a customer's payments and other events, the newest first, lazily.
 
-        ``customer`` is ``provider:id``. An event of a payment is not among them: its payment is.
+        ``customer`` is ``provider:id``. An event of a payment is not among them: its payment is. ``until`` is
+        a place, inclusive.
         """
+        below = {":until": string(until)} if until else {}
         found = self._table.query(
             IndexName=BY_CUSTOMER,
-            KeyConditionExpression="customer = :customer",
-            ExpressionAttributeValues={":customer": string(customer)},
+            KeyConditionExpression="customer = :customer" + (" AND listed <= :until" if until else ""),
+            ExpressionAttributeValues={":customer": string(customer), **below},
             ScanIndexForward=False,
         )
         for item in found:

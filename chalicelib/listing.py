@@ -1,14 +1,20 @@
-"""Reading payments: one with its events, or pages of many, newest first."""
+"""Reading payments: one with its events, or pages of many, newest first.
+
+All of them are found by day; those of a reference or a customer, which are few, by an index of their own.
+"""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import Any
 
+from chalicelib.entries import PAYMENT
 from chalicelib.errors import InvalidParameter, NotFound
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
+from chalicelib.providers import PROVIDERS
 from chalicelib.times import LAST, from_iso, sortable
 
 DEFAULT_LIMIT = 20
@@ -16,21 +22,27 @@ LARGEST_LIMIT = 100
 QUERIES = 10  # that one page may cost; a page that needs more is cut short and has a cursor
 ABOVE_ALL = "~"  # sorts after every character of a place
 FILTERS = ("status", "provider")
+CHOICES = ("reference", "customer")
+BATCH = 100  # payments that are read at once
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which payments to list. ``since`` and ``until`` are places in the listing, both inclusive."""
+    """Which payments to list. ``since`` and ``until`` are places in the listing, both inclusive.
+
+    ``chosen`` holds a reference, a customer (with or without ``provider:``), both, or is empty.
+    """
 
     since: str
     until: str
     limit: int
     wanted: dict[str, str]
+    chosen: dict[str, str]
 
 
 def parse(parameters: Mapping[str, str]) -> Query:
     """The query in the parameters of a URL. Raises ``InvalidParameter`` that says which one is wrong."""
-    unknown = set(parameters) - {*FILTERS, "since", "until", "limit", "cursor"}
+    unknown = set(parameters) - {*FILTERS, *CHOICES, "since", "until", "limit", "cursor"}
     if unknown:
         raise InvalidParameter(f"unknown parameter: {min(unknown)}")
     since, until = _instant(parameters, "since", 0), _instant(parameters, "until", LAST)
@@ -42,6 +54,7 @@ def parse(parameters: Mapping[str, str]) -> Query:
         until=_place(cursor) if cursor else sortable(until) + ABOVE_ALL,
         limit=_limit(parameters.get("limit", str(DEFAULT_LIMIT))),
         wanted={name: parameters[name] for name in FILTERS if name in parameters},
+        chosen={name: parameters[name] for name in CHOICES if parameters.get(name)},
     )
 
 
@@ -61,6 +74,8 @@ def _limit(text: str) -> int:
 
 def payments(ledger: Ledger, query: Query) -> dict[str, Any]:
     """One page: ``{"payments": […], "cursor": …}``; the cursor is ``None`` on the last page."""
+    if query.chosen:
+        return _chosen(ledger, query)
     found: list[tuple[str, dict[str, Any]]] = []
     cost = 0
     for day in ledger.days(query.since[:10], query.until[:10]):
@@ -77,6 +92,57 @@ def payments(ledger: Ledger, query: Query) -> dict[str, Any]:
                 return _page(found, _below(found[-1][0]))
             until = _below(last) if last else None
     return _page(found, None)
+
+
+def _chosen(ledger: Ledger, query: Query) -> dict[str, Any]:
+    """A page of those of a reference or a customer."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for place, shown in _placed(ledger, query):
+        is_wanted = all(shown[name] == value for name, value in query.wanted.items())
+        if is_wanted and query.since <= place <= query.until:
+            found.append((place, shown))
+        if len(found) > query.limit:
+            found = found[: query.limit]
+            return _page(found, _below(found[-1][0]))
+    return _page(found, None)
+
+
+def _placed(ledger: Ledger, query: Query) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The newest first: a customer's are in that order, those of one reference are put into it."""
+    reference, customer = query.chosen.get("reference"), query.chosen.get("customer")
+    if reference is None:
+        yield from _read(ledger, _of_customer(ledger, customer or "", query.until))
+        return
+    for place, shown in sorted(_read(ledger, iter(ledger.referred(reference))), reverse=True, key=_first):
+        names = (shown["customer"], f"{shown['provider']}:{shown['customer']}")
+        if shown["reference"] == reference and (customer is None or customer in names):
+            yield place, shown
+
+
+def _first(placed: tuple[str, dict[str, Any]]) -> str:
+    return placed[0]
+
+
+def _of_customer(ledger: Ledger, customer: str, until: str) -> Iterator[str]:
+    for name in named(customer):
+        for subject, entry in ledger.of_customer(name, until):
+            if entry == PAYMENT:
+                yield subject
+
+
+def named(id_: str) -> list[str]:
+    """An id with its provider: as it is given, or of each that there is."""
+    return [id_] if id_.partition(":")[0] in PROVIDERS else [f"{each}:{id_}" for each in PROVIDERS]
+
+
+def _read(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    while batch := list(islice(subjects, BATCH)):
+        found = ledger.payments(batch)
+        for subject in batch:
+            stored = found.get(subject) or ledger.payment(subject)
+            if stored.version:
+                shown = project(subject, stored.facts).to_dict()
+                yield f"{sortable(from_iso(shown['created_at']))}#{subject}", shown
 
 
 def _page(found: list[tuple[str, dict[str, Any]]], place: str | None) -> dict[str, Any]:

@@ -29,11 +29,11 @@ from chalicelib.errors import (
     VersionMoved,
 )
 from chalicelib.events import Event
-from chalicelib.folding import folded
+from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
 from chalicelib.ledger import Ledger
 from chalicelib.outbox import Runner, one_after_another
-from chalicelib.payments import Facts, join
+from chalicelib.payments import Facts, Labels, join
 from chalicelib.providers.protocol import Provider
 from chalicelib.reactions import Handlers
 from chalicelib.telemetry import Telemetry
@@ -59,7 +59,8 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
-    """Records what is on the queue. ``complete`` asks the provider for what an event leaves out.
+    """Records what is on the queue. ``complete`` asks the provider for what an event leaves out; ``labels``
+    says what is kept of what people wrote.
 
     ``clock`` and every ``deadline`` in milliseconds; a deadline is when this process may be ended.
     """
@@ -71,6 +72,7 @@ class Consumer:
     handlers: Handlers
     clock: Callable[[], int]
     complete: Callable[[Event, Message], Event] = lambda event, message: event
+    labels: Labels = LABELS
 
     # ── a batch ─────────────────────────────────────────────────────────────────────────────────
 
@@ -159,7 +161,8 @@ class Consumer:
     def facts(self, event: Event) -> Mapping[str, Facts]:
         """What the event proves. One that cannot be understood is recorded all the same, with no facts."""
         try:
-            return self.providers[event.provider].facts(event)
+            proved = self.providers[event.provider].facts(event)
+            return {subject: self.labels.kept(facts) for subject, facts in proved.items()}
         except Exception as error:
             fields = {"provider": event.provider, "event_id": event.id, "type": event.type}
             reason = type(error).__name__
@@ -224,7 +227,7 @@ class Consumer:
         stored = self.ledger.payment(subject)
         if not stored.is_outdated:
             return stored
-        facts = folded(self.ledger, self.providers, subject, stored.facts)
+        facts = folded(self.ledger, self.providers, subject, stored.facts, self.labels)
         self.telemetry.log("folded by today's rules", subject=subject, rules=stored.rules)
         return replace(stored.noting(facts), facts=facts)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from chalicelib.errors import InvalidSetting
 from chalicelib.names import Names, names
+from chalicelib.payments.labels import METADATA, Labels
 
 STAGE_LOCAL = "local"
 # Credentials by the name that they have in the stage's secret; stage local reads them in upper case
@@ -18,6 +19,7 @@ LOCAL_CREDENTIALS = {
     "paypal_client_id": "",
     "paypal_client_secret": "",
 }
+NAMES = ("client_reference_id", "custom_id", "invoice_id")  # of references, beside metadata's
 CONSUMERS = 20  # at once: a backlog is not to take the concurrency that the routes need
 # Where each provider's API is; ``STRIPE_API`` and so on say otherwise.
 APIS = {"stripe": "https://api.stripe.com", "paypal": "https://api-m.paypal.com"}
@@ -42,6 +44,7 @@ class Settings:
     receives: bool
     names: Names
     livemode: bool | None
+    labels: Labels
     keep_bodies: int | None
     consumers: int
     metrics: bool
@@ -73,6 +76,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         receives=environ.get("_HANDLER") == "app.app" and "AWS_LAMBDA_INITIALIZATION_TYPE" in environ,
         names=names(stage, environ),
         livemode=_choice(environ, "DAYBOOK_LIVEMODE", {"": None, "true": True, "false": False}),
+        labels=_labels(environ),
         keep_bodies=_whole(environ, "DAYBOOK_KEEP_BODIES", "of days", 1, 3650),
         consumers=_whole(environ, "DAYBOOK_CONSUMERS", "of functions", 2, 1000) or CONSUMERS,
         metrics=stage != STAGE_LOCAL or environ.get("DAYBOOK_METRICS") == "true",
@@ -86,6 +90,17 @@ def read(environ: Mapping[str, str]) -> Settings:
         ca_bundle=environ.get("PAYPAL_CA_BUNDLE") or None if stage == STAGE_LOCAL else None,
         local_credentials=_credentials(environ) if stage == STAGE_LOCAL else {},
     )
+
+
+def _labels(environ: Mapping[str, str]) -> Labels:
+    """As the environment has them; a reference to metadata has it kept as well."""
+    metadata = listed(environ["DAYBOOK_METADATA"]) if "DAYBOOK_METADATA" in environ else Labels().metadata
+    known = (*NAMES, *(METADATA + key for key in metadata))
+    references = listed(environ.get("DAYBOOK_REFERENCES", ""))
+    for name in references:
+        if name not in known:
+            raise InvalidSetting(f"DAYBOOK_REFERENCES: {name} is none of {', '.join(known)}")
+    return Labels(metadata, references or tuple(name for name in Labels().references if name in known))
 
 
 def _access_key(environ: Mapping[str, str]) -> tuple[str, str, str | None] | None:

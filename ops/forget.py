@@ -1,20 +1,23 @@
-"""Forgetting a customer: the bodies of all that is about them, but not that it happened."""
+"""Forgetting a customer: the bodies of all about them, and what people wrote; not that it happened."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chalicelib.entries import PAYMENT
-from chalicelib.errors import DaybookError
+from chalicelib.errors import DaybookError, VersionMoved
 from chalicelib.ledger import Ledger
 from chalicelib.parking import ParkedEvent
 from ops.redrive import event_of
+
+TRIES = 4
+LABELS = ("reference", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
 class Traces:
     """What the ledger holds of a customer: events (subject, id) with a body, and events that are parked."""
 
-    payments: int
+    payments: tuple[str, ...]
     events: tuple[tuple[str, str], ...]
     parked: tuple[tuple[str, str], ...]
 
@@ -31,7 +34,24 @@ def traces(ledger: Ledger, customer: str) -> Traces:
         for p in ledger.parking.parked()
         if p.subject in subjects or _about(p) == customer
     ]
-    return Traces(len(payments), tuple(dict.fromkeys(events)), tuple(parked))
+    return Traces(tuple(sorted(payments)), tuple(dict.fromkeys(events)), tuple(parked))
+
+
+def forget_labels(ledger: Ledger, subject: str, now: int) -> None:
+    """Remove a payment's reference and metadata. Raises ``VersionMoved`` where others keep on writing it."""
+    for attempt in range(TRIES):
+        stored = ledger.payment(subject)
+        fields = {k: v for k, v in stored.facts.get("payment", {}).items() if k not in LABELS}
+        if not stored.version or fields == stored.facts.get("payment", {}):
+            return
+        record = stored.with_facts({**stored.facts, "payment": fields}, now)
+        try:
+            ledger.save_payment(record.with_tasks((), stored.outbox.leased_until))
+        except VersionMoved:
+            if attempt == TRIES - 1:
+                raise
+        else:
+            return
 
 
 def _about(parked: ParkedEvent) -> str | None:

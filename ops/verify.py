@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.entries import StoredPayment
-from chalicelib.folding import folded
+from chalicelib.folding import LABELS, folded
 from chalicelib.ledger import Ledger
-from chalicelib.payments import RULES_VERSION, Facts, project
+from chalicelib.payments import RULES_VERSION, Facts, Labels, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 
@@ -35,14 +35,14 @@ class Drift:
             yield "facts", self.stored.facts, self.folded
 
 
-def drift(ledger: Ledger, subject: str) -> Drift | None:
-    """How the stored payment differs from the fold of its events, if it does.
+def drift(ledger: Ledger, subject: str, labels: Labels = LABELS) -> Drift | None:
+    """How the stored payment differs from the fold of its events, if it does, with what the stage keeps.
 
     The payment is read first: an event recorded in between shows as a drift, so that is looked at twice.
     """
     for _ in range(2):
         stored = ledger.payment(subject)
-        facts = folded(ledger, PROVIDERS, subject, stored.facts)
+        facts = folded(ledger, PROVIDERS, subject, stored.facts, labels)
         if stored.facts == facts and not stored.is_outdated:
             return None
     return Drift(subject, stored, facts)

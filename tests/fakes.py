@@ -14,6 +14,7 @@ from chalicelib.certificates import Key
 from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write, not_stored
 from chalicelib.errors import TAMPERED, UNCONFIRMED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
+from chalicelib.folding import LABELS
 from chalicelib.inbox import Message
 from chalicelib.parking import DIED, ParkedEvent
 from chalicelib.payments import Facts, Milestone, books, change, fold, join, project
@@ -406,7 +407,7 @@ def write_of(event: Event, body: bytes, outbox: Outbox, *facts: Facts, since: in
 
 def facts_of_event(event: Event) -> Facts:
     """What an event proves of its own subject."""
-    return dict(PROVIDERS[event.provider].facts(event).get(event.subject, {}))
+    return LABELS.kept(dict(PROVIDERS[event.provider].facts(event).get(event.subject, {})))
 
 
 class Rolling:

@@ -1,6 +1,6 @@
 """The payment: facts, how they join, and what follows from them. Pure: no clock, no network, no AWS.
 
-events ─ provider.facts ─→ facts.py ─ join ─→ captures.py, refunds.py, disputes.py
+events ─ provider.facts ─→ labels.py ─→ facts.py ─ join ─→ captures.py, refunds.py, disputes.py
                                                └─→ books.py ─→ milestones.py ─→ payment.py, news.py
 """
 
@@ -18,6 +18,7 @@ from chalicelib.payments.facts import (
     outcome_at,
     state_at,
 )
+from chalicelib.payments.labels import Labels, labels
 from chalicelib.payments.milestones import MILESTONES, Milestone
 from chalicelib.payments.news import Change, change, notes_of_waiting
 from chalicelib.payments.payment import Payment, project, shown
@@ -31,6 +32,7 @@ __all__ = [
     "Books",
     "Change",
     "Facts",
+    "Labels",
     "Milestone",
     "Payment",
     "Sums",
@@ -40,6 +42,7 @@ __all__ = [
     "fact",
     "fold",
     "join",
+    "labels",
     "notes_of_waiting",
     "outcome_at",
     "project",

@@ -50,6 +50,11 @@ def _first_of_each(a: list[Value], b: list[Value]) -> list[Value]:
     return [[total, first[total]] for total in sorted(first)]
 
 
+def _of_each(a: Value, b: Value) -> Value:
+    """By name the later report ``[instant, value]``."""
+    return {name: max(each[name] for each in (a, b) if name in each) for name in sorted({**a, **b})}
+
+
 RULES: Mapping[str, Callable[[Value, Value], Value]] = {
     # [instant, value, …]: may go back and forth at the provider, the later report holds, whole
     "state": _largest,  # [instant, place in STATES]
@@ -61,7 +66,11 @@ RULES: Mapping[str, Callable[[Value, Value], Value]] = {
     "lost": _largest,  # [instant, amount]
     "moved": _largest,  # [how many moves, instant, taken, given back, whether in the dispute's currency]
     "released": _largest,  # [instant, amount]
+    "reference": _largest,  # [minus its place in what is the reference, instant, value]
     "priced": _largest,  # [1 if it was paid so, instant, amount, currency]
+    # by name [instant, value]: what people wrote; `labels` is what of it may be kept or not
+    "metadata": _of_each,
+    "labels": _of_each,
     # totals that only grow
     "authorized": _largest,
     # [total, instant] of each

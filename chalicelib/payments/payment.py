@@ -11,7 +11,11 @@ from chalicelib.times import to_iso
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """What Daybook shows of a payment. Amounts are integers in the currency's minor unit."""
+    """What Daybook shows of a payment. Amounts are integers in the currency's minor unit.
+
+    ``reference`` is the user's own id of what was bought, or of who bought it; ``metadata`` what the stage
+    keeps of what was written into the payment.
+    """
 
     id: str
     provider: str
@@ -27,6 +31,8 @@ class Payment:
     net: int
     consistent: bool
     customer: str | None
+    reference: str | None
+    metadata: dict[str, str]
     related: dict[str, list[str]]
     created_at: str
     updated_at: str
@@ -62,6 +68,8 @@ def shown(subject: str, of: Books) -> Payment:
         net=captured - refunded - disputed,
         consistent=of.is_consistent,
         customer=reported(payment, "customer"),
+        reference=payment.get("reference", (0, 0, None))[2],
+        metadata={name: value for name, (_, value) in payment.get("metadata", {}).items()},
         related=_related(payment),
         created_at=to_iso(payment.get("created_at", 0)),
         updated_at=to_iso(payment.get("updated_at", 0)),

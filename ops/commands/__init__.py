@@ -81,4 +81,5 @@ def consumer(stage: Stage) -> Consumer:
         telemetry=telemetry,
         handlers=handlers(stage),
         clock=now,
+        labels=stage.settings(os.environ).labels,
     )

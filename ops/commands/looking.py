@@ -16,6 +16,7 @@ from rich.text import Text
 from chalicelib import listing, money
 from chalicelib.errors import NotFound, VersionMoved
 from chalicelib.ledger import Ledger
+from chalicelib.payments import Labels
 from chalicelib.providers import PROVIDERS
 from chalicelib.times import to_iso
 from ops import against, providers_api
@@ -49,7 +50,12 @@ def _find(stage: Stage, id_: str) -> dict[str, Any]:
             payment = _payment(ledger, subject)
             if payment:
                 return payment
-    raise NotFound(f"no payment and no event {id_} in stage {stage.name}")
+    referred = ledger.referred(id_)
+    if len(referred) > 1:
+        raise NotFound(f"{len(referred)} payments are of {id_}: daybook list --reference {id_}")
+    if referred:
+        return listing.payment(ledger, *referred[0].split(":", 1))
+    raise NotFound(f"no payment, no event and no reference {id_} in stage {stage.name}")
 
 
 def _subjects(ledger: Ledger, reference: str) -> list[str]:
@@ -71,16 +77,25 @@ def _print_payment(console: Console, found: Mapping[str, Any]) -> None:
     status = found.get("status", "no payment, events only")
     console.print(Text.assemble((plain(found["id"]), "bold"), f"  {status}"))
     if "status" in found:
-        currency = found["currency"] or ""
-        for name in ("amount", "authorized", "captured", "refunded", "disputed", "net"):
-            console.print(f"  {name:<11}{money.display(found[name], currency):>16}", highlight=False)
-        if not found["consistent"]:
-            console.print(Text.assemble(("  not consistent", "red"), f": {INCONSISTENT}"))
-        for kind, ids in found["related"].items():
-            console.print(f"  {kind:<10} {', '.join(ids)}", highlight=False)
+        _print_totals(console, found)
     for title, rows in (("milestone", _milestones(found)), ("event", found["events"])):
         if rows:
             console.print(_rows(title, rows))
+
+
+def _print_totals(console: Console, found: Mapping[str, Any]) -> None:
+    currency = found["currency"] or ""
+    for name in ("amount", "authorized", "captured", "refunded", "disputed", "net"):
+        console.print(f"  {name:<11}{money.display(found[name], currency):>16}", highlight=False)
+    if not found["consistent"]:
+        console.print(Text.assemble(("  not consistent", "red"), f": {INCONSISTENT}"))
+    written = {"reference": found["reference"], "customer": found["customer"], **found["metadata"]}
+    for name, value in (
+        *written.items(),
+        *((kind, ", ".join(ids)) for kind, ids in found["related"].items()),
+    ):
+        if value:
+            console.print(f"  {name:<10} {value}", highlight=False)
 
 
 def _milestones(found: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -101,6 +116,8 @@ def _rows(title: str, rows: list[dict[str, str]]) -> Table:
 @click.command("list")
 @click.option("--status", help="Only those of this status.")
 @click.option("--provider", type=click.Choice(list(PROVIDERS)))
+@click.option("--reference", help="Only those of your own id, such as an order's.")
+@click.option("--customer", help="Only those of the provider's customer, with or without provider:.")
 @click.option("--since", help="ISO 8601 date or time.")
 @click.option("--until", help="ISO 8601 date or time.")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many.")
@@ -115,7 +132,7 @@ def list_(stage: str, as_json: bool, **given: Any) -> None:
         click.echo(json.dumps(page, indent=2))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("created", "status", "captured", "net", "payment"):
+    for title in ("created", "status", "captured", "net", "reference", "payment"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("captured", "net") else "left")
     for payment in page["payments"]:
         show_amount = _amounts(payment["currency"] or "")
@@ -124,6 +141,7 @@ def list_(stage: str, as_json: bool, **given: Any) -> None:
             payment["status"],
             show_amount(payment["captured"]),
             show_amount(payment["net"]),
+            payment.get("reference") or "",
             payment["id"],
         )
     wide().print(table)
@@ -202,7 +220,8 @@ def verify(
     if against_provider:
         _against_provider(reached, chosen, sample, as_json)
         return
-    found = list(_drifts(ledger, [chosen] if chosen else ledger.subjects()))
+    labels = reached.settings(os.environ).labels
+    found = list(_drifts(ledger, [chosen] if chosen else ledger.subjects(), labels))
     if as_json:
         rows = [{"subject": d.subject, "differences": list(d.differences())} for d in found]
         click.echo(json.dumps(rows, indent=2))
@@ -267,11 +286,11 @@ def _known(ledger: Ledger, subject: str) -> str:
     return subject
 
 
-def _drifts(ledger: Ledger, subjects: Iterable[str]) -> Iterator[verifier.Drift]:
+def _drifts(ledger: Ledger, subjects: Iterable[str], labels: Labels) -> Iterator[verifier.Drift]:
     with Progress(console=beside(), transient=True) as progress:
         task = progress.add_task("verifying", total=None)
         for subject in subjects:
-            found = verifier.drift(ledger, subject)
+            found = verifier.drift(ledger, subject, labels)
             if found:
                 yield found
             progress.advance(task)

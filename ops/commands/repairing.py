@@ -120,7 +120,7 @@ def _print_changes(changes: dict[ParkedEvent, list[str]], as_json: bool) -> None
 @stage_option
 @json_option
 def forget(customer: str, yes: bool, stage: str, as_json: bool) -> None:
-    """Remove the raw bodies of a customer's events. Payments, totals and event ids stay.
+    """Remove the raw bodies of a customer's events, and their references. Payments, totals and ids stay.
 
     \b
     Exits with 3 where parked events of the customer hold bodies too: redrive them, then forget again.
@@ -131,12 +131,16 @@ def forget(customer: str, yes: bool, stage: str, as_json: bool) -> None:
     found = [forgetting.traces(ledger, name) for name in names]
     events = [event for each in found for event in each.events]
     parked = [event for each in found for event in each.parked]
-    payments = sum(each.payments for each in found)
+    subjects = [subject for each in found for subject in each.payments]
+    payments = len(subjects)
     say(f"{customer}: {payments} payments, {len(events)} bodies, in stage {stage}", err=as_json)
-    if events and not yes:
-        click.confirm("remove these bodies? nothing brings them back", abort=True, err=as_json)
+    if (events or subjects) and not yes:
+        question = "remove these bodies, and what people wrote? nothing brings them back"
+        click.confirm(question, abort=True, err=as_json)
     for subject, event_id in track(events, description="removing", console=beside()):
         ledger.remove_body(subject, event_id)
+    for subject in subjects:  # afterwards: no body is left that would say it again
+        forgetting.forget_labels(ledger, subject, now())
     if as_json:
         left = [{"id": event_id, "subject": subject} for subject, event_id in parked]
         click.echo(json.dumps({"payments": payments, "removed": len(events), "parked": left}, indent=2))

@@ -63,9 +63,12 @@ class Reading:
         subject = search.subject_of(ledger, id_)
         if subject:
             return redirect(url_for("payment", subject=subject))
-        rows = search.of_customer(ledger, id_)
+        rows = search.of_reference(ledger, id_) or search.of_customer(ledger, id_)
         if not rows:
-            raise NotFound(f"no payment, event or customer {id_} in stage {self.console.stage.name}")
+            here = f"in stage {self.console.stage.name}"
+            raise NotFound(f"no payment, event, customer or reference {id_} {here}")
+        if len(rows) == 1:
+            return redirect(url_for("payment", subject=rows[0]["id"]))
         page = search.Page(rows, None, len(rows))
         return render_template("payments.html", found=page, given={}, following=None, customer=id_)
 

@@ -3,18 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from itertools import islice
 from typing import Any
 
 from chalicelib import listing, money
-from chalicelib.entries import PAYMENT
 from chalicelib.errors import InvalidParameter
 from chalicelib.ledger import Ledger
-from chalicelib.payments import project
-from chalicelib.providers import PROVIDERS
 
 ROWS = 25
-ENTRIES = 1_000  # of a customer that are looked through: payments, and other events about them
 LOOKS = 5  # pages of a hundred that one page may look through
 OWN = ("status", "provider", "since", "until", "cursor")  # what the ledger itself can filter by
 
@@ -93,8 +88,7 @@ def _major(payment: Mapping[str, Any]) -> Decimal:
 
 def subject_of(ledger: Ledger, id_: str) -> str | None:
     """The subject that a payment's or an event's id leads to, with or without its provider."""
-    names = [id_] if id_.partition(":")[0] in PROVIDERS else [f"{each}:{id_}" for each in PROVIDERS]
-    for name in names:
+    for name in listing.named(id_):
         if ledger.payment(name).version or next(ledger.events(name), None):
             return name
         found = ledger.subject_of(name) or next(iter(ledger.referred(name)), None)
@@ -103,20 +97,15 @@ def subject_of(ledger: Ledger, id_: str) -> str | None:
     return None
 
 
+def of_reference(ledger: Ledger, reference: str, most: int = 100) -> list[dict[str, Any]]:
+    """The payments of the user's own id, the newest first, a hundred at most."""
+    query = listing.parse({"reference": reference, "limit": str(most)})
+    found: list[dict[str, Any]] = listing.payments(ledger, query)["payments"]
+    return found
+
+
 def of_customer(ledger: Ledger, customer: str, most: int = 100) -> list[dict[str, Any]]:
     """The payments of a customer, the newest first, a hundred at most."""
-    names = (
-        [customer]
-        if customer.partition(":")[0] in PROVIDERS
-        else [f"{each}:{customer}" for each in PROVIDERS]
-    )
-    subjects: list[str] = []
-    for name in names:
-        for subject, entry in islice(ledger.of_customer(name), ENTRIES):
-            if entry == PAYMENT and subject not in subjects:
-                subjects.append(subject)
-            if len(subjects) == most:
-                break
-    found = ledger.payments(subjects) if subjects else {}
-    stored = ((each, found.get(each) or ledger.payment(each)) for each in subjects)
-    return [project(each, payment.facts).to_dict() for each, payment in stored]
+    query = listing.parse({"customer": customer, "limit": str(most)})
+    found: list[dict[str, Any]] = listing.payments(ledger, query)["payments"]
+    return found

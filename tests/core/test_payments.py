@@ -15,7 +15,18 @@ from tests.fakes import NOW, as_bytes, facts_of_event, heard_of
 
 # ── join ────────────────────────────────────────────────────────────────────────────────────────────
 
-REPORTS = ("state", "amount", "currency", "customer", "outcome", "moved", "released", "priced")
+REPORTS = (
+    "state",
+    "amount",
+    "currency",
+    "customer",
+    "outcome",
+    "moved",
+    "released",
+    "priced",
+    "reference",
+)
+BY_NAME = ("metadata", "labels")
 SETS = ("account", "related", "refund_totals")
 number = st.integers(0, 5)
 
@@ -25,6 +36,8 @@ def value(field: str) -> st.SearchStrategy[Any]:
         return st.tuples(number, number).map(list)
     if field == "captured":
         return st.dictionaries(number, number, min_size=1).map(lambda d: sorted(map(list, d.items())))
+    if field in BY_NAME:
+        return st.dictionaries(st.sampled_from("abc"), st.tuples(number, number).map(list))
     if field in SETS:
         return st.lists(st.sampled_from("abc"), unique=True, min_size=1).map(sorted)
     return number
@@ -380,6 +393,8 @@ def test_a_payment_shows_what_the_contract_says() -> None:
         "net",
         "consistent",
         "customer",
+        "reference",
+        "metadata",
         "related",
         "created_at",
         "updated_at",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from chalicelib.events import Event, items, mapping, required_id, safe_id
-from chalicelib.payments import Facts, claimed_at, fact, join, outcome_at, state_at
+from chalicelib.payments import Facts, claimed_at, fact, join, labels, outcome_at, state_at
 from chalicelib.providers.paypal.objects import (
     AUTHORIZATIONS,
     CAPTURES,
@@ -81,8 +81,24 @@ def _of_capture(event: Event, capture: Resource) -> BySubject:
             captured=[[amount, at]] if is_captured else None,
             failed_at=at if said == "failed" else None,
             state=None if is_captured else state_at(at, said),
+            customer=_payer(event),
+            labels=_labels(event, capture),
             related=_related(capture),
         ),
+    )
+
+
+def _payer(event: Event) -> list[int | str] | None:
+    """Where it says who pays: captures do not, v1's sales of a subscription and others do."""
+    return [event.created_at, event.customer] if event.customer else None
+
+
+def _labels(event: Event, resource: Resource) -> dict[str, list[int | str]] | None:
+    """v2's fields, or what v1 calls them: https://developer.paypal.com/docs/api/payments/v1/#definition-sale"""
+    return labels(
+        event.created_at,
+        custom_id=resource.get("custom_id") or resource.get("custom"),
+        invoice_id=resource.get("invoice_id") or resource.get("invoice_number"),
     )
 
 
@@ -100,6 +116,8 @@ def _of_authorization(event: Event, authorization: Resource) -> BySubject:
             failed_at=at if said == "failed" else None,
             canceled_at=at if said == "canceled" else None,
             state=state_at(at, said),
+            customer=_payer(event),
+            labels=_labels(event, authorization),
             related=_related(authorization),
         ),
     )

@@ -6,7 +6,8 @@ Amounts decide, not flags; and what they mean depends on the API version that th
 from collections.abc import Callable, Iterator, Mapping
 
 from chalicelib.events import Event, items, mapping, required_id
-from chalicelib.payments import UNKNOWN, Facts, claimed_at, fact, fold, outcome_at, state_at
+from chalicelib.payments import UNKNOWN, Facts, claimed_at, fact, fold, labels, outcome_at, state_at
+from chalicelib.payments.labels import METADATA
 from chalicelib.providers.stripe.objects import (
     Object,
     amount,
@@ -133,6 +134,7 @@ def _of_payment_intent(event: Event, intent: Object) -> Iterator[Facts]:
         captured=[[received, event.created_at]] if received else None,
         created_at=instant(intent.get("created"), event.created_at),
         customer=_at(event, id_of(intent.get("customer"))),
+        labels=_labels(event, intent),
         related=_related(charge=charge),
     )
     if charge and asked and 0 < received < asked and intent.get("status") == "succeeded":
@@ -157,6 +159,7 @@ def _of_charge(event: Event, charge: Object) -> Iterator[Facts]:
         "payment",
         created_at=instant(charge.get("created"), event.created_at),
         customer=_at(event, id_of(charge.get("customer"))),
+        labels=_labels(event, charge),
         related=_related(charge=charge_id),
     )
     if not captured:
@@ -287,6 +290,7 @@ def _of_checkout_session(event: Event, session: Object) -> Iterator[Facts]:
         captured=[[total, event.created_at]] if is_paid else None,
         submitted_at=event.created_at if is_submitted else None,
         customer=_at(event, id_of(session.get("customer"))),
+        labels=_labels(event, session, client_reference_id=session.get("client_reference_id")),
         related=_related(checkout_session=session.get("id")),
     )
 
@@ -306,6 +310,12 @@ def _priced(event: Event, asked: int | None, currency: str, is_paid: bool) -> li
 
 def _at(event: Event, value: int | str | None) -> list[int | str] | None:
     return None if value is None else [event.as_of, value]
+
+
+def _labels(event: Event, about: Object, **more: object) -> dict[str, list[int | str]] | None:
+    """https://docs.stripe.com/metadata; https://docs.stripe.com/api/checkout/sessions/object"""
+    written = {f"{METADATA}{name}": value for name, value in mapping(about.get("metadata")).items()}
+    return labels(event.as_of, **written, **more)
 
 
 def _related(**objects: object) -> list[str]:
