@@ -15,7 +15,8 @@
 
 Four sparse indexes: ``by-reference`` (payments by the user's own id), ``by-day`` (payments by
 day and time; all that is parked, under the day ``parked``; bodies that expire, under the day they came on),
-``by-inconsistency`` (payments that are not consistent, by when they became so), ``by-customer`` (payments and
+``by-inconsistency`` (payments that are not consistent, and those with handlers that wait for a reference, by
+when they became so), ``by-customer`` (payments and
 other objects of a customer, by time).
 """
 
@@ -33,6 +34,7 @@ from chalicelib.table import Attribute, Item, key, number, packed, string, unpac
 from chalicelib.times import from_iso, sortable, to_iso
 
 PAYMENT = "payment"
+INCONSISTENT, WAITING = "yes", "waiting"  # in the index by what is not as it should be
 VIEWED = 50_000  # characters of a payment that lists show without reading its facts
 OUTBOX = ("version", "outbox", "leased_until", "superseded")
 
@@ -41,13 +43,15 @@ OUTBOX = ("version", "outbox", "leased_until", "superseded")
 class StoredPayment:
     """A payment's facts and the version they were read at; version 0 is not stored yet.
 
-    ``inconsistent_since`` is when it was first written so, in milliseconds; ``None`` while it is consistent.
+    ``inconsistent_since`` is when it was first written so, in milliseconds; ``None`` while it is consistent;
+    ``waiting_since`` when it was first written with a handler that waits for its reference.
     ``rules`` is the version of the rules that made the facts; they are shown in the shape of today's.
     """
 
     facts: Facts
     outbox: "Outbox"
     inconsistent_since: int | None = None
+    waiting_since: int | None = None
     rules: int = RULES_VERSION
 
     @property
@@ -70,7 +74,12 @@ class StoredPayment:
         """It as it will be with those facts in place of its own; nothing more in its outbox yet."""
         changed = change(self.outbox.subject, books(self.facts), books(facts), self.outbox.superseded)
         outbox = replace(self.outbox, version=self.version + 1, superseded=changed.superseded)
-        return RecordWrite(outbox=outbox, change=changed, since=self.inconsistent_since or now)
+        return RecordWrite(
+            outbox=outbox,
+            change=changed,
+            since=self.inconsistent_since or now,
+            waiting_since=self.waiting_since or now,
+        )
 
 
 def not_stored(subject: str) -> StoredPayment:
@@ -136,12 +145,13 @@ class StoredEvent(ListedEvent):
 class RecordWrite:
     """A payment as it will be. ``outbox.version`` is one above that of the payment it was made from.
 
-    ``since`` is when it became inconsistent, if it is.
+    ``since`` is when it became inconsistent, if it is; ``waiting_since`` when a handler began to wait.
     """
 
     outbox: Outbox
     change: Change
     since: int
+    waiting_since: int = 0
 
     @property
     def subject(self) -> str:
@@ -260,7 +270,9 @@ def payment_items(write: RecordWrite) -> list[Item]:
         item["reference"] = string(payment.reference)
     item |= _of_customer(payment.provider, payment.customer)
     if not payment.consistent:
-        item |= {"inconsistent": string("yes"), "inconsistent_since": number(write.since)}
+        item |= {"inconsistent": string(INCONSISTENT), "inconsistent_since": number(write.since)}
+    elif payment.reference is None and any(task.needs for task in write.outbox.tasks):
+        item |= {"inconsistent": string(WAITING), "inconsistent_since": number(write.waiting_since)}
     return [item | outbox_attributes(write.outbox), *parts]
 
 
@@ -294,9 +306,15 @@ def stored_payment(item: Item, facts: Facts) -> StoredPayment:
     return StoredPayment(
         facts=converted(outbox.subject, facts, rules),
         outbox=outbox,
-        inconsistent_since=int(item["inconsistent_since"]["N"]) if "inconsistent_since" in item else None,
+        inconsistent_since=_since(item, INCONSISTENT),
+        waiting_since=_since(item, WAITING),
         rules=rules,
     )
+
+
+def _since(item: Item, what: str) -> int | None:
+    is_so = item.get("inconsistent") == string(what)
+    return int(item["inconsistent_since"]["N"]) if is_so else None
 
 
 def listed_event(item: Item) -> ListedEvent:

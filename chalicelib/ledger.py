@@ -11,7 +11,9 @@ from typing import Any
 from chalicelib import entries, packing
 from chalicelib.aws import Caller
 from chalicelib.entries import (
+    INCONSISTENT,
     PAYMENT,
+    WAITING,
     ListedEvent,
     Outbox,
     RecordWrite,
@@ -331,10 +333,17 @@ class Ledger:
 
     def inconsistent(self, until: int) -> Iterator[str]:
         """The subjects of payments that have not been consistent since ``until`` or longer, oldest first."""
+        return self._not_right(INCONSISTENT, until)
+
+    def waiting(self, until: int) -> Iterator[str]:
+        """The same of payments with handlers that have waited for a reference since then."""
+        return self._not_right(WAITING, until)
+
+    def _not_right(self, what: str, until: int) -> Iterator[str]:
         found = self._table.query(
             IndexName=BY_INCONSISTENCY,
             KeyConditionExpression="inconsistent = :yes AND inconsistent_since <= :until",
-            ExpressionAttributeValues={":yes": string("yes"), ":until": number(until)},
+            ExpressionAttributeValues={":yes": string(what), ":until": number(until)},
         )
         for item in found:
             yield item["subject"]["S"]

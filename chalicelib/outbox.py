@@ -10,7 +10,7 @@ A handler has four fifths of the time that is left: what hangs fails by itself, 
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ from chalicelib.errors import BodyRemoved, HandlerFailed, HandlersBusy, VersionM
 from chalicelib.events import Event
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
-from chalicelib.reactions import Handler, Handlers, Task
+from chalicelib.reactions import NEEDS, Handler, Handlers, Task
 from chalicelib.telemetry import Telemetry
 
 TRIES = 4  # to mark as handled while others write the same payment
@@ -68,28 +68,46 @@ class Runner:
         Raises ``HandlersBusy`` while somebody else does, ``HandlerFailed``.
         """
         outbox = self.ledger.outbox(subject, entry)
-        if not self._next(outbox):
+        if not self._next(outbox, self._needs(outbox)):
             return 0
         if outbox.leased_until > self.clock():
             raise HandlersBusy(subject)
         return self.run(self.ledger.write_outbox(replace(outbox, leased_until=deadline)))
 
     def run(self, outbox: Outbox) -> int:
-        """Run all handlers of an outbox under our lease. Raises ``HandlerFailed``, the lease given back."""
+        """Run all handlers of an outbox under our lease. Raises ``HandlerFailed``, the lease given back.
+
+        Those that need what the payment does not have yet are left: what brings it runs them.
+        """
         count = 0
-        while task := self._next(outbox):
-            unhandled = self.handlers.unhandled(task)
-            if unhandled:
-                self._call(unhandled[0], task, outbox)
+        missing = self._needs(outbox)
+        while found := self._next(outbox, missing):
+            task, ready = found
+            if ready:
+                self._call(ready[0], task, outbox)
                 count += 1
-            outbox = self._mark_as_handled(outbox, task, unhandled[:1])
+            outbox = self._mark_as_handled(outbox, task, ready[:1])
         if outbox.tasks:
             self._give_back(outbox)
         return count
 
-    def _next(self, outbox: Outbox) -> Task | None:
-        known = (each for each in outbox.tasks if not self.keeps_unknown or self.handlers.of(each.type))
-        return next(known, None)
+    def _next(self, outbox: Outbox, missing: Collection[str]) -> tuple[Task, list[Handler]] | None:
+        """The first task that can go on, with the handlers that can be notified of it; none if it is done."""
+        for task in outbox.tasks:
+            if self.keeps_unknown and not self.handlers.of(task.type):
+                continue
+            unhandled = self.handlers.unhandled(task)
+            ready = [each for each in unhandled if each.needs not in missing]
+            if ready or not unhandled:
+                return task, ready
+        return None
+
+    def _needs(self, outbox: Outbox) -> Collection[str]:
+        """What handlers of it need and the payment does not have."""
+        if not any(task.needs for task in outbox.tasks):
+            return ()
+        payment = project(outbox.subject, self.ledger.payment(outbox.subject).facts)
+        return [name for name in NEEDS if getattr(payment, name) is None]
 
     def _call(self, handler: Handler, task: Task, outbox: Outbox) -> None:
         began = self.clock()

@@ -16,6 +16,7 @@ from chalicelib.providers import PROVIDERS
 MilestoneHandler = Callable[[Payment, Milestone], Any]
 EventHandler = Callable[[Event], Any]
 RAW = tuple(f"{name}." for name in PROVIDERS)
+NEEDS = ("reference",)
 KINDS = tuple(dict.fromkeys(f"{type_.partition('.')[0]}." for type_ in MILESTONES))
 
 
@@ -23,7 +24,7 @@ KINDS = tuple(dict.fromkeys(f"{type_.partition('.')[0]}." for type_ in MILESTONE
 class Task:
     """Something that handlers are to be notified of: a milestone, or a raw event (``event_id``).
 
-    ``done`` names the handlers that have handled it.
+    ``done`` names the handlers that have handled it; ``needs`` what one of them waits for.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Task:
     amount: int | None = None
     object: str | None = None
     event_id: str | None = None
+    needs: str | None = None
     done: tuple[str, ...] = ()
 
     @property
@@ -53,11 +55,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function and the patterns of types that it handles: a type, or its beginning and ``*``."""
+    """A function and the patterns of types that it handles: a type, or its beginning and ``*``.
+
+    ``needs`` is what the payment must have before it is notified.
+    """
 
     name: str
     patterns: tuple[str, ...]
     function: Callable[..., Any]
+    needs: str | None = None
 
     def handles(self, type_: str) -> bool:
         return any(_matches(pattern, type_) for pattern in self.patterns)
@@ -72,12 +78,18 @@ class Handlers:
     def __add__(self, others: Iterable[Handler]) -> "Handlers":
         return Handlers([*self._handlers, *others])
 
-    def on(self, pattern: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Register the decorated function. Raises ``ValueError`` for a type that nobody is notified of."""
-        _check(pattern)
+    def on(
+        self, pattern: str, needs: str | None = None
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register the decorated function.
+
+        With ``needs="reference"`` it is notified once the payment has its reference, whichever comes first.
+        Raises ``ValueError`` for a type that nobody is notified of, or a need that nothing meets.
+        """
+        _check(pattern, needs)
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            handler = Handler(function.__name__, (pattern,), function)
+            handler = Handler(function.__name__, (pattern,), function, needs)
             if handler.name in (each.name for each in self._handlers):
                 raise ValueError(f"there is a handler {handler.name} already")
             self._handlers.append(handler)
@@ -102,7 +114,14 @@ class Handlers:
     def milestone_tasks(self, milestones: Iterable[Milestone]) -> tuple[Task, ...]:
         """The milestones that any handler handles."""
         return tuple(
-            Task(id=m.id, type=m.type, at=m.at, amount=m.amount, object=m.object)
+            Task(
+                id=m.id,
+                type=m.type,
+                at=m.at,
+                amount=m.amount,
+                object=m.object,
+                needs=next((each.needs for each in self.of(m.type) if each.needs), None),
+            )
             for m in milestones
             if self.of(m.type)
         )
@@ -114,7 +133,9 @@ def _matches(pattern: str, type_: str) -> bool:
     return type_ == pattern
 
 
-def _check(pattern: str) -> None:
+def _check(pattern: str, needs: str | None) -> None:
+    if needs not in (None, *NEEDS) or (needs and pattern.startswith(RAW)):
+        raise ValueError(f"a handler of milestones can need: {', '.join(NEEDS)}")
     if pattern.startswith(RAW):
         return
     if not pattern.startswith(KINDS) or not any(_matches(pattern, type_) for type_ in MILESTONES):

@@ -46,6 +46,7 @@ METRICS = {
     "recovered": Metric(by="provider"),
     "refunded": Metric(by="currency", unit="None"),
     "refused": Metric(by="reason"),
+    "waiting": Metric(),  # payments with a handler that has waited for a reference for an hour
     "verified": Metric(by="secret"),  # a secret's fingerprint: which one is in use while one is rolled
 }
 

@@ -8,8 +8,12 @@ NAMED = 20  # subjects in the log; the metric counts all
 
 
 def watch(ledger: Ledger, telemetry: Telemetry, now: int) -> None:
-    """Count the payments that have been inconsistent for an hour, and name some of them in the log."""
+    """Count the payments that are inconsistent, or whose handlers wait, for an hour; name some of them."""
     subjects = list(ledger.inconsistent(now - LONG))
     telemetry.count("inconsistent", len(subjects))  # none is a figure too: it ends the alarm
     for subject in subjects[:NAMED]:
         telemetry.log("inconsistent", "ERROR", subject=subject)
+    waiting = list(ledger.waiting(now - LONG))
+    telemetry.count("waiting", len(waiting))
+    for subject in waiting[:NAMED]:
+        telemetry.log("a handler waits for its reference", "ERROR", subject=subject)

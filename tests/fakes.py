@@ -11,7 +11,18 @@ from functools import cache
 from typing import Any
 
 from chalicelib.certificates import Key
-from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write, not_stored
+from chalicelib.entries import (
+    INCONSISTENT,
+    PAYMENT,
+    WAITING,
+    Outbox,
+    RecordWrite,
+    StoredEvent,
+    StoredPayment,
+    Write,
+    not_stored,
+    payment_items,
+)
 from chalicelib.errors import TAMPERED, UNCONFIRMED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Delivery, Event
 from chalicelib.folding import LABELS
@@ -189,9 +200,14 @@ class MemoryLedger:
                 self.pointers[record.subject, event.id] = event.subject
 
     def save_payment(self, record: RecordWrite) -> None:
-        since = None if record.books.is_consistent else record.since
+        items = payment_items(record)  # what the table would keep of it says the rest
+        since = items[0].get("inconsistent_since", {"N": "0"})["N"]
+        what = items[0].get("inconsistent", {}).get("S")
         self.kept[record.subject] = StoredPayment(
-            facts=record.books.facts, outbox=_kept(record.outbox), inconsistent_since=since
+            facts=record.books.facts,
+            outbox=_kept(record.outbox),
+            inconsistent_since=int(since) if what == INCONSISTENT else None,
+            waiting_since=int(since) if what == WAITING else None,
         )
 
     def save_all(self, writes: Sequence[Write]) -> list[Write]:
@@ -203,12 +219,14 @@ class MemoryLedger:
         return written
 
     def inconsistent(self, until: int) -> Iterator[str]:
-        found = sorted(
-            (each.inconsistent_since, subject)
-            for subject, each in self.kept.items()
-            if each.inconsistent_since is not None
-        )
-        return (subject for since, subject in found if since <= until)
+        return self._since("inconsistent_since", until)
+
+    def waiting(self, until: int) -> Iterator[str]:
+        return self._since("waiting_since", until)
+
+    def _since(self, name: str, until: int) -> Iterator[str]:
+        found = [(getattr(each, name), subject) for subject, each in self.kept.items()]
+        return (subject for since, subject in sorted(each for each in found if each[0]) if since <= until)
 
     def outbox(self, subject: str, entry: str) -> Outbox:
         if entry == PAYMENT:

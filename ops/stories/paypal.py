@@ -29,6 +29,11 @@ class PayPalPayment:
     def subject(self) -> str:
         return f"paypal:{self.id}"
 
+    @property
+    def reference(self) -> str:
+        """The seller's own number of the order."""
+        return f"order-{self.id[-6:].lower()}"
+
     def _token(self, length: int) -> str:
         return "".join(self._rng.choices(LETTERS, k=length))
 
@@ -68,6 +73,7 @@ class PayPalPayment:
         resource = {
             "id": self.id,
             "amount": self._money(self.amount),
+            "custom_id": self.reference,
             "final_capture": True,
             "status": status,
             "supplementary_data": {"related_ids": {"order_id": self.order_id}},
@@ -80,6 +86,7 @@ class PayPalPayment:
         resource = {
             "id": self.id,
             "amount": self._money(self.amount, v1=True),
+            "custom": self.reference,
             "state": state,
             "parent_payment": f"PAY-{self.order_id}",
             "links": self._links("v1/payments/sale", self.id),

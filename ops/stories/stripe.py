@@ -30,6 +30,11 @@ class StripePayment:
     def subject(self) -> str:
         return f"stripe:{self.id}"
 
+    @property
+    def reference(self) -> str:
+        """The seller's own number of the order."""
+        return f"order-{self.id[-6:].lower()}"
+
     def _token(self, length: int) -> str:
         return "".join(self._rng.choices(LETTERS, k=length))
 
@@ -69,7 +74,7 @@ class StripePayment:
             "last_payment_error": None,
             "latest_charge": None,
             "livemode": False,
-            "metadata": {"order": self.id[-6:]},
+            "metadata": {"order_id": self.reference, "note": "for Jenny Rosen"},
             "status": status,
         }
         return self._event(f"payment_intent.{type_}", {**about, **fields})
@@ -150,6 +155,8 @@ class StripePayment:
             "amount_total": self.amount,
             "currency": self.currency,
             "customer": f"cus_{self.id[-14:]}",
+            "client_reference_id": self.reference,
+            "metadata": {},
             "mode": "payment",
             "payment_intent": self.id,
             "payment_status": payment_status,

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from chalicelib.reactions import Handlers
 from chalicelib.watch import LONG, watch
 from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer, message_of, sqs_record, telemetry
 
@@ -25,9 +26,33 @@ def test_only_what_stays_inconsistent_for_an_hour_is_counted() -> None:
     lines: list[str] = []
     told = telemetry(lines)
     watch(ledger, told, NOW + LONG - 1)
-    assert json.loads(lines.pop())["inconsistent"] == 0
+    assert json.loads(lines[0])["inconsistent"] == 0
+    lines.clear()
     later = consumer(ledger, MemoryInbox())
     later.process([refund("evt_2")], NOW + LONG - 1)
     watch(ledger, told, NOW + LONG)
-    assert [json.loads(line).get("inconsistent") for line in lines] == [1, None]
+    assert [json.loads(line).get("inconsistent") for line in lines] == [1, None, None]
     assert json.loads(lines[1])["subject"] == "stripe:pi_1"
+
+
+def test_a_handler_that_waits_for_an_hour_is_counted() -> None:
+    """Until the reference comes, and from when it began, whatever comes in between."""
+    ledger: Any = MemoryLedger()
+    handlers = Handlers()
+    handlers.on("payment.succeeded", needs="reference")(lambda payment, milestone: None)
+    to = consumer(ledger, MemoryInbox(), handlers=handlers)
+
+    def paid(event_id: str, **about: Any) -> dict[str, Any]:
+        intent = {"object": "payment_intent", "id": "pi_1", "amount_received": 5, "currency": "eur", **about}
+        return sqs_record(message_of(as_bytes({"id": event_id, "data": {"object": intent}})).encode())
+
+    def counted(now: int) -> list[int]:
+        lines: list[str] = []
+        watch(ledger, telemetry(lines), now)
+        return [found["waiting"] for found in map(json.loads, lines) if "waiting" in found]
+
+    to.process([paid("evt_1")], NOW)
+    to.process([paid("evt_2", amount=5)], NOW)
+    assert (counted(NOW + LONG - 1), counted(NOW + LONG)) == ([0], [1])
+    to.process([paid("evt_3", metadata={"order_id": "1001"})], NOW)
+    assert counted(NOW + LONG) == [0]

@@ -183,13 +183,19 @@ class Work:
         self._note("api_handler")
 
     def read(self) -> None:
-        """Lists, one payment, and one that there is not."""
+        """Lists, those of a customer and of a reference, one payment, and one that there is not."""
         api = self._functions.start("APIHandler")
-        for path in ("/payments", "/payments/{provider}/{object_id}"):
+        found = self._dev.client("dynamodb").scan(
+            TableName=self._dev.names.table, FilterExpression="attribute_exists(customer)"
+        )
+        customer, one = found["Items"][0]["customer"]["S"], "/payments/{provider}/{object_id}"
+        by: list[dict[str, list[str]]] = [{}, {"customer": [customer]}, {"reference": ["order-1001"]}]
+        for path, query in (*(("/payments", each) for each in by), (one, {})):
             sent = {
                 **request("stripe", b"", {}),
                 "requestContext": {"resourcePath": path, "httpMethod": "GET"},
                 "httpMethod": "GET",
+                "multiValueQueryStringParameters": query,
                 "pathParameters": {"provider": "stripe", "object_id": "pi_unknown"},
             }
             assert api.invoke(sent)["statusCode"] in (200, 404)

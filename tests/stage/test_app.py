@@ -240,6 +240,39 @@ def test_payments_are_listed_in_pages(client: Client, daybook: Any, stage: Stage
     assert listed("since=2026-11-22T00:00:00Z&until=2026-11-23T23:00:00Z") == subjects[1:3]
 
 
+def test_payments_are_listed_by_reference_and_customer(client: Client, daybook: Any, stage: Stage) -> None:
+    """The newest first, in pages; with the other filters; `show` and the list name them too."""
+    subjects = record_stories(client, daybook, stage, 5)
+    found = {each["id"]: each for each in client.http.get("/payments?limit=100").json_body["payments"]}
+    first = found[subjects[0]]
+
+    def listed(query: str) -> list[str]:
+        return [p["id"] for p in client.http.get(f"/payments?{query}").json_body["payments"]]
+
+    assert first["reference"].startswith("order-")
+    assert listed(f"reference={first['reference']}") == [subjects[0]]
+    assert (
+        listed(f"customer={first['customer']}")
+        == listed(f"customer=stripe:{first['customer']}")
+        == [subjects[0]]
+    )
+    both = f"reference={first['reference']}&customer={first['customer']}"
+    assert listed(both) == [subjects[0]]
+    assert listed(f"{both}&status=failed") == listed(f"{both}&since=2027-01-01") == []
+    assert listed(f"reference={first['reference']}&customer=cus_other") == listed("reference=none") == []
+    for n, subject in enumerate(subjects):
+        stored = daybook._ledger().payment(subject)
+        fields = {**stored.facts["payment"], "customer": [1, "one-customer"], "reference": [0, 1, "cart"]}
+        daybook._ledger().save_payment(stored.with_facts({**stored.facts, "payment": fields}, n))
+    for by in ("customer=one-customer", "reference=cart"):
+        seen, cursor = [], ""
+        while cursor is not None:
+            page = client.http.get(f"/payments?{by}&limit=2{'&cursor=' + cursor if cursor else ''}").json_body
+            seen += [payment["id"] for payment in page["payments"]]
+            cursor = page["cursor"]
+        assert seen == subjects
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -139,6 +139,33 @@ def test_an_event_is_found_by_its_id_alone(table: Ledger) -> None:
     assert (table.subject_of("stripe:evt_9"), table.referred("stripe:evt_9")) == (None, [])
 
 
+def test_a_payment_is_found_by_its_reference(table: Ledger) -> None:
+    """Several can be of one; a connected account's has its bare id beside it."""
+    for number in (1, 2):
+        subject = f"stripe:acct_1:pi_{number}"
+        facts = join(FACTS, fact("payment", reference=[0, NOW, "1001"], account=["acct_1"]))
+        event = replace(EVENT, id=f"evt_{number}", subject=subject)
+        table.save(write_of(event, BODY, Outbox(subject, PAYMENT, 1), facts))
+    assert sorted(table.referred("1001")) == ["stripe:acct_1:pi_1", "stripe:acct_1:pi_2"]
+    assert table.referred("stripe:pi_2") == ["stripe:acct_1:pi_2"]
+
+
+def test_a_handler_that_waits_is_found_by_when_it_began(ledger: Ledger) -> None:
+    """Until its payment has what it needs; one that is inconsistent is found as that."""
+    task = Task(id="stripe:pi_1/payment.succeeded", type="payment.succeeded", needs="reference")
+    waiting = Outbox("stripe:pi_1", PAYMENT, 1, tasks=(task,))
+    write = write_of(EVENT, BODY, waiting, FACTS)
+    [record] = write.records
+    ledger.save(replace(write, records=(replace(record, waiting_since=NOW),)))
+    assert (list(ledger.waiting(NOW)), list(ledger.waiting(NOW - 1))) == (["stripe:pi_1"], [])
+    assert list(ledger.inconsistent(NOW)) == []
+    stored = ledger.payment("stripe:pi_1")
+    assert (stored.waiting_since, stored.inconsistent_since) == (NOW, None)
+    facts = join(stored.facts, fact("payment", reference=[0, NOW, "1001"]))
+    ledger.save_payment(stored.with_facts(facts, NOW + 5))
+    assert list(ledger.waiting(NOW + 9)) == []
+
+
 def test_an_event_id_is_recorded_under_one_subject(ledger: Ledger) -> None:
     """Whatever it is taken to be about the next time."""
     ledger.save(write_of(EVENT, BODY, outbox(1), FACTS))
