@@ -10,7 +10,7 @@ from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
-from chalicelib import listing, retention, settings
+from chalicelib import beginning, listing, retention, settings
 from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
 from chalicelib.asking import Asking
@@ -259,7 +259,14 @@ def _consumer() -> Consumer:
         clock=_now,
         complete=_questions().complete,
         labels=SETTINGS.labels,
+        began=_began,
     )
+
+
+@cache
+def _began() -> int:
+    """Read once a process: it does not change."""
+    return beginning.began(_ledger(), _now())
 
 
 @cache
@@ -304,6 +311,7 @@ def _reconciler() -> reconciling.Reconciler:
         clock=_now,
         pause=time.sleep,
         livemode=SETTINGS.livemode,
+        began=_began,
     )
 
 

@@ -7,6 +7,7 @@ the milestone, or the raw event.
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib import import_module
 
 from chalicelib.aws import Caller
 from chalicelib.errors import Unavailable
@@ -24,8 +25,7 @@ LARGEST = 250_000
 
 def handlers_of(settings: Settings, aws: Callable[[], Caller]) -> Handlers:
     """The user's own, imported where they are run; and the event bus where the stage has one."""
-    from chalicelib import handlers  # noqa: F401 - importing it registers them
-
+    import_module(settings.handlers)  # importing it registers them
     if not settings.event_bus:
         return registered
     return registered + EventBus(aws(), settings.event_bus).handlers(settings.event_bus_raw)

@@ -5,25 +5,25 @@ A handler is notified of each milestone of a payment once: ``payment.authorized`
 per refund), ``refund.failed``, ``inquiry.opened``, ``inquiry.closed``, ``dispute.opened``, ``dispute.won``,
 ``dispute.lost``. One that raises is tried again, five times in all, without running again those that
 succeeded. Where a process is killed right after a handler has ended, it runs again: use ``milestone.id`` as
-the idempotency key of what you do.
+the idempotency key of what you do. ``docs/handlers.md`` says the rest, and how to test one in five lines.
 """
 
 import sys
 
-from chalicelib.events import Event
 from chalicelib.money import display
 from chalicelib.payments import Milestone, Payment
 from chalicelib.reactions import on
 
 
-# Ship the order, send the receipt: here, say so on the terminal (and in the function's log).
-@on("payment.succeeded")
+# Ship the order once it is paid and known which order it is: here, say so on the terminal (and in the log).
+@on("payment.succeeded", needs="reference")
 def fulfil(payment: Payment, milestone: Milestone) -> None:
     amount = display(payment.captured, payment.currency or "")
-    sys.stdout.write(f"fulfil: {payment.id} is paid, {amount}\n")
+    sys.stdout.write(f"fulfil: ship {payment.reference}, {amount} are paid (once: {milestone.id})\n")
 
 
-# Raw events of either provider can be handled too, by type or by the beginning of one and a `*`.
-@on("stripe.customer.subscription.deleted")
-def end_access(event: Event) -> None:
-    sys.stdout.write(f"end_access: {event.subject} has ended\n")
+# Money went back: the order's own system wants to know how much, and for which refund.
+@on("payment.refunded")
+def note_refund(payment: Payment, milestone: Milestone) -> None:
+    amount = display(milestone.amount or 0, payment.currency or "")
+    sys.stdout.write(f"note_refund: {amount} of {payment.reference or payment.id} (once: {milestone.id})\n")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from chalicelib.beginning import ALWAYS
 from chalicelib.errors import InvalidPayload, PayloadTooLarge, Throttled, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
@@ -28,13 +29,17 @@ LONGEST_PAUSE = 60.0  # seconds
 
 @dataclass(slots=True, kw_only=True)
 class Summary:
-    """What one run saw. ``finished`` is false where time was up: the next run goes on."""
+    """What one run saw. ``finished`` is false where time was up: the next run goes on.
+
+    ``notified``: of those missing, how many are not from before the stage began; of the others nobody hears.
+    """
 
     listed: int = 0
     known: int = 0
     ignored: int = 0
     missing: list[str] = field(default_factory=list)
     recovered: int = 0
+    notified: int = 0
     finished: bool = False
 
 
@@ -53,7 +58,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
-    """All that reconciling needs. ``pause`` waits some seconds; ``livemode`` as the stage declares it."""
+    """All that reconciling needs. ``pause`` waits some seconds; ``livemode`` as the stage declares it.
+
+    ``began`` is the instant from which on handlers are notified.
+    """
 
     providers: Mapping[str, Provider]
     ledger: Ledger
@@ -62,6 +70,7 @@ class Reconciler:
     clock: Callable[[], int]
     pause: Callable[[float], object]
     livemode: bool | None = None
+    began: Callable[[], int] = lambda: ALWAYS
 
     def run(
         self,
@@ -152,6 +161,7 @@ class Reconciler:
         summary.known += len(known) - len(others)
         for key in (key for key in events if key not in known or key in others):
             summary.missing.append(key.partition(":")[2])
+            summary.notified += events[key][0].created_at >= self.began()
             if not dry_run:
                 summary.recovered += self._recover(*events[key], is_distrusted=key in others)
 
@@ -221,6 +231,7 @@ def watched(reconciler: Reconciler, listings: Mapping[str, ProviderApi], deadlin
                 listed=found.listed,
                 known=found.known,
                 recovered=found.recovered,
+                notified=found.notified,
                 finished=found.finished,
             )
         late = late or overdue(reconciler.ledger, provider, reconciler.clock())

@@ -6,13 +6,14 @@ write         event, payments and their outboxes, in one transaction
 run           the handlers that are left in those outboxes
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
 
 from chalicelib.aside import Aside, digest
+from chalicelib.beginning import ALWAYS
 from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write
 from chalicelib.errors import (
     TAMPERED,
@@ -33,10 +34,11 @@ from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
 from chalicelib.ledger import Ledger
 from chalicelib.outbox import Runner, one_after_another
-from chalicelib.payments import Facts, Labels, join
+from chalicelib.payments import Facts, Labels, Milestone, join
 from chalicelib.providers.protocol import Provider
-from chalicelib.reactions import Handlers
+from chalicelib.reactions import Handlers, Task
 from chalicelib.telemetry import Telemetry
+from chalicelib.times import from_iso
 
 RESERVE = 5_000  # milliseconds of a batch's time, left for deleting from the queue what is done
 TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
@@ -60,7 +62,7 @@ class Outcome(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
     """Records what is on the queue. ``complete`` asks the provider for what an event leaves out; ``labels``
-    says what is kept of what people wrote.
+    says what is kept of what people wrote. ``began`` is the instant from which on handlers are notified.
 
     ``clock`` and every ``deadline`` in milliseconds; a deadline is when this process may be ended.
     """
@@ -73,6 +75,7 @@ class Consumer:
     clock: Callable[[], int]
     complete: Callable[[Event, Message], Event] = lambda event, message: event
     labels: Labels = LABELS
+    began: Callable[[], int] = lambda: ALWAYS
 
     # ── a batch ─────────────────────────────────────────────────────────────────────────────────
 
@@ -199,8 +202,8 @@ class Consumer:
         for payment in stored:
             subject = payment.outbox.subject
             record = payment.with_facts(join(payment.facts, facts[subject]), self.clock())
-            tasks = self.handlers.milestone_tasks(record.change.milestones)
-            own_tasks = self.handlers.event_tasks(event) if subject == event.subject else ()
+            tasks = self.handlers.milestone_tasks(self._heard(record.change.milestones))
+            own_tasks = self._event_tasks(event) if subject == event.subject else ()
             until = payment.outbox.leased_until if subject in busy else deadline
             records.append(record.with_tasks((*tasks, *own_tasks), until))
         own = None
@@ -209,7 +212,7 @@ class Consumer:
                 event.subject,
                 f"event:{event.id}",
                 1,
-                tasks=self.handlers.event_tasks(event),
+                tasks=self._event_tasks(event),
                 leased_until=deadline,
             )
         transmission = None if message.is_distrusted else message.transmission
@@ -221,6 +224,13 @@ class Consumer:
             transmission=transmission,
             said=event.said(message.subject) if message.transmission else None,
         )
+
+    def _heard(self, milestones: Iterable[Milestone]) -> Iterator[Milestone]:
+        """Those that are not from before the stage began to listen."""
+        return (each for each in milestones if from_iso(each.at) >= self.began())
+
+    def _event_tasks(self, event: Event) -> tuple[Task, ...]:
+        return self.handlers.event_tasks(event) if event.created_at >= self.began() else ()
 
     def _current(self, subject: str) -> StoredPayment:
         """The payment as today's rules have it: one that others made is folded anew from its events."""

@@ -33,6 +33,8 @@ class Settings:
     ``livemode`` is ``None`` where the stage does not declare a mode. ``keep_bodies`` is a number of days.
     ``consumers`` is how many of the consumer run at once at most. ``ca_bundle`` is a file of PEM.
 
+    ``handlers`` is the module whose import registers them.
+
     ``access_key`` is the process's own, with its secret and its session's token. ``receives``: this is the
     function behind the routes, in Lambda.
     """
@@ -49,6 +51,7 @@ class Settings:
     consumers: int
     metrics: bool
     log_level: str
+    handlers: str
     event_bus: str | None
     event_bus_raw: bool
     apis: Mapping[str, str]
@@ -81,6 +84,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         consumers=_whole(environ, "DAYBOOK_CONSUMERS", "of functions", 2, 1000) or CONSUMERS,
         metrics=stage != STAGE_LOCAL or environ.get("DAYBOOK_METRICS") == "true",
         log_level=_one_of(environ, "DAYBOOK_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
+        handlers=environ.get("DAYBOOK_HANDLERS") or "chalicelib.handlers",
         event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
         event_bus_raw=environ.get("DAYBOOK_EVENT_BUS_RAW", "").lower() == "true",
         apis={name: environ.get(f"{name.upper()}_API", address) for name, address in APIS.items()},

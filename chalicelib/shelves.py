@@ -2,9 +2,11 @@
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any
 
-from chalicelib.table import Table, string
+from chalicelib.errors import VersionMoved
+from chalicelib.table import Table, key, raise_if_condition_fails, string
 
 CHECKPOINT = "checkpoint"
 CERTIFICATE = "certificate"
@@ -26,6 +28,13 @@ class Checkpoints:
         self._table.put(
             {"subject": string(CHECKPOINT), "entry": string(name), "noted": string(json.dumps(noted))}
         )
+
+    def note_first(self, name: str, noted: dict[str, Any]) -> dict[str, Any]:
+        """Note it if nothing was noted yet; what is noted now."""
+        item = {**key(CHECKPOINT, name), "noted": string(json.dumps(noted))}
+        with suppress(VersionMoved), raise_if_condition_fails(VersionMoved(name)):
+            self._table.call("PutItem", Item=item, ConditionExpression="attribute_not_exists(entry)")
+        return self.checkpoint(name)
 
 
 class CertificateShelf:

@@ -15,6 +15,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from chalice.package import YAMLTemplateSerializer
 
+from chalicelib import beginning
 from ops import deployed
 from ops.package import Failed, Say, build, chalice
 from ops.stage import Stage
@@ -63,6 +64,7 @@ class Deployment:
         self.say("3/3 functions and routes: chalice deploy")
         self._adopt(drop_unused=True)
         chalice(self.project, self.environ, "deploy", "--stage", self.stage.name)
+        beginning.began(self.stage.ledger(), time.time_ns() // 1_000_000)  # from now on it listens
         made = deployed.read(self.stage, self.app, self.functions, self._known_api)
         return next(each["rest_api_url"] for each in made.resources if each["resource_type"] == "rest_api")
 

@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from chalicelib import beginning
 from chalicelib.credentials import SIMULATOR, Secrets, refused
 from chalicelib.errors import AwsError, Refused
 from chalicelib.providers.protocol import fingerprint
@@ -69,6 +70,7 @@ class Doctor:
         checks: list[Callable[[], Iterable[Finding]]] = [
             self.credentials,
             self.resources,
+            self.beginning,
             self.functions,
             self.queues,
             self.secret,
@@ -125,6 +127,17 @@ class Doctor:
             is_on = state.get("PointInTimeRecoveryStatus") == "ENABLED"
             found = "point-in-time recovery is " + ("on" if is_on else "off")
             yield Finding("recovery", OK if is_on else WARNING, found, "" if is_on else deploy)
+
+    def beginning(self) -> Iterator[Finding]:
+        noted = self.stage.ledger().checkpoints.checkpoint(beginning.NOTED).get("began_at")
+        if noted is None:
+            yield Finding(
+                "began", OK, "it has heard nothing yet: it begins with the first event, or the deploy"
+            )
+        elif noted == beginning.ALWAYS:
+            yield Finding("began", OK, "handlers are notified of whatever is learnt")
+        else:
+            yield Finding("began", OK, f"handlers are notified of what happened since {to_iso(noted)}")
 
     def functions(self) -> Iterator[Finding]:
         if self.is_local:

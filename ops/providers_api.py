@@ -45,4 +45,5 @@ def reconciler(stage: Stage, to: Consumer, environ: Mapping[str, str]) -> Reconc
         clock=to.clock,
         pause=time.sleep,
         livemode=stage.settings(environ).livemode,
+        began=to.began,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from chalicelib.beginning import ALWAYS
 from chalicelib.errors import DISTRUSTED, DaybookError, NotShown, Refused
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
@@ -11,10 +12,14 @@ from chalicelib.parking import ParkedEvent
 from chalicelib.payments import Facts, join, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import needs_asking
+from chalicelib.times import from_iso
 from ops.providers_api import Apis
 
 # What its provider did not bear out: that it does not show it (the exception's class was noted) is a no too.
 DOUBTED = (*DISTRUSTED, NotShown.__name__)
+
+
+BEFORE = "and nobody is notified: it is from before the stage began to listen"
 
 
 def event_of(parked: ParkedEvent) -> Event:
@@ -25,12 +30,16 @@ def event_of(parked: ParkedEvent) -> Event:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """One stage's parked events. ``clock`` in milliseconds; ``apis`` are those that the stage can ask."""
+    """One stage's parked events. ``clock`` in milliseconds; ``apis`` are those that the stage can ask.
+
+    ``began`` is the instant from which on handlers are notified.
+    """
 
     ledger: Ledger
     inbox: Inbox
     clock: Callable[[], int]
     apis: Callable[[], Apis] = dict
+    began: Callable[[], int] = lambda: ALWAYS
 
     def refusal(self, parked: ParkedEvent) -> str | None:
         """Why it stays parked: it is distrusted, and its provider cannot be asked whether it is genuine.
@@ -82,7 +91,8 @@ class Redrive:
         known = {milestone.id for milestone in shown.milestones}
         for milestone in after.milestones:
             if milestone.id not in known:
-                yield f"reaches {milestone.type}"
+                is_heard = from_iso(milestone.at) >= self.began()
+                yield f"reaches {milestone.type}" + ("" if is_heard else f", {BEFORE}")
 
     def send(self, parked: ParkedEvent) -> None:
         """Put it on the queue, then take it off the parked ones. One that fails again is parked again.

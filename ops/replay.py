@@ -1,17 +1,19 @@
 """Running handlers again: those that are left of a payment or event, or all of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from chalicelib import listing
 from chalicelib.entries import PAYMENT, StoredEvent
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.events import Event
 from chalicelib.outbox import one_after_another
-from chalicelib.payments import books, change, project
+from chalicelib.payments import Milestone, books, change, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Task
 from chalicelib.recording import Consumer
+from chalicelib.times import from_iso, to_iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +127,66 @@ def _requeue(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> None:
             queued.append(replace(outbox, tasks=(*kept, *tasks)))
     for outbox in queued:
         to.ledger.write_outbox(outbox)
+
+
+# ── of a time ───────────────────────────────────────────────────────────────────────────────────────
+
+Found = tuple[str, Task, list[str]]  # a payment's subject, what is reached, and the handlers of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """Milestones by the provider's time, both ends included; of one type, for one handler, or of all.
+
+    They are notified on purpose: those from before the stage began to listen too, and those that were before.
+    """
+
+    since: int
+    until: int
+    milestone: str | None = None
+    handler: str | None = None
+
+    def found(self, to: Consumer) -> Iterator[Found]:
+        """All of them. Reads the listing by day, and each payment that something happened to since."""
+        for subject in self._subjects(to):
+            stored = to.ledger.payment(subject)
+            passed_over = {f"{subject}/{name}" for name in stored.outbox.superseded}
+            reached = project(subject, stored.facts).milestones
+            wanted = [each for each in reached if each.id not in passed_over and self._is_of(each)]
+            for task in to.handlers.milestone_tasks(wanted):
+                names = [each.name for each in to.handlers.of(task.type)]
+                chosen = [name for name in names if self.handler in (None, name)]
+                if chosen:
+                    yield subject, replace(task, done=tuple(set(names) - set(chosen))), chosen
+
+    def _is_of(self, milestone: Milestone) -> bool:
+        is_then = self.since <= from_iso(milestone.at) <= self.until
+        return is_then and self.milestone in (None, milestone.type)
+
+    def _subjects(self, to: Consumer) -> Iterator[str]:
+        cursor: str | None = ""
+        while cursor is not None:
+            given = {"limit": "100", "until": to_iso(self.until), **({"cursor": cursor} if cursor else {})}
+            page = listing.payments(to.ledger, listing.parse(given))
+            for view in page["payments"]:
+                if from_iso(view["updated_at"]) >= self.since:
+                    yield view["id"]
+            cursor = page["cursor"]
+
+
+def by_subject(found: Iterable[Found]) -> list[tuple[str, list[Task]]]:
+    """What was found, payment by payment."""
+    tasks: dict[str, list[Task]] = {}
+    for subject, task, _ in found:
+        tasks.setdefault(subject, []).append(task)
+    return list(tasks.items())
+
+
+def notify(to: Consumer, subject: str, tasks: Iterable[Task], deadline: int) -> int:
+    """Put these into the payment's outbox and run it. Raises ``HandlersBusy``, ``HandlerFailed``."""
+    outbox = to.ledger.outbox(subject, PAYMENT)
+    if outbox.leased_until > to.clock():
+        raise HandlersBusy(subject)
+    all_tasks = {each.id: each for each in (*outbox.tasks, *tasks)}
+    to.ledger.write_outbox(replace(outbox, tasks=tuple(all_tasks.values())))
+    return replace(to.runner, keeps_unknown=True).resume(subject, PAYMENT, deadline)

@@ -67,10 +67,15 @@ class Stage:
         return found
 
     def settings(self, environ: Mapping[str, str]) -> Settings:
-        """What its functions are configured with, by this checkout: its own where it is deployed."""
+        """What its functions are configured with, by this checkout: its own where it is deployed.
+
+        Which handlers are run on this machine is this machine's say.
+        """
         if self.name == STAGE_LOCAL:
             return settings.read({**environ, "DAYBOOK_STAGE": self.name})
-        return settings.read({"DAYBOOK_STAGE": self.name, **self.config.get("environment_variables", {})})
+        here = {name: environ[name] for name in ("DAYBOOK_HANDLERS",) if name in environ}
+        configured = self.config.get("environment_variables", {})
+        return settings.read({"DAYBOOK_STAGE": self.name, **configured, **here})
 
     def ledger(self) -> Ledger:
         return Ledger(self.aws(), self.names.table)

@@ -19,9 +19,13 @@ import boto3
 import pytest
 from hypothesis import settings
 
+from chalicelib import beginning
 from ops.local.run import create_stack
 from ops.stage import Stage, connect, local_aws
 from tests.fakes import DEV_SECRET
+
+# the user's own handlers are run by the user's own tests alone
+os.environ["DAYBOOK_HANDLERS"] = "tests.shop"
 
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT.parent / "shared" / "vectors"
@@ -141,7 +145,9 @@ def stage_environ(aws: dict[str, str]) -> dict[str, str]:
     """The environment of a fresh stage ``local`` with table and queues of its own."""
     name = f"t{uuid4().hex[:12]}"
     local = connect("local", aws)
-    create_stack(Stage(name, local.session, local.endpoint), visibility="2")
+    made = Stage(name, local.session, local.endpoint)
+    create_stack(made, visibility="2")
+    made.ledger().checkpoints.note_checkpoint(beginning.NOTED, {"began_at": beginning.ALWAYS})
     return {
         **aws,
         "DAYBOOK_STAGE": "local",
@@ -234,6 +240,7 @@ def dev(aws: dict[str, str]) -> Iterator[Stage]:
     """Stage ``dev`` on the emulator: the stack, and what it cannot make: the secret, filled."""
     made = Stage("dev", boto3.Session("k", "s", region_name="us-east-1"), aws["AWS_ENDPOINT_URL"])
     create_stack(made, visibility="360")
+    made.ledger().checkpoints.note_checkpoint(beginning.NOTED, {"began_at": beginning.ALWAYS})
     secrets = made.client("secretsmanager")
     values = {"stripe_webhook_secrets": [DEV_SECRET], "paypal_webhook_ids": ["8PTDEV"]}
     secrets.create_secret(Name="daybook/dev", SecretString=json.dumps(values))

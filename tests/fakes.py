@@ -111,6 +111,9 @@ class MemoryCheckpoints:
     def note_checkpoint(self, name: str, noted: dict[str, Any]) -> None:
         self.noted[name] = noted
 
+    def note_first(self, name: str, noted: dict[str, Any]) -> dict[str, Any]:
+        return self.noted.setdefault(name, noted)
+
 
 class MemoryTransmissions:
     """What came by each transmission, in dicts."""
@@ -252,6 +255,9 @@ class MemoryLedger:
 
     def subject_of(self, event_key: str) -> str | None:
         return self.ids.get(event_key)
+
+    def days(self, since: str, until: str) -> list[str]:
+        return ["2026-11-24"] if self.kept else []
 
     def recorded(self, event_keys: Iterable[str]) -> dict[str, str | None]:
         return {key: self.said.get(key) for key in event_keys if key in self.ids}

@@ -33,6 +33,7 @@ def project(folder: Path, architecture: str = MACHINE) -> Path:
         shutil.copy(ROOT / name, folder)
     for name in ("chalicelib", ".chalice", "infra"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    shutil.copy(ROOT / "tests" / "shop.py", folder / "chalicelib" / "handlers.py")
     config = folder / ".chalice" / "config.json"
     config.write_text(config.read_text().replace('"arm64"', f'"{architecture}"'))
     return folder

@@ -29,6 +29,7 @@ class Running:
         self.folder = folder
         self.environ = {
             **os.environ,
+            "PYTHONPATH": str(ROOT),  # the tests' own handlers are not installed
             **{name: str(port) for name, port in self.ports.items()},
             "TMPDIR": str(folder),
             # neither a proxy nor a profile of the person's may get in the way

@@ -2,12 +2,14 @@
 
 import os
 import time
+from functools import cache
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from chalicelib import beginning
 from chalicelib.bus import handlers_of
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
@@ -74,12 +76,14 @@ def handlers(stage: Stage) -> Handlers:
 def consumer(stage: Stage) -> Consumer:
     """The consumer on a person's machine; its log goes to the terminal."""
     telemetry = Telemetry(stage.name, now, lambda line: say(line, err=True), metrics=False)
+    ledger = stage.ledger()
     return Consumer(
         providers=PROVIDERS,
-        ledger=stage.ledger(),
+        ledger=ledger,
         inbox=stage.inbox(),
         telemetry=telemetry,
         handlers=handlers(stage),
         clock=now,
         labels=stage.settings(os.environ).labels,
+        began=cache(lambda: beginning.began(ledger, now())),
     )

@@ -3,16 +3,20 @@
 import json
 import os
 import sys
+from collections import Counter
 from dataclasses import asdict
 from functools import cache
+from typing import Any
 
 import click
 from rich.progress import Progress, TaskID, track
 
+from chalicelib import beginning
 from chalicelib.errors import HandlerFailed, HandlersBusy, Refused, Unavailable
 from chalicelib.parking import ParkedEvent
 from chalicelib.providers import PROVIDERS
 from chalicelib.reconcile import Summary
+from chalicelib.recording import Consumer
 from chalicelib.times import from_iso
 from ops import forget as forgetting
 from ops import providers_api
@@ -25,20 +29,76 @@ REPLAY = 300_000  # milliseconds that replayed handlers may take
 
 
 @click.command()
-@click.argument("id_", metavar="SUBJECT|EVENT")
+@click.argument("id_", metavar="[SUBJECT|EVENT]", required=False)
 @click.option("--again", is_flag=True, help="Run all of its handlers, also those that have handled it.")
-@click.option("--yes", is_flag=True, help="Do not ask before --again.")
+@click.option("--since", help="Instead of an id: of all milestones since this ISO 8601 date or time.")
+@click.option("--until", help="With --since. [default: now]")
+@click.option("--milestone", help="With --since: only this type, such as payment.succeeded.")
+@click.option("--handler", help="With --since: only this handler.")
+@click.option("--dry-run", is_flag=True, help="With --since: only say how many there are.")
+@click.option("--yes", is_flag=True, help="Do not ask before --again or --since.")
 @stage_option
 @json_option
-def replay(id_: str, again: bool, yes: bool, stage: str, as_json: bool) -> None:
+def replay(id_: str | None, again: bool, yes: bool, stage: str, as_json: bool, **given: Any) -> None:
     """Run the handlers that are left of SUBJECT (provider:id) or of one EVENT, in order.
 
     \b
     daybook replay stripe:pi_3P…                  what is left of a payment
     daybook replay evt_1Q… --again                all that this event proves, once more
+    daybook replay --since 2026-11-01 --dry-run   what handlers would be notified of on purpose: also of
+                                                  what is from before the stage began to listen
     """
-    reached = connect(stage, os.environ)
-    running = consumer(reached)
+    running = consumer(connect(stage, os.environ))
+    if (id_ is None) == (given["since"] is None):
+        raise click.UsageError("say what to replay: an id, or --since")
+    if id_ is None:
+        _replay_since(running, yes, as_json, **given)
+    else:
+        _replay_one(running, id_, again, yes, as_json)
+
+
+def _replay_since(running: Consumer, yes: bool, as_json: bool, **given: Any) -> None:
+    chosen = replaying.Period(
+        since=_instant(given["since"]),
+        until=_instant(given["until"]) if given["until"] else now(),
+        milestone=given["milestone"],
+        handler=given["handler"],
+    )
+    found = list(track(chosen.found(running), description="looking", console=beside(), transient=True))
+    counts = Counter(f"{handler} ({task.type})" for _, task, names in found for handler in names)
+    if given["dry_run"] or not found:
+        _say_found(found, counts, as_json)
+        return
+    if not yes:
+        question = f"run {counts.total()} handlers? each may already have had its effect"
+        click.confirm(question, abort=True, err=True)
+    ran, failed = 0, []
+    for subject, tasks in track(
+        replaying.by_subject(found), description="running", console=beside(), transient=True
+    ):
+        try:
+            ran += replaying.notify(running, subject, tasks, now() + REPLAY)
+        except (HandlersBusy, HandlerFailed) as error:  # it does not hold up the others
+            failed.append(f"{subject}: {error}")
+    if as_json:
+        click.echo(json.dumps({"ran": ran, "failed": failed}, indent=2))
+    else:
+        say(f"{ran} handlers ran")
+    if failed:
+        raise Failed(f"left, `daybook replay SUBJECT` runs them: {'; '.join(failed)}")
+
+
+def _say_found(found: list[replaying.Found], counts: Counter[str], as_json: bool) -> None:
+    payments = len({subject for subject, *_ in found})
+    if as_json:
+        click.echo(json.dumps({"payments": payments, "would_run": counts}, indent=2))
+        return
+    for name, count in sorted(counts.items()):
+        say(f"{name}: {count}")
+    say(f"{counts.total()} would run, of {payments} payments")
+
+
+def _replay_one(running: Consumer, id_: str, again: bool, yes: bool, as_json: bool) -> None:
     chosen = replaying.choose(running, id_)
     if again:
         chosen_handlers = list(replaying.names(running, chosen))
@@ -77,7 +137,9 @@ def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_jso
         raise click.UsageError("give the IDs that `daybook parked` shows, or --all")
     reached = connect(stage, os.environ)
     asks = cache(lambda: providers_api.stage_apis(reached, os.environ))
-    again = Redrive(reached.ledger(), reached.inbox(), now, asks)
+    ledger = reached.ledger()
+    began = cache(lambda: beginning.began(ledger, now()))
+    again = Redrive(ledger, reached.inbox(), now, asks, began)
     chosen = [each for each in again.ledger.parking.parked() if every or each.event_id in ids]
     missing = set(ids) - {each.event_id for each in chosen}
     if missing:
@@ -213,5 +275,5 @@ def _say_reconciled(found: dict[str, Summary], as_json: bool) -> None:
             say(f"missing: {event_id}")
         say(
             f"{name}: {each.listed} listed, {each.known} known, {len(each.missing)} missing,"
-            f" {each.recovered} recovered"
+            f" {each.recovered} recovered, {each.notified} of them to be notified"
         )

@@ -205,7 +205,8 @@ class Writing:
 
     def _redrive(self) -> Redrive:
         stage = self.console.stage
-        return Redrive(stage.ledger(), stage.inbox(), self.console.clock, self.console.apis)
+        began = self.console.consumer.began
+        return Redrive(stage.ledger(), stage.inbox(), self.console.clock, self.console.apis, began)
 
     def send_story(self) -> Any:
         sender, order = _sender(self.console), _order()

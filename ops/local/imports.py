@@ -4,13 +4,14 @@ Prints one line, ``file:line: error``, and exits with 1.
 """
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("app", "chalicelib.handlers")
+MODULES = ("app", os.environ.get("DAYBOOK_HANDLERS", "chalicelib.handlers"))
 
 
 def fault(modules: Iterable[str] = MODULES, root: Path = ROOT) -> str | None:

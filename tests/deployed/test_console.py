@@ -153,7 +153,7 @@ def test_the_timeline_of_a_shuffled_story(page: Page, running: Running) -> None:
     )
     events = running.shown(subject, 7)["events"]
     page.goto("/")
-    page.get_by_label("Payment, event or customer id").fill(events[3]["id"])
+    page.get_by_label("Payment, event, customer or reference").fill(events[3]["id"])
     page.get_by_role("button", name="Find").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(subject)
     expect(page.locator(".status").first).to_have_text("partially refunded")
@@ -163,7 +163,7 @@ def test_the_timeline_of_a_shuffled_story(page: Page, running: Running) -> None:
     assert [row.locator("td").nth(2).inner_text() for row in rows.all()] == [each["type"] for each in events]
     assert page.locator("table.timeline").get_by_text("late").count() > 0
     handlers = page.get_by_role("region", name="Handlers")
-    expect(handlers).to_contain_text("fulfil")
+    expect(handlers).to_contain_text("ship")
     expect(handlers).to_contain_text("done")
     expect(page.get_by_role("region", name="Milestones")).to_contain_text("payment.refunded")
 
@@ -217,7 +217,7 @@ def test_handlers_are_replayed_after_a_question(page: Page, running: Running) ->
     running.shown(subject, 1)
     page.goto(f"/payments/{subject}")
     page.get_by_role("link", name="Replay handlers").click()
-    expect(page.locator("main")).to_contain_text("fulfil (payment.succeeded)")
+    expect(page.locator("main")).to_contain_text("ship (payment.succeeded)")
     page.get_by_label("again").check()
     page.get_by_role("button", name="Replay").click()
     expect(page.get_by_role("status")).to_have_text("1 handlers ran.")
@@ -237,7 +237,7 @@ def test_payments_are_filtered_and_found_by_customer(page: Page, running: Runnin
     page.get_by_label("Amount from").fill("1235")
     page.get_by_role("button", name="Filter").click()
     expect(page.locator("main")).to_contain_text("No payment here matches")
-    page.get_by_label("Payment, event or customer id").fill(customer or subject)
+    page.get_by_label("Payment, event, customer or reference").fill(customer or subject)
     page.get_by_role("button", name="Find").click()
     expect(page.locator("main")).to_contain_text(subject.partition(":")[2])
 

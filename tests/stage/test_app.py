@@ -301,7 +301,7 @@ def test_logs_hold_no_payload_and_no_secret(
     record_stories(client, daybook, stage, 1)
     post(client, EVENT, {"Stripe-Signature": "t=1,v1=marked-signature"})
     printed = capsys.readouterr().out.splitlines()
-    lines = [json.loads(line) for line in printed if not line.startswith("fulfil: ")]
+    lines = [json.loads(line) for line in printed if not line.startswith("ship: ")]
     assert {line["message"] for line in lines} == {"accepted", "handled", "recorded", "refused"}
     for line in lines:
         assert line["message"] != "accepted" or {"event_id", "subject", "secret", "ms"} < set(line)

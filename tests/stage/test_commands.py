@@ -20,6 +20,7 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import fingerprint
 from chalicelib.reactions import Handlers
 from chalicelib.recording import Consumer
+from chalicelib.times import DAY
 from ops import replay
 from ops.cli import main
 from ops.commands import Failed, handlers, plain, say, wide
@@ -185,6 +186,46 @@ def test_replay_of_an_event_runs_what_it_tells(heard: Heard) -> None:
     heard.types.clear()
     replay.replay(heard.consumer, chosen, True, NOW + 60_000)
     assert heard.types == ["payment.succeeded", "payment.captured", "payment.refunded", "charge.refunded"]
+
+
+def test_a_period_is_replayed_on_purpose(heard: Heard) -> None:
+    """All milestones of a time, by type, by handler; of before the stage began too; nothing is left."""
+    for n, days in enumerate((1, 20, 40)):
+        _, events = tell("stripe", random.Random(n), NOW - days * DAY, 5000, "EUR", story="partial-refunds")
+        for event in events:
+            record(heard.consumer, event)
+    heard.types.clear()
+
+    def found(since: int, until: int = NOW, **more: str) -> list[replay.Found]:
+        return list(replay.Period(since=since, until=until, **more).found(heard.consumer))
+
+    assert len(found(NOW - 50 * DAY)) == 12
+    assert len(found(NOW - 30 * DAY, NOW - 10 * DAY)) == 4
+    assert found(NOW) == found(NOW - 50 * DAY, milestone="dispute.lost") == []
+    assert found(NOW - 50 * DAY, handler="hear") == []
+    chosen = found(NOW - 30 * DAY, milestone="payment.refunded", handler="listen")
+    for subject, tasks in replay.by_subject(chosen):
+        assert replay.notify(heard.consumer, subject, tasks, NOW + 60_000) == 2
+        assert heard.consumer.ledger.payment(subject).outbox.tasks == ()
+    assert heard.types == ["payment.refunded"] * 4
+
+
+def test_the_command_replays_a_period_and_asks_first(stage: Stage, run: Run) -> None:
+    """A dry run counts by handler; neither an id nor a time, or both, is a mistake of the user's."""
+    _, events = tell("stripe", random.Random(1), NOW, 5000, "EUR", story="checkout")
+    for event in events:
+        record(consumer(stage.ledger(), MemoryInbox()), event)
+    since = ("replay", "--since", "2026-11-01")
+    code, output = run(*since, "--dry-run", "--json")
+    assert (code, json.loads(output)) == (0, {"payments": 1, "would_run": {"ship (payment.succeeded)": 1}})
+    assert run(*since, "--dry-run")[1].splitlines()[-1] == "1 would run, of 1 payments"
+    assert run(*since, "--milestone", "payment.failed", "--dry-run")[1] == "0 would run, of 0 payments\n"
+    assert run(*since, input="n\n")[0] == 1
+    code, output = run(*since, "--yes")
+    assert (code, output.splitlines()[-1]) == (0, "1 handlers ran")
+    assert json.loads(run(*since, "--yes", "--json")[1].partition("\n")[2]) == {"ran": 1, "failed": []}
+    assert run("replay")[0] == run("replay", "stripe:pi_1", "--since", "2026-11-01")[0] == 2
+    assert run("replay", "--since", "yesterday")[0] == 2
 
 
 def test_replay_asks_before_it_runs_them_again(stage: Stage, run: Run) -> None:

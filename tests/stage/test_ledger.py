@@ -122,10 +122,11 @@ def test_what_is_parked_stays_visible(ledger: Ledger) -> None:
 
 
 def test_the_table_holds_what_the_design_says(table: Ledger, stage: Stage) -> None:
-    """The event, the payment, and the day in the calendar."""
+    """The event, the payment, the day in the calendar, and when the stage began."""
     table.save(write_of(EVENT, BODY, outbox(1), FACTS))
     items = stage.client("dynamodb").scan(TableName=stage.names.table)["Items"]
-    assert sorted(item["entry"]["S"] for item in items) == ["2026-11-24", "event:evt_1", "id", "payment"]
+    entries = sorted(item["entry"]["S"] for item in items)
+    assert entries == ["2026-11-24", "event:evt_1", "id", "payment", "stage"]
 
 
 def test_an_event_is_found_by_its_id_alone(table: Ledger) -> None:

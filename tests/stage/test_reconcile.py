@@ -301,9 +301,15 @@ def test_the_command_says_what_it_found_and_what_it_did(run: Run, stage: Stage, 
     events = [event_listed(f"evt_{n}", daybook._now() - (n + 1) * HOUR) for n in range(5)]
     with FakeStripe(events) as api:
         code, output = run("reconcile", "--dry-run", STRIPE_API=api.address)
-        assert (code, output.splitlines()[-1]) == (3, "stripe: 5 listed, 0 known, 5 missing, 0 recovered")
+        assert (code, output.splitlines()[-1]) == (
+            3,
+            "stripe: 5 listed, 0 known, 5 missing, 0 recovered, 5 of them to be notified",
+        )
         code, output = run("reconcile", STRIPE_API=api.address)
-        assert (code, output.splitlines()[-1]) == (0, "stripe: 5 listed, 0 known, 5 missing, 5 recovered")
+        assert (code, output.splitlines()[-1]) == (
+            0,
+            "stripe: 5 listed, 0 known, 5 missing, 5 recovered, 5 of them to be notified",
+        )
         source = EventSource(stage.client("sqs"), daybook.SETTINGS.names.queue, daybook.process)
         while source.poll(0):
             pass
@@ -319,6 +325,7 @@ def test_the_command_says_what_it_found_and_what_it_did(run: Run, stage: Stage, 
             "ignored": 0,
             "missing": [],
             "recovered": 0,
+            "notified": 0,
             "finished": True,
         }
 

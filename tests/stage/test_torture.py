@@ -22,6 +22,7 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner
 
+from chalicelib import beginning
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.reactions import Handlers
 from ops.cli import main
@@ -64,6 +65,7 @@ def stage_of(aws: dict[str, str], seed: int) -> Iterator[tuple[Stage, dict[str, 
     emulator = connect("local", aws)
     stage = Stage(f"t{uuid4().hex[:12]}", emulator.session, emulator.endpoint)
     create_stack(stage, visibility="1")
+    stage.ledger().checkpoints.note_checkpoint(beginning.NOTED, {"began_at": beginning.ALWAYS})
     with Proxy(str(stage.endpoint), Faults(seed)) as proxy:
         yield (
             stage,

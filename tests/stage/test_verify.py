@@ -115,7 +115,7 @@ def test_replay_runs_what_is_left(stage: Stage, recorded: list[str], run: Run) -
     ledger.parking.park(recorded[0], event.id, "the message", 5, NOW)
     assert run("replay", recorded[0]) == (
         0,
-        f"fulfil: {recorded[0]} is paid, 50.00 EUR\n1 handlers ran for {recorded[0]}\n",
+        f"ship: {recorded[0]} is paid, 50.00 EUR\n1 handlers ran for {recorded[0]}\n",
     )
     assert run("replay", recorded[0]) == (0, f"0 handlers ran for {recorded[0]}\n")
     assert list(ledger.parking.parked()) == []
