@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -28,6 +29,7 @@ from chalicelib.credentials import (
 )
 from chalicelib.errors import Forbidden, InvalidPayload, Refused, Unavailable
 from chalicelib.events import Delivery
+from chalicelib.explaining import Explanation
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
@@ -47,6 +49,7 @@ from chalicelib.webhooks import Receiver
 
 SETTINGS = settings.read(os.environ)
 RETRY_AFTER = "30"  # seconds
+NO_AWS = "stage local needs AWS: `make run` starts all of it, or set AWS_ENDPOINT_URL to an emulator"
 THIS_MACHINE = ("127.0.0.1", "localhost")
 # Milliseconds before its time is up that hourly work stops; a page may have to be waited for.
 WATCH_ENDS, RECONCILE_ENDS = 5_000, 90_000
@@ -112,13 +115,15 @@ def _request_id(context: Any) -> str:
 
 
 def _refusal(why: Refused, began: int, provider: str | None) -> Response:
+    fails = why.status >= 500
     _telemetry().log(
         "refused",
-        "ERROR" if why.status >= 500 else "INFO",
+        "ERROR" if fails else "INFO",
         {"received": 1, "refused": 1} if provider else None,
         code=why.code,
         reason=why.reason,
         provider=provider,
+        hint=NO_AWS if fails and SETTINGS.is_local and not SETTINGS.aws_endpoint else None,
         ms=_now() - began,
     )
     return Response(
@@ -260,7 +265,14 @@ def _consumer() -> Consumer:
         complete=_questions().complete,
         labels=SETTINGS.labels,
         began=_began,
+        explain=Explanation(SETTINGS.log_messages, _show if SETTINGS.is_local else None),
     )
+
+
+def _show(text: str) -> None:
+    """A traceback, for the person in front of `make run`."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 @cache
@@ -370,6 +382,11 @@ def warm_up() -> None:
     except Exception as error:
         _telemetry().log("not warmed up", "WARNING", error=type(error).__name__)
 
+
+if "AWS_CHALICE_CLI_MODE" in os.environ:  # Chalice's own commands, on a person's machine
+    from ops import before_deploy
+
+    before_deploy.check(sys.argv, os.environ)
 
 if SETTINGS.receives:  # in Lambda's init phase, where the processor is not throttled
     warm_up()

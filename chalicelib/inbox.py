@@ -108,11 +108,13 @@ class QueuedRecord(NamedTuple):
 
     @property
     def group(self) -> str:
-        return str(self.sqs["attributes"]["MessageGroupId"])
+        """Chalice's test client makes records of a queue without groups: then it is the subject."""
+        subject = self.message.subject if self.message else str(self.sqs["messageId"])
+        return str(self.sqs["attributes"].get("MessageGroupId", subject))
 
     @property
     def attempts(self) -> int:
-        return int(self.sqs["attributes"]["ApproximateReceiveCount"])
+        return int(self.sqs["attributes"].get("ApproximateReceiveCount", 1))
 
     @property
     def address(self) -> Address:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from chalicelib.entries import Outbox
 from chalicelib.errors import BodyRemoved, HandlerFailed, HandlersBusy, VersionMoved
 from chalicelib.events import Event
+from chalicelib.explaining import PLACES, Explanation
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
 from chalicelib.reactions import NEEDS, Handler, Handlers, Task
@@ -61,6 +62,7 @@ class Runner:
     clock: Callable[[], int]
     event: Callable[[str, str], Event]
     keeps_unknown: bool = False
+    explain: Explanation = PLACES
 
     def resume(self, subject: str, entry: str, deadline: int) -> int:
         """Run what is left in that outbox; how many handlers ran. ``deadline`` in milliseconds.
@@ -121,11 +123,11 @@ class Runner:
             log("the event's body was removed", "ERROR", gone, handler=handler.name, task=task.id)
             return
         except (Exception, OutOfTime) as error:
-            reason = type(error).__name__
-            failed = {"handler_failed": 1}
-            log("handler failed", "ERROR", failed, handler=handler.name, task=task.id, error=reason)
-            self._give_back(outbox)
-            raise HandlerFailed(f"{handler.name}: {reason}") from error
+            fields = {"handler": handler.name, "task": task.id, **self.explain.of(error)}
+            log("handler failed", "ERROR", {"handler_failed": 1}, **fields)
+            why = f"{handler.name}: {self.explain.short(error)}"
+            self._give_back(outbox, lambda each: each.failed_by(why) if each.id == task.id else each)
+            raise HandlerFailed(f"{handler.name}: {type(error).__name__}") from error
         log("handled", handler=handler.name, task=task.id, ms=self.clock() - began)
 
     def _notify(self, handler: Handler, task: Task, outbox: Outbox) -> None:
@@ -170,8 +172,8 @@ class Runner:
                 outbox = replace(fresh, leased_until=outbox.leased_until)
         raise VersionMoved(outbox.subject)
 
-    def _give_back(self, outbox: Outbox) -> None:
-        self._changed(replace(outbox, leased_until=0), lambda tasks: tasks)
+    def _give_back(self, outbox: Outbox, note: Callable[[Task], Task] = lambda task: task) -> None:
+        self._changed(replace(outbox, leased_until=0), lambda tasks: tuple(map(note, tasks)))
 
 
 def _is_main_thread() -> bool:

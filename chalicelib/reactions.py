@@ -5,7 +5,7 @@ ended well. The guarantee is at least once; exactly once where nothing crashes b
 its being marked as handled.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,8 @@ KINDS = tuple(dict.fromkeys(f"{type_.partition('.')[0]}." for type_ in MILESTONE
 class Task:
     """Something that handlers are to be notified of: a milestone, or a raw event (``event_id``).
 
-    ``done`` names the handlers that have handled it; ``needs`` what one of them waits for.
+    ``done`` names the handlers that have handled it; ``needs`` what one of them waits for; ``failed`` why the
+    last run failed, ``runs`` how many have.
     """
 
     id: str
@@ -34,6 +35,8 @@ class Task:
     object: str | None = None
     event_id: str | None = None
     needs: str | None = None
+    failed: str | None = None
+    runs: int = 0
     done: tuple[str, ...] = ()
 
     @property
@@ -43,9 +46,14 @@ class Task:
     def handled_by(self, handlers: "Iterable[Handler]") -> "Task":
         return replace(self, done=(*self.done, *(handler.name for handler in handlers)))
 
+    def failed_by(self, why: str) -> "Task":
+        return replace(self, failed=why, runs=self.runs + 1)
+
     def to_dict(self) -> dict[str, Any]:
         """Without what is empty; ``from_dict`` reads it back."""
         shown = {name: getattr(self, name) for name in self.__slots__}
+        if not self.runs:
+            del shown["runs"]
         return {name: value for name, value in shown.items() if value not in (None, "", ())}
 
     @classmethod
@@ -74,6 +82,13 @@ class Handlers:
 
     def __init__(self, handlers: Iterable[Handler] = ()) -> None:
         self._handlers = list(handlers)
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._handlers)
+
+    def clear(self, others: Iterable[Handler] = ()) -> None:
+        """Have these instead: for a test that must not hear of another's."""
+        self._handlers = list(others)
 
     def __add__(self, others: Iterable[Handler]) -> "Handlers":
         return Handlers([*self._handlers, *others])

@@ -30,6 +30,7 @@ from chalicelib.errors import (
     VersionMoved,
 )
 from chalicelib.events import Event
+from chalicelib.explaining import PLACES, Explanation
 from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
 from chalicelib.ledger import Ledger
@@ -76,6 +77,7 @@ class Consumer:
     complete: Callable[[Event, Message], Event] = lambda event, message: event
     labels: Labels = LABELS
     began: Callable[[], int] = lambda: ALWAYS
+    explain: Explanation = PLACES
 
     # ── a batch ─────────────────────────────────────────────────────────────────────────────────
 
@@ -301,6 +303,7 @@ class Consumer:
             telemetry=self.telemetry,
             clock=self.clock,
             event=self.stored_event,
+            explain=self.explain,
         )
 
     # ── what is said ────────────────────────────────────────────────────────────────────────────

@@ -33,6 +33,8 @@ class Settings:
     ``livemode`` is ``None`` where the stage does not declare a mode. ``keep_bodies`` is a number of days.
     ``consumers`` is how many of the consumer run at once at most. ``ca_bundle`` is a file of PEM.
 
+    ``log_messages``: a failing handler's own words are logged, which may hold people's.
+
     ``handlers`` is the module whose import registers them.
 
     ``access_key`` is the process's own, with its secret and its session's token. ``receives``: this is the
@@ -51,6 +53,7 @@ class Settings:
     consumers: int
     metrics: bool
     log_level: str
+    log_messages: bool
     handlers: str
     event_bus: str | None
     event_bus_raw: bool
@@ -85,6 +88,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         metrics=stage != STAGE_LOCAL or environ.get("DAYBOOK_METRICS") == "true",
         log_level=_one_of(environ, "DAYBOOK_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
         handlers=environ.get("DAYBOOK_HANDLERS") or "chalicelib.handlers",
+        log_messages=environ.get("DAYBOOK_LOG_MESSAGES", "").lower() == "true",
         event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
         event_bus_raw=environ.get("DAYBOOK_EVENT_BUS_RAW", "").lower() == "true",
         apis={name: environ.get(f"{name.upper()}_API", address) for name, address in APIS.items()},

@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
         deploying.deploy: "create or update a stage",
         deploying.destroy: "delete a stage; nothing is left",
         deploying.package: "one template and one zip of a stage",
+        deploying.stage: "add a stage like another: stage add NAME",
     },
     "Try": {
         sending.send: "sign and send realistic events",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 CLASSIFIER = "License :: "
+YOURS = "# Yours:"  # what comes after a line that begins so is not Daybook's
 HEAD = """# Licences of what is packaged
 
 Made by `python -m ops.licences` from the installed distributions; a test holds it to that.
@@ -24,14 +25,19 @@ class Licensed(NamedTuple):
 
 
 def packaged(requirements: Path = REQUIREMENTS) -> Iterator[Licensed]:
-    """Every distribution in the requirements, with its licence. Raises ``ValueError`` for a loose pin."""
-    for line in requirements.read_text().splitlines():
+    """Every distribution that Daybook needs, with its licence. Raises ``ValueError`` for a loose pin."""
+    for line in required(requirements):
         if line.startswith("#"):
             continue
         name, equals, version = line.partition("==")
         if not equals or not version or set(version) & set("*<>=!~; "):
             raise ValueError(f"not pinned exactly: {line}")
         yield Licensed(name, version, licence(name))
+
+
+def required(requirements: Path = REQUIREMENTS) -> list[str]:
+    """The lines of Daybook's own."""
+    return requirements.read_text().partition(f"\n{YOURS}")[0].splitlines()
 
 
 def licence(name: str) -> str:

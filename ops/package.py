@@ -8,6 +8,7 @@ calls AWS without them (``chalicelib/aws.py``). They are left out, unless ``requ
 which needs them: then a handler uses it.
 """
 
+import ast
 import json
 import marshal
 import re
@@ -40,12 +41,6 @@ Say = Callable[[str], object]
 
 class Failed(Exception):
     """The message says what failed and what to do."""
-
-
-def stages(project: Path) -> dict[str, dict[str, object]]:
-    """The stages of ``.chalice/config.json`` that are deployed: all but ``local``."""
-    config = json.loads((project / ".chalice" / "config.json").read_text())
-    return {name: stage for name, stage in config["stages"].items() if name != "local"}
 
 
 def chalice(project: Path, environ: Mapping[str, str], *arguments: str) -> None:
@@ -88,6 +83,7 @@ def _normal(requirement: str) -> str:
 
 def package(project: Path, stage: str, out: Path, environ: Mapping[str, str], say: Say) -> None:
     """Leave ``sam.json`` and ``deployment.zip`` in ``out``: one stack with all of a stage."""
+    check_imports(project)
     out.mkdir(parents=True, exist_ok=True)
     merge = out / "merge.json"
     merge.write_text(json.dumps(merged(project, stage), indent=2))
@@ -111,15 +107,42 @@ def merged(project: Path, stage: str) -> dict[str, Any]:
 
 def build(project: Path, stage: str, out: Path, environ: Mapping[str, str]) -> None:
     """Make the zip that ``chalice deploy`` will find made already, without what is left out."""
+    check_imports(project)
     chalice(project, environ, "package", "--stage", stage, str(out))
     for made in (project / ".chalice" / "deployments").glob("*.zip"):
         slim(made, project)
 
 
+def check_imports(project: Path) -> None:
+    """Raises ``Failed`` where a packaged module imports boto3 and ``requirements.txt`` does not name it.
+
+    Lambda has one of its own, so the import succeeds; it would meet our botocore, whose data is left out.
+    """
+    if _names_boto3(project):
+        return
+    for path in sorted([project / "app.py", *(project / "chalicelib").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+            if any(name.partition(".")[0] == "boto3" for name in _imported(node)):
+                raise Failed(
+                    f"{path.relative_to(project)}, line {getattr(node, 'lineno', 0)}, imports boto3, which "
+                    "is not packaged: add boto3 and s3transfer to requirements.txt (see docs/handlers.md)"
+                )
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [each.name for each in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+
+
+def _names_boto3(project: Path) -> bool:
+    lines = (project / "requirements.txt").read_text().splitlines()
+    return any(re.match(r"boto3\b(?!-)", line) for line in lines)
+
+
 def slim(path: Path, project: Path) -> None:
     """Write the zip anew: compiled, and without botocore's descriptions of AWS."""
-    required = (project / "requirements.txt").read_text().splitlines()
-    has_boto3 = any(line.startswith("boto3") for line in required)
+    has_boto3 = _names_boto3(project)
     with ZipFile(path) as before:
         if before.comment == DONE:
             return

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+from ops.licences import required
 from ops.local.paypal import leaf
 from ops.local.runtime import Function, runtime_client
 from ops.sender import PayPalSigner, StripeSigner
@@ -26,11 +27,11 @@ MACHINE = {"x86_64": "x86_64", "aarch64": "arm64"}[os.uname().machine]
 
 
 def project(folder: Path, architecture: str = MACHINE) -> Path:
-    """A copy of what is packaged, as a fresh clone has it, for that architecture."""
+    """A copy of what is packaged, for that architecture; without the user's handlers and libraries."""
     folder.mkdir()
     ignored = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
-    for name in ("app.py", "requirements.txt"):
-        shutil.copy(ROOT / name, folder)
+    shutil.copy(ROOT / "app.py", folder)
+    (folder / "requirements.txt").write_text("\n".join(required()) + "\n")
     for name in ("chalicelib", ".chalice", "infra"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "tests" / "shop.py", folder / "chalicelib" / "handlers.py")
@@ -136,6 +137,7 @@ class Functions:
         environ = {
             **properties["Environment"]["Variables"],
             "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "k",
             "AWS_SECRET_ACCESS_KEY": "s",
             "AWS_ENDPOINT_URL": self.endpoint,

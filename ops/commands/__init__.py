@@ -11,6 +11,7 @@ from rich.text import Text
 
 from chalicelib import beginning
 from chalicelib.bus import handlers_of
+from chalicelib.explaining import Explanation
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 from chalicelib.recording import Consumer
@@ -73,6 +74,11 @@ def handlers(stage: Stage) -> Handlers:
     return handlers_of(stage.settings(os.environ), stage.aws)
 
 
+def _say_lines(text: str) -> None:
+    for line in text.splitlines():
+        say(line, err=True)
+
+
 def consumer(stage: Stage) -> Consumer:
     """The consumer on a person's machine; its log goes to the terminal."""
     telemetry = Telemetry(stage.name, now, lambda line: say(line, err=True), metrics=False)
@@ -86,4 +92,5 @@ def consumer(stage: Stage) -> Consumer:
         clock=now,
         labels=stage.settings(os.environ).labels,
         began=cache(lambda: beginning.began(ledger, now())),
+        explain=Explanation(show=_say_lines),
     )

@@ -9,6 +9,7 @@ import click
 
 from chalicelib.providers import PROVIDERS
 from ops import package as packages
+from ops import stages
 from ops.commands import Failed, say
 from ops.deploy import Deployment
 from ops.stage import connect
@@ -65,6 +66,22 @@ def package(stage: str, out: Path | None) -> None:
     _stepwise(lambda: packages.package(project, stage, folder, os.environ, say))
 
 
+@click.group()
+def stage() -> None:
+    """The stages of .chalice/config.json."""
+
+
+@stage.command()
+@click.argument("name")
+@click.option("--like", default="dev", show_default=True, help="The stage whose configuration it takes.")
+def add(name: str, like: str) -> None:
+    """Write a stage's configuration and policies, like another's; then look at them and deploy."""
+    project = _project(like)
+    for path in _stepwise(lambda: stages.add(project, name, like)):
+        say(f"wrote {path.relative_to(project)}")
+    say(f"look at what `git diff` shows, then: daybook deploy --stage {name}")
+
+
 def _stepwise(act: Callable[[], T]) -> T:
     try:
         return act()
@@ -76,11 +93,12 @@ def _project(stage: str) -> Path:
     """The project in this folder. Raises ``click.UsageError`` if it has no such stage to deploy."""
     project = Path.cwd()
     try:
-        known = packages.stages(project)
+        known = stages.deployable(project)
     except OSError:
         raise click.UsageError("run this in Daybook's own folder, where .chalice is") from None
     if stage not in known:
-        raise click.UsageError(f"no stage {stage} to deploy; there are {', '.join(known)}")
+        there = ", ".join(known)
+        raise click.UsageError(f"no stage {stage} to deploy; there are {there} (daybook stage add makes one)")
     return project
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib import listing, money
+from chalicelib.entries import PAYMENT
 from chalicelib.errors import NotFound, VersionMoved
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Labels
@@ -33,11 +34,24 @@ INCONSISTENT = "more given back than captured, a refund of what was not captured
 @json_option
 def show(id_: str, stage: str, as_json: bool) -> None:
     """Print one payment and its events. ID is a payment's, an object's or a provider event's."""
-    found = _find(connect(stage, os.environ), id_)
+    reached = connect(stage, os.environ)
+    found = _find(reached, id_)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
     _print_payment(wide(), found)
+    for line in _left(reached, found["id"]):
+        say(line)
+
+
+def _left(stage: Stage, subject: str) -> Iterator[str]:
+    """The handlers that have not handled something yet, and why the last run failed."""
+    known = handlers(stage)
+    for task in stage.ledger().outbox(subject, PAYMENT).tasks:
+        for handler in known.unhandled(task):
+            why = f", {task.runs} runs failed, the last one by {task.failed}" if task.failed else ""
+            waits = f", which waits for its {handler.needs}" if handler.needs and not why else ""
+            yield f"  left        {handler.name} ({task.type}){waits}{why}"
 
 
 def _find(stage: Stage, id_: str) -> dict[str, Any]:

@@ -180,8 +180,10 @@ def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.Exit
 
 
 def _environ(ports: Mapping[str, int], paypal: FakePayPal, folder: Path) -> dict[str, str]:
-    """The environment of all parts: the emulator's AWS, and the local PayPal beside what is set already."""
-    mine = {name: value for name, value in os.environ.items() if name != "AWS_PROFILE"}
+    """The environment of all parts: what is configured or set here, the emulator's AWS, the local PayPal."""
+    configured = stage.connect("local", os.environ).config.get("environment_variables", {})
+    set_here = {name: value for name, value in os.environ.items() if name != "AWS_PROFILE"}
+    mine: dict[str, str] = {**configured, **set_here}
     named = {name: str(port) for name, port in ports.items()}
     own = mine.get("PAYPAL_CA_BUNDLE") or certifi.where()
     bundle = folder / "authorities.pem"

@@ -12,12 +12,13 @@ import pytest
 
 from chalicelib.bus import EventBus
 from chalicelib.entries import PAYMENT
-from chalicelib.errors import BatchFailed, HandlersBusy, Unavailable
+from chalicelib.errors import BatchFailed, HandlerFailed, HandlersBusy, Unavailable
 from chalicelib.events import Event
+from chalicelib.explaining import Explanation, frames
 from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment
 from chalicelib.providers import PROVIDERS
-from chalicelib.reactions import Handlers
+from chalicelib.reactions import Handlers, Task
 from ops.stories import tell
 from tests.fakes import NOW, Clock, MemoryInbox, MemoryLedger, as_bytes, consumer, sqs_record, telemetry
 
@@ -341,3 +342,50 @@ def test_an_event_too_large_for_the_bus_goes_without_its_content() -> None:
     whole, named = (json.loads(entry["Detail"]) for entry in client.entries)
     assert whole["event"]["id"] == "evt_100000"
     assert named == {"id": "evt_300000", "subject": "stripe:evt_300000"}
+
+
+# ── why one failed ──────────────────────────────────────────────────────────────────────────────────
+
+
+def failed(setup: Setup) -> dict[str, Any]:
+    [line] = [json.loads(each) for each in setup.lines if '"handler failed"' in each]
+    return {name: line[name] for name in ("error", "at", "text") if name in line}
+
+
+def test_the_log_says_where_a_handler_failed_and_not_what_was_said() -> None:
+    """The frames and the class, which hold nobody; its words only where the stage asks for them."""
+    quiet, loud = Setup(), Setup()
+    shown: list[str] = []
+    loud.consumer = replace(loud.consumer, explain=Explanation(messages=True, show=shown.append))
+    for setup in (quiet, loud):
+        setup.business.broken = {"fulfil"}
+        with pytest.raises(HandlerFailed, match=r"^fulfil: RuntimeError$"):
+            setup.record(story("checkout")[-1])
+    places = failed(quiet)
+    assert places["error"] == "RuntimeError"
+    assert [each.rpartition(" in ")[2] for each in places["at"]] == ["fulfil", "_hear"]
+    assert all(each.startswith("tests/core/test_outbox.py:") for each in places["at"])
+    assert "a secret detail" not in "".join(quiet.lines)
+    assert failed(loud) == {**places, "text": "a secret detail"}
+    [traceback] = shown
+    assert traceback.splitlines()[0] == "Traceback (most recent call last):"
+    assert traceback.splitlines()[-1] == "RuntimeError: a secret detail"
+
+
+def test_what_is_left_says_why_and_how_often_it_failed() -> None:
+    """Until it has ended well; a library's frames are named by their file."""
+    setup = Setup()
+    setup.business.broken = {"fulfil"}
+    [paid] = [each for each in story("checkout") if each["type"] == "payment_intent.succeeded"]
+    attempts(setup, paid, 2)
+    subject = PROVIDERS["stripe"].event(as_bytes(paid), NOW).subject
+    [task] = [each for each in setup.ledger.outbox(subject, PAYMENT).tasks if each.runs]
+    assert (task.runs, str(task.failed).partition(":")[0]) == (2, "fulfil")
+    assert str(task.failed).endswith(" in _hear")
+    assert Task.from_dict(task.to_dict()) == task
+    setup.business.broken = set()
+    setup.consumer.record(message(paid), NOW + MINUTE)
+    assert setup.ledger.outbox(subject, PAYMENT).tasks == ()
+    with pytest.raises(ValueError, match="Expecting") as raised:
+        json.loads("{")
+    assert frames(raised.value)[-1].startswith("json/decoder.py:")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.licences import packaged, page
+from ops.licences import packaged, page, required
 from ops.package import hashed
 from tests.conftest import ROOT
 
@@ -28,6 +28,13 @@ def test_a_loose_pin_is_refused(tmp_path: Path) -> None:
         (tmp_path / "requirements.txt").write_text(line)
         with pytest.raises(ValueError, match="not pinned exactly"):
             list(packaged(tmp_path / "requirements.txt"))
+
+
+def test_what_a_user_adds_is_the_users(tmp_path: Path) -> None:
+    """Whatever its pin and its licence."""
+    added = [*required(), "# Yours: what your handlers import.", "left-pad>=1 ; python_version > '3'"]
+    (tmp_path / "requirements.txt").write_text("\n".join(added))
+    assert list(packaged(tmp_path / "requirements.txt")) == list(packaged())
 
 
 def test_every_licence_lets_the_package_be_shipped() -> None:
@@ -64,10 +71,10 @@ def test_no_hole_is_known() -> None:
 
 def test_what_is_packaged_is_locked_by_its_hash(tmp_path: Path) -> None:
     """All of it; with a line that nobody locked pip would refuse the rest, and checks none of it."""
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    required = [line for line in lines if not line.startswith("#")]
-    locked = hashed(ROOT)
-    assert len(locked) == len(required)
+    lines = required()
+    (tmp_path / "requirements.txt").write_text("\n".join(lines))
+    locked = hashed(tmp_path)
+    assert len(locked) == len([line for line in lines if not line.startswith("#")])
     assert all("--hash=sha256:" in each for each in locked)
     (tmp_path / "requirements.txt").write_text("\n".join([*lines, "left-pad==1.0.0"]))
     assert hashed(tmp_path) == []

@@ -377,6 +377,22 @@ def test_the_command_asks_before_it_destroys_prod(
     assert "nothing is left of prod" in result.output
 
 
+def test_plain_chalice_deploy_says_what_comes_first(emulator: str, checkout: Path) -> None:
+    """Before the resources are there nothing is made, so that nothing is left that nobody sees."""
+    life = deployment(checkout, emulator, [])
+    check_nothing(life.stage)
+    command = [str(Path(sys.executable).with_name("chalice")), "deploy", "--stage", "dev"]
+    done = subprocess.run(
+        command, cwd=checkout, env=dict(life.environ), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Error: stage dev has no queue payment-events-dev.fifo yet, and nothing was made.")
+    assert "`daybook deploy --stage dev`" in line
+    assert "--stack-name daybook-resources-dev --parameter-overrides Stage=dev" in line
+    check_nothing(life.stage)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -205,7 +205,8 @@ def watch(name, arguments):
 sys.addaudithook(watch)
 import app
 import chalicelib
-names = [each.name for each in pkgutil.walk_packages(chalicelib.__path__, "chalicelib.")]
+every = [each.name for each in pkgutil.walk_packages(chalicelib.__path__, "chalicelib.")]
+names = [name for name in every if not name.startswith("chalicelib.handlers")]  # the user's
 for name in names:
     importlib.import_module(name)
 made = [name for name in ("_aws", "_telemetry", "_ledger", "_inbox", "_credentials")

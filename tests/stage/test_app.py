@@ -151,6 +151,23 @@ def test_what_cannot_be_decided_or_kept_is_unavailable(
     assert int(response.headers["Retry-After"]) > 0
 
 
+def test_without_an_emulator_the_log_says_what_is_missing(
+    stage_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As plain ``chalice local`` is without ``make run``."""
+    for each, text in {**stage_environ, "AWS_ENDPOINT_URL": "", "AWS_REGION": "none-1"}.items():
+        monkeypatch.setenv(each, text)
+    sys.modules.pop("app", None)
+    app = importlib.import_module("app")
+    sys.modules.pop("app")
+    with Client(app.app, stage_name="local") as client:
+        response = post(client, EVENT, stripe_headers(EVENT))
+    assert response.status_code == 503
+    [refused] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"refused"' in line]
+    assert "`make run`" in refused["hint"]
+    assert "AWS_ENDPOINT_URL" in refused["hint"]
+
+
 def test_one_webhook_costs_one_aws_call(daybook: Any, client: Client) -> None:
     """Once warm: a SendMessage, and nothing else."""
     post(client, EVENT, stripe_headers(EVENT))

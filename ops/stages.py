@@ -1,0 +1,52 @@
+"""The stages of ``.chalice/config.json``, and one more like another: its configuration and its policies."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from chalicelib.settings import STAGE_LOCAL
+from ops.package import Failed
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")  # as infra/resources.yaml has it
+
+
+def deployable(project: Path) -> dict[str, dict[str, Any]]:
+    """The stages that are deployed: all but ``local``. Raises ``OSError`` outside of the project."""
+    return {name: stage for name, stage in _read(_config(project))["stages"].items() if name != STAGE_LOCAL}
+
+
+def add(project: Path, name: str, like: str) -> list[Path]:
+    """Write a stage that is what ``like`` is, under its own names; the files written. Raises ``Failed``."""
+    if not NAME.fullmatch(name) or name == STAGE_LOCAL:
+        raise Failed(f"{name} is no name of a stage: up to 21 of a-z, 0-9 and -, a letter first")
+    config = _read(_config(project))
+    if name in config["stages"]:
+        raise Failed(f"there is a stage {name} already")
+    config["stages"][name] = _renamed(config["stages"][like], like, name)
+    written = {_config(project): config}
+    for function in config["stages"][like]["lambda_functions"].values():
+        policy = project / ".chalice" / function["iam_policy_file"]
+        written[policy.with_name(_renamed(policy.name, like, name))] = _renamed(_read(policy), like, name)
+    for path in set(written) - {_config(project)}:
+        if path.exists():
+            raise Failed(f"{path.relative_to(project)} is there already: remove it first")
+    for path, content in written.items():
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    return list(written)
+
+
+def _config(project: Path) -> Path:
+    return project / ".chalice" / "config.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _renamed(value: Any, before: str, after: str) -> Any:
+    """With the stage's name replaced where it is a text by itself, or part of a name, after ``-`` or ``/``."""
+    stage = re.escape(before)
+    word = rf'(?<="){stage}(?=")|(?:(?<=-)|(?<=[^/]/)){stage}(?![A-Za-z0-9_])'
+    return json.loads(re.sub(word, after, json.dumps(value)))
