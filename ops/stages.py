@@ -46,7 +46,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _renamed(value: Any, before: str, after: str) -> Any:
-    """With the stage's name replaced where it is a text by itself, or part of a name, after ``-`` or ``/``."""
+    """With the stage's name replaced where it is a whole text, or part of a name after ``-`` or ``/``."""
     stage = re.escape(before)
     word = rf'(?<="){stage}(?=")|(?:(?<=-)|(?<=[^/]/)){stage}(?![A-Za-z0-9_])'
     return json.loads(re.sub(word, after, json.dumps(value)))
