@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
@@ -75,7 +76,9 @@ def payments() -> Response:
 
 @app.route("/payments/{provider}/{object_id}", methods=["GET"], authorizer=iam)
 def payment(provider: str, object_id: str) -> Response:
-    return _answer(lambda: _read(lambda: listing.payment(_ledger(), provider, object_id)))
+    # neither API Gateway's REST API nor Chalice decodes what is in a path
+    id_ = unquote(object_id)
+    return _answer(lambda: _read(lambda: listing.payment(_ledger(), provider, id_)))
 
 
 def _read(act: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -161,13 +161,27 @@ class Aws:
         keys: Any = self._keys()
         SigV4Auth(keys, service, self._region).add_auth(request)
         try:
-            response = self._pool(url).urlopen("POST", "/", body, dict(request.headers), redirect=False)
+            response = self._send(url, body, dict(request.headers))
             answer = json.loads(response.data or b"{}")
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise AwsError(service, operation, type(error).__name__, passing=True) from None
         if response.status != 200:
             raise _error(service, operation, response.status, answer)
         return answer  # type: ignore[no-any-return]
+
+    def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        """Once more where a kept connection turns out to be broken: that says nothing about the service.
+
+        A function that was frozen finds its connections closed at the other end.
+        """
+        pool = self._pool(url)
+        made = pool.num_connections
+        try:
+            return pool.urlopen("POST", "/", body, headers, redirect=False)
+        except urllib3.exceptions.ProtocolError:
+            if pool.num_connections != made:
+                raise
+            return pool.urlopen("POST", "/", body, headers, redirect=False)
 
     def _pool(self, url: str) -> urllib3.HTTPConnectionPool:
         """The connections to one service, made when it is first called."""

@@ -33,7 +33,10 @@ class Credentials(Protocol):
         """The stage's credentials by name. Raises ``Unavailable`` while they cannot be read."""
 
     def reread(self) -> bool:
-        """Whether they changed, when read anew; not more often than every 30 s."""
+        """Whether they changed, when read anew; not more often than every 30 s.
+
+        Raises ``Unavailable`` where the last reading failed: whether they changed is not known.
+        """
 
 
 class FixedCredentials:
@@ -82,10 +85,11 @@ class SecretsManagerCredentials:
 
     def reread(self) -> bool:
         now = self._clock()
-        if now - self._tried_at < EARLY:
-            return False
         before = self._secrets
-        self._try_to_read(now)
+        if now - self._tried_at >= EARLY:
+            self._try_to_read(now)
+        if self._read_at < self._tried_at:
+            raise Unavailable("the credentials cannot be read", reason="secret_store")
         return self._secrets != before
 
     def _try_to_read(self, now: int) -> None:

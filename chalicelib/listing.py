@@ -49,9 +49,12 @@ def parse(parameters: Mapping[str, str]) -> Query:
     if since > until:
         raise InvalidParameter("since is after until")
     cursor = parameters.get("cursor")
+    place = _place(cursor) if cursor else sortable(until) + ABOVE_ALL
+    if place < sortable(since):
+        raise InvalidParameter("cursor is of a page before since")
     return Query(
         since=sortable(since),
-        until=_place(cursor) if cursor else sortable(until) + ABOVE_ALL,
+        until=place,
         limit=_limit(parameters.get("limit", str(DEFAULT_LIMIT))),
         wanted={name: parameters[name] for name in FILTERS if name in parameters},
         chosen={name: parameters[name] for name in CHOICES if parameters.get(name)},

@@ -51,7 +51,10 @@ class Receiver:
         return {"status": status, "event_id": event.id}
 
     def _verify(self, provider: Provider, delivery: Delivery) -> Proof:
-        """Verify; where that fails, with the credentials read anew: a secret may just have been rolled."""
+        """Verify; where that fails, with the credentials read anew: a secret may just have been rolled.
+
+        Where they cannot be read it is undecided, which is an outage and no refusal.
+        """
         try:
             return provider.verify(delivery, self.trust(self.credentials.current()))
         except InvalidSignature:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -59,7 +59,8 @@ class Gateway:
             "path": environ["PATH_INFO"],
             "httpMethod": environ["REQUEST_METHOD"],
             "requestContext": {"resourcePath": resource, "httpMethod": environ["REQUEST_METHOD"]},
-            "pathParameters": {name: unquote(value) for name, value in parameters.items()},
+            # as they came, which AWS does not decode
+            "pathParameters": {name: quote(value, safe="") for name, value in parameters.items()},
             "multiValueQueryStringParameters": query or None,
             "stageVariables": None,
             "headers": {**headers, **self._sign(environ["PATH_INFO"], body)},

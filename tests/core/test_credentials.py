@@ -93,6 +93,23 @@ def test_an_outage_of_the_store_is_survived_with_what_is_known() -> None:
     assert store.reads == 2
 
 
+def test_whether_a_secret_was_rolled_is_not_guessed() -> None:
+    """While the store fails, a signature that does not match is undecided; then it is seen at once."""
+    store, clock = Store(stripe_webhook_secrets=["a"]), Clock()
+    found = credentials(store, clock)
+    found.current()
+    store.text = None
+    clock.now += EARLY
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            found.reread()
+    assert store.reads == 2, "no more often than every 30 s"
+    assert found.current() == {"stripe_webhook_secrets": ("a",)}
+    store.text = json.dumps({"stripe_webhook_secrets": ["b"]})
+    clock.now += EARLY
+    assert found.reread()
+
+
 @pytest.mark.parametrize("text", [None, "", "not json", "[]", '"x"'])
 def test_without_any_value_nothing_is_decided(text: str | None) -> None:
     """Cold, or with a secret that is no JSON object: unavailable, never open."""

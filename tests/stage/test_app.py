@@ -257,6 +257,22 @@ def test_payments_are_listed_in_pages(client: Client, daybook: Any, stage: Stage
     assert listed("since=2026-11-22T00:00:00Z&until=2026-11-23T23:00:00Z") == subjects[1:3]
 
 
+def test_an_id_in_a_path_is_decoded_once(client: Client, daybook: Any, stage: Stage) -> None:
+    """As a client writes one with a colon in it: neither API Gateway nor Chalice decodes it."""
+    event = {
+        "id": "evt_1",
+        "type": "payment_intent.succeeded",
+        "account": "acct_1",
+        "data": {"object": {"object": "payment_intent", "id": "pi_1", "currency": "eur"}},
+    }
+    body = as_bytes(event)
+    post(client, body, stripe_headers(body))
+    drain(stage, daybook)
+    for path in ("acct_1:pi_1", "acct_1%3Api_1", "acct_1%3api_1"):
+        assert client.http.get(f"/payments/stripe/{path}").json_body["id"] == "stripe:acct_1:pi_1"
+    assert client.http.get("/payments/stripe/acct_1%253Api_1").status_code == 404
+
+
 def test_payments_are_listed_by_reference_and_customer(client: Client, daybook: Any, stage: Stage) -> None:
     """The newest first, in pages; with the other filters; `show` and the list name them too."""
     subjects = record_stories(client, daybook, stage, 5)
@@ -302,6 +318,7 @@ def test_payments_are_listed_by_reference_and_customer(client: Client, daybook: 
         "cursor=eHg%3D",
         "x=1",
         "since=2026-11-24&until=2026-11-23",
+        "since=2026-11-24&cursor=MjAyNi0xMS0yM34%3D",
     ],
 )
 def test_a_wrong_query_says_which_part(client: Client, query: str) -> None:

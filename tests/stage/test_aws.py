@@ -158,6 +158,28 @@ def test_what_cannot_pass_is_not_tried_again(calls: Calls) -> None:
     assert calls.pauses == []
 
 
+def test_a_kept_connection_that_broke_is_no_failure() -> None:
+    """One closed while a function was frozen: asked again at once, also where little time is left."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        seen: list[bytes] = []
+
+        def serve() -> None:
+            for answers in ((OK.replace(b"close", b"keep-alive"), b""), (OK,)):
+                connection, _ = server.accept()
+                with connection:
+                    for answer in answers:
+                        seen.append(_request(connection))
+                        connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        aws = Aws("us-east-1", lambda: Keys("k", "s", None), address, lambda _: None, lambda _, most: most)
+        with aws.failing_fast():
+            for _ in range(2):
+                assert aws("secretsmanager", "GetSecretValue", SecretId="x") == {"done": "1"}
+    assert len(seen) == 3
+
+
 def test_nobody_there_is_an_error_with_a_name() -> None:
     """A refused connection, three times."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
