@@ -20,6 +20,15 @@ from botocore.awsrequest import AWSRequest
 from chalicelib.errors import AwsError
 
 ATTEMPTS = 3
+# what addresses end with, by how a region begins; elsewhere amazonaws.com
+DOMAINS = {
+    "cn-": "amazonaws.com.cn",
+    "eusc-": "amazonaws.eu",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+    "us-isof-": "csp.hci.ic.gov",
+}
 PAUSE = 0.05  # seconds before the second attempt at the most; doubled for each one after
 CONNECT, READ = 2.0, 5.0  # seconds
 # What may pass if it is tried again, beside every 5xx. https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
@@ -192,8 +201,12 @@ class Aws:
 
 
 def _endpoint(service: str, region: str) -> str:
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://{service}.{region}.{suffix}/"
+    return f"https://{service}.{region}.{domain(region)}/"
+
+
+def domain(region: str) -> str:
+    """What addresses of AWS end with there."""
+    return next((name for prefix, name in DOMAINS.items() if region.startswith(prefix)), "amazonaws.com")
 
 
 def _base64(value: bytes) -> str:

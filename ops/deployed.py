@@ -13,6 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chalicelib.aws import domain
 from ops.stage import Stage
 
 Resource = dict[str, str]
@@ -57,7 +58,7 @@ def read(stage: Stage, app: str, functions: list[str], known_api: str | None) ->
     kept = known_api if known_api in apis else next(iter(apis), None)
     if kept:
         region = stage.session.region_name
-        url = f"https://{kept}.execute-api.{region}.amazonaws.com/{stage.name}/"
+        url = f"https://{kept}.execute-api.{region}.{domain(region)}/{stage.name}/"
         resources.append(
             {"name": "rest_api", "resource_type": "rest_api", "rest_api_id": kept, "rest_api_url": url}
         )

@@ -412,6 +412,15 @@ def test_policies_name_actions_and_resources(function: str) -> None:
             assert (resource == "*") == action.startswith("xray:")
 
 
+@pytest.mark.parametrize("partition", ["aws-us-gov", "aws-cn", "aws-eusc", "aws-iso"])
+def test_policies_hold_in_every_partition(partition: str) -> None:
+    """GovCloud, China and the sovereign clouds have ARNs of their own."""
+    table, queue = (arn.replace("arn:aws:", f"arn:{partition}:") for arn in (TABLE, QUEUE))
+    assert allowed("process", Access("dynamodb:Query", table, "stripe:pi_1"))
+    assert allowed("api_handler", Access("sqs:SendMessage", queue))
+    assert not allowed("api_handler", Access("sqs:SendMessage", queue.replace("-dev", "-prod")))
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_all_stages_have_the_same_policies_but_for_their_names(function: str) -> None:
     """What is shown here of dev holds for prod."""
