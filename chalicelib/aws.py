@@ -31,7 +31,7 @@ DOMAINS = {
 }
 PAUSE = 0.05  # seconds before the second attempt at the most; doubled for each one after
 CONNECT, READ = 2.0, 5.0  # seconds
-# What may pass if it is tried again, beside every 5xx. https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+# What may pass if it is tried again, beside 429 and every 5xx. https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 PASSING = frozenset(
     {
         "ExpiredToken",
@@ -42,6 +42,8 @@ PASSING = frozenset(
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
+        "RequestTimeout",
+        "RequestTimeoutException",
         "ServiceUnavailable",
         "SlowDown",
         "Throttling",
@@ -219,5 +221,5 @@ def _error(service: str, operation: str, status: int, answer: Any) -> AwsError:
     code = str(fields.get("__type", status)).rpartition("#")[2]
     reasons = fields.get("CancellationReasons", ())
     why = {reason.get("Code") for reason in reasons} - {"None", None}
-    passing = status >= 500 or code in PASSING or (bool(why) and why <= THROTTLED)
+    passing = status >= 500 or status == 429 or code in PASSING or (bool(why) and why <= THROTTLED)
     return AwsError(service, operation, code, passing, reasons)

@@ -38,7 +38,9 @@ def test_a_stage_is_added_like_another(checkout: Path) -> None:
     )
     for path in policies:
         like = path.with_name(path.name.replace("staging", "dev")).read_text()
-        assert path.read_text() == like.replace("-dev", "-staging").replace("/dev", "/staging")
+        assert json.loads(path.read_text()) == json.loads(
+            like.replace("-dev", "-staging").replace("/dev", "/staging")
+        )
 
 
 def test_only_the_stage_as_a_word_is_renamed(checkout: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.inbox import LARGEST
 from chalicelib.telemetry import METRICS
 from ops.package import merged
 from tests.conftest import ROOT
@@ -129,6 +130,19 @@ def test_every_alarm_has_an_action_and_says_what_it_means() -> None:
         assert properties["AlarmActions"] == [{"Ref": "Alerts"}]
         assert properties["AlarmDescription"]
         assert "TreatMissingData" in properties
+
+
+def test_one_event_that_fails_is_no_backlog() -> None:
+    """It is parked before the oldest may have waited too long."""
+    defaults = {name: each.get("Default") for name, each in RESOURCES["Parameters"].items()}
+    tries = RESOURCES["Resources"]["Queue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
+    assert defaults["OldestMessage"] > tries * defaults["VisibilityTimeout"]
+
+
+def test_every_message_that_is_sent_fits_the_queue() -> None:
+    """Whatever a queue's default is, in this region or an older one."""
+    for queue in of_type(RESOURCES, "AWS::SQS::Queue").values():
+        assert queue["Properties"]["MaximumMessageSize"] > LARGEST * 4 / 3
 
 
 def test_alarms_and_dashboard_use_the_metrics_that_there_are() -> None:

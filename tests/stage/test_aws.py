@@ -114,6 +114,8 @@ def test_a_request_is_signed_json_that_names_its_operation(calls: Calls) -> None
         [failure(500, "InternalServerError"), OK],
         [failure(503, "ServiceUnavailable"), OK],
         [failure(400, "ThrottlingException"), OK],
+        [failure(429, "WhateverItIsCalled"), OK],
+        [failure(400, "RequestTimeout"), OK],
         [failure(400, "ProvisionedThroughputExceededException"), OK],
         [failure(400, "ExpiredTokenException"), OK],
         [b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 5\r\n\r\n<htm>", OK],
