@@ -268,7 +268,7 @@ def _consumer() -> Consumer:
         complete=_questions().complete,
         labels=SETTINGS.labels,
         began=_began,
-        explain=Explanation(SETTINGS.log_messages, _show if SETTINGS.is_local else None),
+        explain=Explanation(SETTINGS.log_messages or SETTINGS.is_local, _show if SETTINGS.is_local else None),
     )
 
 

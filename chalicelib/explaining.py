@@ -9,14 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEEPEST = 5  # frames that are named, the last ones
+LONGEST = 200  # characters of a message that is kept
 ROOT = Path(__file__).resolve().parents[1]
+CODE = ROOT / "chalicelib"
 
 
 def frames(error: BaseException) -> list[str]:
     """The lines that led to it, the last one last: ``file:line in function``."""
+    return [_line(each) for each in _found(error)[-DEEPEST:]]
+
+
+def _found(error: BaseException) -> list[traceback.FrameSummary]:
     found = traceback.extract_tb(error.__traceback__)
-    outside = [each for each in found if Path(each.filename).name != "outbox.py"]
-    return [f"{_shown(each.filename)}:{each.lineno} in {each.name}" for each in outside[-DEEPEST:]]
+    return [each for each in found if Path(each.filename).name != "outbox.py"]
+
+
+def _line(frame: traceback.FrameSummary) -> str:
+    return f"{_shown(frame.filename)}:{frame.lineno} in {frame.name}"
 
 
 def _shown(filename: str) -> str:
@@ -43,8 +52,11 @@ class Explanation:
         return {"error": type(error).__name__, "at": frames(error), **said}
 
     def short(self, error: BaseException) -> str:
-        """In a few words, to be kept: its class and the last line."""
-        return ", ".join([type(error).__name__, *frames(error)[-1:]])
+        """In a few words, to be kept: its class, and the last line that is no library's."""
+        found = _found(error)
+        own = [each for each in found if Path(each.filename).is_relative_to(CODE)]
+        said = f" ({str(error)[:LONGEST]})" if self.messages else ""
+        return ", ".join([type(error).__name__ + said, *(_line(each) for each in (own or found)[-1:])])
 
 
 PLACES = Explanation()  # where it went wrong, and no word of what was said

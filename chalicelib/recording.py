@@ -124,11 +124,13 @@ class Consumer:
         """
         understood = known or self.understand(message)
         try:
-            write, busy = self._save(understood, message, deadline)
+            saved = self._save(understood, message, deadline)
         except DuplicateEvent:
+            saved = None
+        if saved:
+            self.finish(*saved)
+        else:
             self._resume(understood, message, deadline)
-            return
-        self.finish(write, busy)
 
     def understand(self, message: Message) -> Understood:
         """Raises ``Distrusted``, ``Unavailable`` where the provider was asked.

@@ -114,11 +114,16 @@ def build(project: Path, stage: str, out: Path, environ: Mapping[str, str]) -> N
 
 
 def check_imports(project: Path) -> None:
-    """Raises ``Failed`` where a packaged module imports boto3 and ``requirements.txt`` does not name it.
+    """Raises ``Failed`` where a packaged module imports boto3 and that is not wholly in ``requirements.txt``.
 
     Lambda has one of its own, so the import succeeds; it would meet our botocore, whose data is left out.
     """
-    if _names_boto3(project):
+    pinned = _pins(project)
+    if "boto3" in pinned:
+        if "s3transfer" not in pinned:
+            raise Failed("requirements.txt names boto3 without s3transfer, which that needs: add it")
+        if pinned["boto3"] != pinned.get("botocore"):
+            raise Failed(f"boto3 {pinned['boto3']} in requirements.txt is not of botocore's version there")
         return
     for path in sorted([project / "app.py", *(project / "chalicelib").rglob("*.py")]):
         for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
@@ -135,14 +140,16 @@ def _imported(node: ast.AST) -> list[str]:
     return [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
 
 
-def _names_boto3(project: Path) -> bool:
+def _pins(project: Path) -> dict[str, str]:
+    """The versions in ``requirements.txt`` by name."""
     lines = (project / "requirements.txt").read_text().splitlines()
-    return any(re.match(r"boto3\b(?!-)", line) for line in lines)
+    pairs = (line.partition("==") for line in lines if not line.startswith("#"))
+    return {_normal(name): version.strip() for name, _, version in pairs}
 
 
 def slim(path: Path, project: Path) -> None:
     """Write the zip anew: compiled, and without botocore's descriptions of AWS."""
-    has_boto3 = _names_boto3(project)
+    has_boto3 = "boto3" in _pins(project)
     with ZipFile(path) as before:
         if before.comment == DONE:
             return

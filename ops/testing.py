@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 MODULE = "chalicelib.handlers"
 SECRET, WEBHOOK_ID = "whsec_local", "LOCAL00000000001"
 CERT_URL = "https://api.paypal.com/v1/notifications/certs/CERT-local"
+# a handler whose client no test replaced reaches nobody: no mail is sent by a test
+NO_AWS = {
+    "DAYBOOK_STAGE": "local",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "none",
+    "AWS_SECRET_ACCESS_KEY": "none",
+    "AWS_MAX_ATTEMPTS": "1",
+}
 TIME = 60_000  # milliseconds that handlers may take
 
 
@@ -58,6 +67,7 @@ class Deliver:
     app: Any
     ledger: Any
     inbox: Any
+    handlers: Any = None
     calls: Calls = field(default_factory=Calls)
     number: int = 0
     raised: list[Exception] = field(default_factory=list)
@@ -77,8 +87,13 @@ class Deliver:
         ``metadata`` is written into it as your shop would; PayPal has a ``custom_id``, which is its
         ``order_id``. ``amount`` in minor units. Returns what handlers were notified of by it.
         """
-        from ops.stories import tell
+        from ops.stories import MADE, tell
 
+        known = MADE[provider].types
+        if type is not None and type not in known and not self.handlers.of(f"{provider}.{type}"):
+            raise ValueError(
+                f"{provider} has no {type} that is known here, and no handler is notified of one"
+            )
         self.number += 1
         begins = self.app._now() - TIME
         told = {"story": story} if story else {"type_": type}
@@ -142,16 +157,15 @@ def deliver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deliver]:
         def key(self, url: str) -> Key:
             return Key(_issued().key.public_key())
 
-    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DAYBOOK_STAGE", "local")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in NO_AWS.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.chdir(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120 - as Chalice's client has it
     sys.modules.pop("app", None)
     app = importlib.import_module("app")
     made = Deliver(app, MemoryLedger(), MemoryInbox())
-    listening = Handlers(made.listening(each) for each in own_handlers())
+    listening = made.handlers = Handlers(made.listening(each) for each in own_handlers())
     parts: dict[str, Callable[..., Any]] = {
         "_ledger": lambda: made.ledger,
         "_inbox": lambda: made.inbox,

@@ -2,6 +2,9 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,8 +18,9 @@ from chalicelib.explaining import Explanation
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 from chalicelib.recording import Consumer
+from chalicelib.settings import STAGE_LOCAL
 from chalicelib.telemetry import Telemetry
-from ops.stage import Stage
+from ops.stage import Stage, local_aws
 
 FAILED = 1
 FOUND = 3
@@ -71,7 +75,35 @@ def beside() -> Console:
 
 def handlers(stage: Stage) -> Handlers:
     """The user's handlers and the stage's event bus, as its consumer runs them."""
-    return handlers_of(stage.settings(os.environ), stage.aws)
+    with _configured(stage):
+        known = handlers_of(stage.settings(os.environ), stage.aws)
+    return Handlers(replace(each, function=_as_there(stage, each.function)) for each in known)
+
+
+def _as_there(stage: Stage, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> None:
+        with _configured(stage):
+            function(*arguments)
+
+    return call
+
+
+@contextmanager
+def _configured(stage: Stage) -> Iterator[None]:
+    """Inside, the environment has the stage's settings where it has none; stage local's AWS is local."""
+    configured = stage.config.get("environment_variables", {})
+    wanted = {name: value for name, value in configured.items() if name not in os.environ}
+    wanted |= local_aws(os.environ) if stage.name == STAGE_LOCAL else {}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _say_lines(text: str) -> None:
@@ -92,5 +124,5 @@ def consumer(stage: Stage) -> Consumer:
         clock=now,
         labels=stage.settings(os.environ).labels,
         began=cache(lambda: beginning.began(ledger, now())),
-        explain=Explanation(show=_say_lines),
+        explain=Explanation(messages=stage.name == STAGE_LOCAL, show=_say_lines),
     )

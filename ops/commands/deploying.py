@@ -79,7 +79,7 @@ def add(name: str, like: str) -> None:
     project = _project(like)
     for path in _stepwise(lambda: stages.add(project, name, like)):
         say(f"wrote {path.relative_to(project)}")
-    say(f"look at what `git diff` shows, then: daybook deploy --stage {name}")
+    say(f"look at what `git status` and `git diff` show, then: daybook deploy --stage {name}")
 
 
 def _stepwise(act: Callable[[], T]) -> T:

@@ -49,7 +49,7 @@ def _left(stage: Stage, subject: str) -> Iterator[str]:
     known = handlers(stage)
     for task in stage.ledger().outbox(subject, PAYMENT).tasks:
         for handler in known.unhandled(task):
-            why = f", {task.runs} runs failed, the last one by {task.failed}" if task.failed else ""
+            why = f", failed {task.runs} times, the last one by {task.failed}" if task.failed else ""
             waits = f", which waits for its {handler.needs}" if handler.needs and not why else ""
             yield f"  left        {handler.name} ({task.type}){waits}{why}"
 

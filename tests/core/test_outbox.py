@@ -14,7 +14,7 @@ from chalicelib.bus import EventBus
 from chalicelib.entries import PAYMENT
 from chalicelib.errors import BatchFailed, HandlerFailed, HandlersBusy, Unavailable
 from chalicelib.events import Event
-from chalicelib.explaining import Explanation, frames
+from chalicelib.explaining import CODE, Explanation, frames
 from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment
 from chalicelib.providers import PROVIDERS
@@ -389,3 +389,24 @@ def test_what_is_left_says_why_and_how_often_it_failed() -> None:
     with pytest.raises(ValueError, match="Expecting") as raised:
         json.loads("{")
     assert frames(raised.value)[-1].startswith("json/decoder.py:")
+
+
+def test_why_a_run_failed_names_ones_own_line() -> None:
+    """Not the library's that raised; with what it said only where messages are wanted."""
+
+    def run() -> None:
+        json.loads("{")
+
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        run()
+    error = caught.value
+    assert Explanation().short(error).startswith("JSONDecodeError, json/decoder.py:")
+    code = compile("import json\ndef ship():\n    json.loads('{')\n", str(CODE / "handlers.py"), "exec")
+    module: dict[str, Any] = {}
+    exec(code, module)
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        module["ship"]()
+    assert Explanation().short(caught.value) == "JSONDecodeError, chalicelib/handlers.py:3 in ship"
+    said = Explanation(messages=True).short(caught.value)
+    assert said.startswith("JSONDecodeError (Expecting property name")
+    assert said.endswith("), chalicelib/handlers.py:3 in ship")

@@ -91,8 +91,16 @@ def test_boto3_that_is_not_packaged_is_found(checkout: Path, line: str) -> None:
         file.write("boto3-stubs==1.0.0\n")
     with pytest.raises(Failed, match="imports boto3"):
         check_imports(checkout)
-    with (checkout / "requirements.txt").open("a") as file:
-        file.write("boto3==1.44.5\n")
+    for added, wrong in (
+        ("boto3==1.44.4\n", "without s3transfer"),
+        ("s3transfer==0.19.3\n", "botocore's version"),
+    ):
+        with (checkout / "requirements.txt").open("a") as file:
+            file.write(added)
+        with pytest.raises(Failed, match=wrong):
+            check_imports(checkout)
+    whole = "botocore==1.44.5\nboto3==1.44.5\ns3transfer==0.19.3\n"
+    (checkout / "requirements.txt").write_text(whole)
     check_imports(checkout)
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import fingerprint
-from chalicelib.reactions import Handlers
+from chalicelib.reactions import Handlers, registered
 from chalicelib.recording import Consumer
 from chalicelib.times import DAY
 from ops import replay
@@ -129,6 +130,45 @@ def test_a_replay_reaches_the_stages_event_bus(stage: Stage, monkeypatch: pytest
     monkeypatch.setenv("DAYBOOK_EVENT_BUS", "mine")
     local = connect("local", os.environ)
     assert "event_bus" in {each.name for each in handlers(local).of("payment.succeeded")}
+
+
+def test_a_replayed_handler_has_the_stages_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its function has them, where the shell has none; in stage local its AWS is the local one."""
+    code = """
+import os
+from chalicelib.reactions import on
+
+@on("payment.succeeded")
+def mail(found, milestone):
+    found |= {name: os.environ.get(name) for name in ("MAIL_FROM", "MAIL_TO", "AWS_ENDPOINT_URL")}
+"""
+    (tmp_path / "mailing.py").write_text(code)
+    configured = {"MAIL_FROM": "shop@example.com", "MAIL_TO": "none@example.com"}
+    (tmp_path / "config.json").write_text(
+        json.dumps({"stages": {"local": {"environment_variables": configured}}})
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("ops.stage.CONFIG", tmp_path / "config.json")
+    for name, value in {
+        "DAYBOOK_HANDLERS": "mailing",
+        "MAIL_TO": "me@example.com",
+        "AWS_PORT": "4711",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    before = list(registered)
+    registered.clear()
+    [mail] = handlers(connect("local", os.environ)).of("payment.succeeded")
+    registered.clear(before)
+    found: dict[str, str | None] = {}
+    mail.function(found, None)
+    assert found == {
+        "MAIL_FROM": "shop@example.com",
+        "MAIL_TO": "me@example.com",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:4711",
+    }
+    assert "MAIL_FROM" not in os.environ
+    assert "AWS_ENDPOINT_URL" not in os.environ
 
 
 class Heard:
