@@ -65,8 +65,8 @@ class Deployment:
         self._adopt(drop_unused=True)
         chalice(self.project, self.environ, "deploy", "--stage", self.stage.name)
         beginning.began(self.stage.ledger(), time.time_ns() // 1_000_000)  # from now on it listens
-        made = deployed.read(self.stage, self.app, self.functions, self._known_api)
-        return next(each["rest_api_url"] for each in made.resources if each["resource_type"] == "rest_api")
+        made = self._deployed()
+        return next(str(each["rest_api_url"]) for each in made.resources if "rest_api_url" in each)
 
     def destroy(self) -> None:
         """Nothing is left of the stage. Raises ``Failed``."""
@@ -74,6 +74,8 @@ class Deployment:
             raise Failed("the ledger is protected: deploy with --parameter DeletionProtection=false first")
         self.say("1/2 functions and routes: chalice delete")
         record = self._adopt(drop_unused=False)
+        if record.shared_paths:
+            self._leave_domain(record)
         for api in record.surplus_apis:
             self.stage.client("apigateway").delete_rest_api(restApiId=api)
         if record.resources:
@@ -85,6 +87,13 @@ class Deployment:
         secrets = self.stage.client("secretsmanager")
         secrets.delete_secret(SecretId=self.stage.names.secret, ForceDeleteWithoutRecovery=True)
 
+    def _leave_domain(self, record: deployed.Record) -> None:
+        """Take the stage out of a domain that serves others, and the domain out of Chalice's record."""
+        self.say(f"{self._domain} serves other APIs too and is left; this stage's part of it goes")
+        for base in record.shared_paths:
+            self.stage.client("apigateway").delete_base_path_mapping(domainName=self._domain, basePath=base)
+        record.without_domain().write(deployed.path(self.project, self.stage.name))
+
     @property
     def _is_protected(self) -> bool:
         describe = self.stage.client("dynamodb").describe_table
@@ -95,9 +104,20 @@ class Deployment:
     def _known_api(self) -> str | None:
         return deployed.recorded_api(self.project, self.stage.name)
 
+    @property
+    def _domain(self) -> str | None:
+        """The stage's own domain name, where one is configured."""
+        config = self._config
+        own = config["stages"][self.stage.name].get(deployed.DOMAIN) or config.get(deployed.DOMAIN) or {}
+        name: str | None = own.get("domain_name")
+        return name
+
+    def _deployed(self) -> deployed.Record:
+        return deployed.read(self.stage, self.app, self.functions, self._known_api, self._domain)
+
     def _adopt(self, drop_unused: bool) -> deployed.Record:
         """Make Chalice's record what is there. An API that a failed deploy left behind serves nobody."""
-        record = deployed.read(self.stage, self.app, self.functions, self._known_api)
+        record = self._deployed()
         client = self.stage.client("apigateway")
         for api in record.surplus_apis if drop_unused else ():
             if client.get_stages(restApiId=api)["item"]:

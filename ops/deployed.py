@@ -7,7 +7,8 @@ before it deploys or deletes, the record is made anew from what AWS has under a 
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,32 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import domain
 from ops.stage import Stage
 
-Resource = dict[str, str]
+Resource = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The resources that a stage has, in the order in which Chalice makes them; and APIs beyond the one."""
+    """The resources that a stage has, in the order in which Chalice makes them; and APIs beyond the one.
+
+    ``shared_paths``: where the stage is mapped in a domain that serves other APIs too.
+    """
 
     resources: list[Resource]
     surplus_apis: list[str]
+    shared_paths: tuple[str, ...] = ()
+
+    def without_domain(self) -> "Record":
+        """The domain stays; it is not Chalice's to delete."""
+        return replace(self, resources=[each for each in self.resources if each["name"] != DOMAIN])
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"resources": self.resources, "schema_version": "2.0", "backend": "api"}
         path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+DOMAIN = "api_gateway_custom_domain"  # Chalice's name of it, and of its setting
+ROOT_PATH = "(none)"  # API Gateway's word for a mapping of the whole domain
 
 
 def path(project: Path, stage: str) -> Path:
@@ -45,10 +58,12 @@ def recorded_api(project: Path, stage: str) -> str | None:
     return next((each["rest_api_id"] for each in found if each["resource_type"] == "rest_api"), None)
 
 
-def read(stage: Stage, app: str, functions: list[str], known_api: str | None) -> Record:
-    """What is there of ``functions``: roles, functions, event sources, rules, and the API.
+def read(
+    stage: Stage, app: str, functions: list[str], known_api: str | None, own_domain: str | None = None
+) -> Record:
+    """What is there of ``functions``: roles, functions, event sources, rules, the API, and its domain.
 
-    ``known_api`` is the API to keep where there are several.
+    ``known_api`` is the API to keep where there are several, ``own_domain`` the domain's configured name.
     """
     resources: list[Resource] = []
     for function in functions:
@@ -62,7 +77,37 @@ def read(stage: Stage, app: str, functions: list[str], known_api: str | None) ->
         resources.append(
             {"name": "rest_api", "resource_type": "rest_api", "rest_api_id": kept, "rest_api_url": url}
         )
-    return Record(resources, [each for each in apis if each != kept])
+    paths = _paths(stage, own_domain) if own_domain else {}
+    mine = sorted(each for each, api in paths.items() if api == kept)
+    if own_domain and (mine or not paths):
+        resources += _domain(stage, own_domain, mine)
+    shared = mine if len(mine) < len(paths) else ()
+    return Record(resources, [each for each in apis if each != kept], tuple(shared))
+
+
+def _paths(stage: Stage, own_domain: str) -> dict[str, str]:
+    """The API that each path of the domain is mapped to."""
+    client = stage.client("apigateway")
+    find = partial(client.get_base_path_mappings, limit=500)
+    found = if_there(find, "NotFoundException", domainName=own_domain) or {}
+    return {each["basePath"]: each["restApiId"] for each in found.get("items", ())}
+
+
+def _domain(stage: Stage, own_domain: str, paths: list[str]) -> Iterator[Resource]:
+    """As Chalice records it, with the paths that are mapped to the stage's API."""
+    client = stage.client("apigateway")
+    found = if_there(client.get_domain_name, "NotFoundException", domainName=own_domain)
+    if found:
+        yield {
+            "name": DOMAIN,
+            "resource_type": "domain_name",
+            "domain_name": own_domain,
+            "hosted_zone_id": found.get("regionalHostedZoneId") or found.get("distributionHostedZoneId"),
+            "alias_domain_name": found.get("regionalDomainName") or found.get("distributionDomainName"),
+            "certificate_arn": found.get("regionalCertificateArn") or found.get("certificateArn"),
+            "security_policy": found.get("securityPolicy"),
+            "api_mapping": [{"key": "/" if each == ROOT_PATH else f"/{each}"} for each in paths],
+        }
 
 
 def _role(stage: Stage, app: str, function: str) -> Iterator[Resource]:
