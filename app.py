@@ -155,8 +155,13 @@ def _delivery() -> Delivery:
 
 
 @app.on_sqs_message(queue=SETTINGS.names.queue, batch_size=10, maximum_concurrency=SETTINGS.consumers)
-def process(event: SQSEvent) -> None:
-    _consumer().process(event.to_dict()["Records"], _begun(event))
+def process(event: SQSEvent) -> dict[str, Any]:
+    """What failed, as Lambda reads it where the mapping reports it.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    """
+    again = _consumer().process(event.to_dict()["Records"], _begun(event))
+    return {"batchItemFailures": [{"itemIdentifier": each} for each in again]}
 
 
 def _begun(event: Any) -> int:
@@ -268,6 +273,7 @@ def _consumer() -> Consumer:
         complete=_questions().complete,
         labels=SETTINGS.labels,
         began=_began,
+        partial_batches=SETTINGS.partial_batches,
         explain=Explanation(SETTINGS.log_messages or SETTINGS.is_local, _show if SETTINGS.is_local else None),
     )
 

@@ -78,19 +78,22 @@ class Consumer:
     labels: Labels = LABELS
     began: Callable[[], int] = lambda: ALWAYS
     explain: Explanation = PLACES
+    partial_batches: bool = False
 
     # ── a batch ─────────────────────────────────────────────────────────────────────────────────
 
-    def process(self, records: Iterable[SqsRecord], deadline: int) -> None:
+    def process(self, records: Iterable[SqsRecord], deadline: int) -> list[str]:
         """Record a batch of SQS records, those of one subject in their order, and run their handlers.
 
-        Raises ``BatchFailed`` when any failed, after deleting those that succeeded from the queue: a raise
-        makes Lambda deliver the whole batch again. After one that could not be recorded the rest of that
+        The ids of the messages that are to be delivered again, with ``partial_batches``: without it Lambda
+        would take what is returned for success, and this raises ``BatchFailed`` when any failed, after
+        deleting those that succeeded from the queue. A raise makes Lambda deliver the whole batch again, and
+        fewer batches at once from then on. After one that could not be recorded the rest of that
         subject waits for it once; where only its handlers failed, the rest is recorded: the outbox keeps the
         handlers' order. What is not begun when the time is nearly up waits too: a process that is ended
         deletes nothing.
         """
-        Batch([QueuedRecord.read(each) for each in records], self, deadline).process()
+        return Batch([QueuedRecord.read(each) for each in records], self, deadline).process()
 
     def park(self, records: Iterable[SqsRecord], now: int) -> None:
         """Write dead-lettered records into the ledger, where they stay visible and can be redriven.
@@ -338,12 +341,12 @@ class Batch:
     deadline: int
     known: dict[Address, Understood | Distrusted] = field(default_factory=dict)
 
-    def process(self) -> None:
+    def process(self) -> list[str]:
         """Raises ``BatchFailed``, as ``Consumer.process`` says."""
         began = self.consumer.clock()
         enough = max(self.deadline - RESERVE, began + RESERVE)  # who has little time uses it all
         written = self._record_together()
-        done: list[str] = []
+        done: list[QueuedRecord] = []
         failed: set[str] = set()
         stopped: set[str] = set()
         # what is written is first in its subject, and leased: an event about several is not to find it so
@@ -358,14 +361,15 @@ class Batch:
                 continue
             outcome = self._outcome(record, written.pop(record.address, None))
             if outcome is Outcome.DONE:
-                done.append(record.sqs["receiptHandle"])
+                done.append(record)
                 continue
             failed.add(record.group)
             if outcome is Outcome.NOT_RECORDED:
                 stopped.add(record.group)
-        if failed:
-            self.consumer.inbox.delete(done)
+        if failed and not self.consumer.partial_batches:
+            self.consumer.inbox.delete([each.sqs["receiptHandle"] for each in done])
             raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
+        return [each.sqs["messageId"] for each in self.records if each not in done]
 
     def _outcome(self, record: QueuedRecord, written: Write | None) -> Outcome:
         """What became of the record. Whatever goes wrong with one must not stop the others.

@@ -35,6 +35,9 @@ class Settings:
 
     ``log_messages``: a failing handler's own words are logged, which may hold people's.
 
+    ``partial_batches``: the queue's mapping takes the failures that the consumer returns
+    (``ReportBatchItemFailures``). Where it does not, they would be lost.
+
     ``handlers`` is the module whose import registers them.
 
     ``access_key`` is the process's own, with its secret and its session's token. ``receives``: this is the
@@ -54,6 +57,7 @@ class Settings:
     metrics: bool
     log_level: str
     log_messages: bool
+    partial_batches: bool
     handlers: str
     event_bus: str | None
     event_bus_raw: bool
@@ -89,6 +93,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         log_level=_one_of(environ, "DAYBOOK_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
         handlers=environ.get("DAYBOOK_HANDLERS") or "chalicelib.handlers",
         log_messages=environ.get("DAYBOOK_LOG_MESSAGES", "").lower() == "true",
+        partial_batches=environ.get("DAYBOOK_PARTIAL_BATCHES", "").lower() == "true",
         event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
         event_bus_raw=environ.get("DAYBOOK_EVENT_BUS_RAW", "").lower() == "true",
         apis={name: environ.get(f"{name.upper()}_API", address) for name, address in APIS.items()},

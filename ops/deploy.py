@@ -22,6 +22,9 @@ from ops.stage import Stage
 
 PAUSE = 2.0  # seconds between two looks at a stack that is being changed
 GONE = "GONE"
+REPORTED, PARTIAL_BATCHES = "ReportBatchItemFailures", "DAYBOOK_PARTIAL_BATCHES"
+SETTLED = ("Enabled", "Disabled")  # of a mapping
+PATIENCE = 60  # looks at a mapping that is being changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,40 @@ class Deployment:
         self.say("3/3 functions and routes: chalice deploy")
         self._adopt(drop_unused=True)
         chalice(self.project, self.environ, "deploy", "--stage", self.stage.name)
+        self._report_failures()
         beginning.began(self.stage.ledger(), time.time_ns() // 1_000_000)  # from now on it listens
         made = self._deployed()
         return next(str(each["rest_api_url"]) for each in made.resources if "rest_api_url" in each)
+
+    def _report_failures(self) -> None:
+        """Have the queue's mapping take what failed of a batch, and then the consumer return it.
+
+        In this order: what is returned to a mapping that does not report failures is lost. Chalice cannot
+        set the mapping, and its deploy takes the variable away first. Raises ``Failed``.
+        """
+        client = self.stage.client("lambda")
+        name = self.stage.names.function("process")
+        function = client.get_function_configuration(FunctionName=name)
+        arn = function["FunctionArn"]
+        mappings = client.list_event_source_mappings(FunctionName=arn)["EventSourceMappings"]
+        if not mappings:
+            raise Failed(f"nothing feeds {name} yet: run the same command again")
+        for mapping in mappings:
+            client.update_event_source_mapping(UUID=mapping["UUID"], FunctionResponseTypes=[REPORTED])
+            self._await_reports(mapping["UUID"])
+        variables = function["Environment"]["Variables"]
+        environment = {"Variables": {**variables, PARTIAL_BATCHES: "true"}}
+        client.get_waiter("function_updated_v2").wait(FunctionName=name)
+        client.update_function_configuration(FunctionName=name, Environment=environment)
+
+    def _await_reports(self, mapping: str) -> None:
+        client = self.stage.client("lambda")
+        for _ in range(PATIENCE):
+            found = client.get_event_source_mapping(UUID=mapping)
+            if REPORTED in found.get("FunctionResponseTypes", ()) and found["State"] in SETTLED:
+                return
+            self.pause(PAUSE)
+        raise Failed("the queue's mapping does not report failures yet: run the same command again")
 
     def destroy(self) -> None:
         """Nothing is left of the stage. Raises ``Failed``."""

@@ -17,6 +17,7 @@ from chalicelib.providers.protocol import fingerprint
 from chalicelib.reconcile import OVERDUE, last_success
 from chalicelib.settings import STAGE_LOCAL
 from chalicelib.times import to_iso
+from ops.deploy import PARTIAL_BATCHES, REPORTED
 from ops.providers_api import apis
 from ops.signals import Signals, Wanted
 from ops.stage import Stage
@@ -202,6 +203,24 @@ class Doctor:
             if states not in (["Enabled"], ["Creating"], ["Updating"]):
                 remedy = f"daybook deploy --stage {self.stage.name}"
                 yield Finding("mapping", WRONG, f"{function} is fed by {states or 'nothing'}", remedy)
+        yield from self._reports(client)
+
+    def _reports(self, client: Any) -> Iterator[Finding]:
+        """Whether the consumer returns what failed, and its mapping takes it: both, or neither."""
+        function = self.stage.names.function("process")
+        found = client.get_function_configuration(FunctionName=function)
+        mappings = client.list_event_source_mappings(FunctionName=found["FunctionArn"])["EventSourceMappings"]
+        takes = all(REPORTED in each.get("FunctionResponseTypes", ()) for each in mappings)
+        environment = found.get("Environment", {})
+        returns = environment.get("Variables", {}).get(PARTIAL_BATCHES) == "true"
+        remedy = f"daybook deploy --stage {self.stage.name}"
+        if returns and not takes:
+            lost = f"{function} returns failures to a mapping without {REPORTED}: they are lost"
+            yield Finding("mapping", WRONG, lost, f"at once: {remedy}")
+        elif not returns:
+            yield Finding(
+                "mapping", WARNING, f"{function} raises for what fails, which slows its queue", remedy
+            )
 
     # ── secrets and providers ───────────────────────────────────────────────────────────────────
 

@@ -134,8 +134,10 @@ class Functions:
     def start(self, name: str, folder: Path | None = None, **more: str) -> Function:
         """The function of that name in the template, with ``more`` in its environment."""
         properties = self.template["Resources"][name]["Properties"]
+        defaults = {key: str(each["Default"]) for key, each in self.template["Parameters"].items()}
+        variables = properties["Environment"]["Variables"].items()
         environ = {
-            **properties["Environment"]["Variables"],
+            **{key: defaults[each["Ref"]] if isinstance(each, dict) else each for key, each in variables},
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "k",

@@ -59,11 +59,12 @@ class Context:
 
 
 class EventSource:
-    """Feeds one queue to one function."""
+    """Feeds one queue to one function; with ``reports`` it reads what failed in what that returns."""
 
-    def __init__(self, client: "SQSClient", queue: str, function: Function) -> None:
+    def __init__(self, client: "SQSClient", queue: str, function: Function, reports: bool = False) -> None:
         self._client = client
         self._function = function
+        self._reports = reports
         self.url = client.get_queue_url(QueueName=queue)["QueueUrl"]
         attributes = client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["VisibilityTimeout"])
         self._timeout = int(attributes["Attributes"]["VisibilityTimeout"]) * 1000 // TIMES
@@ -85,14 +86,21 @@ class EventSource:
 
     def _invoke(self, messages: list[dict[str, Any]]) -> None:
         try:
-            self._function({"Records": [self._record(each) for each in messages]}, Context(self._timeout))
+            answer = self._function(
+                {"Records": [self._record(each) for each in messages]}, Context(self._timeout)
+            )
         except Exception as error:  # as Lambda does: whatever was raised, the batch comes back
             sys.stderr.write(f"the batch will be delivered again: {type(error).__name__}: {error}\n")
             return
+        listed = answer["batchItemFailures"] if self._reports and answer else []
+        again = {each["itemIdentifier"] for each in listed}
         entries: Any = [
-            {"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(messages)
+            {"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]}
+            for n, each in enumerate(messages)
+            if each["MessageId"] not in again
         ]
-        self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+        if entries:
+            self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
     def _record(self, message: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -143,11 +151,12 @@ def main() -> None:
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
-    feeds = ((app.SETTINGS.names.queue, app.process), (app.SETTINGS.names.dead_queue, app.park))
-    threads = [
-        threading.Thread(target=EventSource(stage.client("sqs"), queue, function).run, args=[stop])
-        for queue, function in feeds
-    ]
+    reports = app.SETTINGS.partial_batches
+    feeds = (
+        EventSource(stage.client("sqs"), app.SETTINGS.names.queue, app.process, reports),
+        EventSource(stage.client("sqs"), app.SETTINGS.names.dead_queue, app.park),
+    )
+    threads = [threading.Thread(target=each.run, args=[stop]) for each in feeds]
     every = float(os.environ.get("DAYBOOK_HOURLY_SECONDS", "3600"))
     hourly = (Schedule(function, every) for function in (app.watch, app.reconcile))
     threads += [threading.Thread(target=each.run, args=[stop]) for each in hourly]

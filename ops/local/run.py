@@ -195,6 +195,7 @@ def _environ(ports: Mapping[str, int], paypal: FakePayPal, folder: Path) -> dict
         **named,
         "DAYBOOK_STAGE": "local",
         "DAYBOOK_METRICS": "true",
+        "DAYBOOK_PARTIAL_BATCHES": "true",
         "PAYPAL_CERT_HOSTS": hosts,
         "PAYPAL_CA_BUNDLE": str(bundle),
         "NO_PROXY": NO_PROXY,

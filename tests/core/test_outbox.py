@@ -246,6 +246,25 @@ def test_what_there_is_no_time_for_is_not_begun() -> None:
     assert sum("the time is up" in line for line in setup.lines) == 2
 
 
+def test_what_failed_is_returned_where_the_mapping_takes_it() -> None:
+    """By its message; nothing is raised, which would slow the queue, and nothing deleted."""
+    setup = Setup()
+
+    @setup.business.handlers.on("payment.succeeded")
+    def refuses(payment: Payment, milestone: Milestone) -> None:
+        if payment.id == message(paid[1]).subject:
+            raise OSError("down")
+
+    paid = [paid_payment(seed) for seed in range(3)]
+    work = queued(paid)
+    inbox: Any = MemoryInbox()
+    partial = replace(setup.consumer, inbox=inbox, partial_batches=True)
+    assert partial.process(work, setup.clock.now + MINUTE) == [work[1]["messageId"]]
+    assert inbox.deleted == []
+    paid.append(paid_payment(9))
+    assert partial.process(queued(paid[3:]), setup.clock.now + MINUTE) == []
+
+
 def queued(paid: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A record for each, its place for its group and receipt."""
     return [sqs_record(message(each).encode(), group=str(n), receipt=str(n)) for n, each in enumerate(paid)]

@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import boto3
 import pytest
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from ops import deployed
 from ops.cli import main
 from ops.deploy import Deployment, Stack
+from ops.doctor import Doctor
 from ops.local.event_source import EventSource
 from ops.local.runtime import Function, runtime_client
 from ops.package import Failed
@@ -128,6 +130,24 @@ def check_whole(stage: Stage) -> None:
     assert len(found["queues"]) == 2
 
 
+def said_of_failures(stage: Stage) -> list[tuple[str, str]]:
+    """What `doctor` says of how the consumer's failures come back."""
+    doctor = Doctor(stage, dict, now, {})
+    return [(each.level, each.found) for each in doctor._reports(stage.client("lambda"))]
+
+
+def check_reports(stage: Stage) -> None:
+    """The consumer returns what failed, and its mapping takes that; `doctor` sees where the two disagree."""
+    client = stage.client("lambda")
+    assert said_of_failures(stage) == []
+    arn = client.get_function_configuration(FunctionName="daybook-dev-process")["FunctionArn"]
+    [mapping] = client.list_event_source_mappings(FunctionName=arn)["EventSourceMappings"]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    client.update_event_source_mapping(UUID=mapping["UUID"], FunctionResponseTypes=[])
+    [(level, found)] = said_of_failures(stage)
+    assert (level, found.rpartition(": ")[2]) == ("wrong", "they are lost")
+
+
 def check_nothing(stage: Stage) -> None:
     """Nothing is there of any kind."""
     assert {kind: names for kind, names in left(stage).items() if names} == {}
@@ -196,6 +216,7 @@ def test_the_life_of_a_stage(emulator: str, checkout: Path) -> None:
     for _ in range(2):
         url = life.deploy({})
         check_whole(life.stage)
+        check_reports(life.stage)
         check_webhook(life.stage, checkout.parent)
     assert url.startswith("https://")
     assert url.endswith(".execute-api.us-east-1.amazonaws.com/dev/")
@@ -226,6 +247,7 @@ def test_plain_chalice_commands_do_the_same(emulator: str, checkout: Path) -> No
         assert done.returncode == 0, done.stdout + done.stderr
         if command == "deploy":
             check_whole(life.stage)
+            assert [level for level, _ in said_of_failures(life.stage)] == ["warning"]
     assert [
         kind for kind in ("functions", "APIs", "roles", "rules", "event sources") if left(life.stage)[kind]
     ] == []
@@ -255,6 +277,7 @@ DEPLOY = [
     ("after the first function", is_("lambda", "POST /2015-03-31/event-source-mappings"), 1),
     ("after its event source", is_("lambda", "POST /2015-03-31/functions"), 2),
     ("after the schedule's rule", is_("events", "PutTargets"), 1),
+    ("before what failed is reported", is_("lambda", "PUT /2015-03-31/event-source-mappings"), 1),
     ("after the API, before its stage", is_("apigateway", "PATCH /restapis"), 1),
 ]
 DESTROY = [
@@ -375,6 +398,61 @@ def test_the_command_asks_before_it_destroys_prod(
     result = CliRunner().invoke(main, ["destroy", "--stage", "prod"], env=environ, input="prod\n")
     assert result.exit_code == 0, result.output
     assert "nothing is left of prod" in result.output
+
+
+def test_the_mapping_reports_before_the_consumer_returns(emulator: str, checkout: Path) -> None:
+    """At each step: while it does not, nothing that is returned is read, and a failure would be lost."""
+    life = deployment(checkout, emulator, [])
+
+    class Lambda:
+        """One that is slow to put a mapping into force, and tells what it was asked for."""
+
+        def __init__(self, looks: int) -> None:
+            self.looks, self.asked = looks, list[str]()
+
+        def __getattr__(self, operation: str) -> Callable[..., Any]:
+            def answer(**request: Any) -> Any:
+                self.asked.append(operation)
+                return {
+                    "list_event_source_mappings": {"EventSourceMappings": [{"UUID": "1"}]},
+                    "get_event_source_mapping": self._mapping(),
+                    "get_function_configuration": {
+                        "FunctionArn": "arn",
+                        "Environment": {"Variables": {"A": "1"}},
+                    },
+                }.get(operation)
+
+            return answer
+
+        def _mapping(self) -> dict[str, Any]:
+            self.looks -= 1
+            state = "Enabled" if self.looks < 0 else "Updating"
+            return {"State": state, "FunctionResponseTypes": ["ReportBatchItemFailures"]}
+
+        def get_waiter(self, name: str) -> "Lambda":
+            return self
+
+    for looks, is_set in ((3, True), (10_000, False)):
+        slow = Lambda(looks)
+        stage = life.stage
+        told = replace(life, stage=cast("Stage", Reached(stage.names, slow)))
+        if is_set:
+            told._report_failures()
+        else:
+            with pytest.raises(Failed, match="does not report failures yet"):
+                told._report_failures()
+        assert ("update_function_configuration" in slow.asked) == is_set
+    assert slow.asked.index("update_event_source_mapping") < slow.asked.index("get_event_source_mapping")
+
+
+class Reached(NamedTuple):
+    """A stage whose every client is that one."""
+
+    names: Any
+    made: Any
+
+    def client(self, service: str) -> Any:
+        return self.made
 
 
 def test_plain_chalice_deploy_says_what_comes_first(emulator: str, checkout: Path) -> None:

@@ -220,7 +220,7 @@ class Work:
         paypal.stop()
 
     def process(self) -> None:
-        consumer = self._functions.start("Process")
+        consumer = self._functions.start("Process", DAYBOOK_PARTIAL_BATCHES="false")  # it deletes, and raises
         while (records := batch(self._dev, "payment-events-dev.fifo"))["Records"]:
             consumer.invoke(records)
             for each in records["Records"]:

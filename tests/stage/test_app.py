@@ -257,6 +257,12 @@ def test_payments_are_listed_in_pages(client: Client, daybook: Any, stage: Stage
     assert listed("since=2026-11-22T00:00:00Z&until=2026-11-23T23:00:00Z") == subjects[1:3]
 
 
+def test_the_consumer_answers_as_lambda_reads_it(client: Client, daybook: Any) -> None:
+    """Also where nothing failed."""
+    sent = client.events.generate_sqs_event(message_bodies=[], queue_name="payment-events-local")
+    assert client.lambda_.invoke("process", sent).payload == {"batchItemFailures": []}
+
+
 def test_an_id_in_a_path_is_decoded_once(client: Client, daybook: Any, stage: Stage) -> None:
     """As a client writes one with a colon in it: neither API Gateway nor Chalice decodes it."""
     event = {

@@ -96,6 +96,40 @@ def test_a_body_near_the_limit_is_recorded_whole(daybook: Any, stage: Stage) -> 
     assert stored.body == as_bytes(event)
 
 
+def test_a_failure_that_is_returned_comes_again_alone(daybook: Any, stage: Stage) -> None:
+    """Where the mapping reports failures: the others of its batch are off the queue, by the mapping."""
+    sqs = stage.client("sqs")
+    url = sqs.get_queue_url(QueueName=daybook.SETTINGS.names.queue)["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "0"})
+    handlers = Handlers()
+    seen: list[str] = []
+
+    @handlers.on("payment.succeeded")
+    def ship(payment: Payment, milestone: Milestone) -> None:
+        seen.append(payment.id)
+        if payment.id == bad and seen.count(bad) < 3:
+            raise RuntimeError("no stock")
+
+    to = replace(daybook._consumer(), handlers=handlers, partial_batches=True)
+
+    def function(event: Any, context: Any) -> dict[str, Any]:
+        again = to.process(event["Records"], time.time_ns() // 1_000_000 + 60_000)
+        return {"batchItemFailures": [{"itemIdentifier": each} for each in again]}
+
+    source = EventSource(sqs, daybook.SETTINGS.names.queue, function, reports=True)
+    told = [
+        tell("stripe", random.Random(n), START, 5000, "EUR", type_="payment_intent.succeeded")
+        for n in range(4)
+    ]
+    bad = told[1][0]
+    for _, events in told:
+        deliver(daybook, events)
+    while source.poll(0):
+        pass
+    assert sorted(seen) == sorted([*(subject for subject, _ in told), bad, bad])
+    assert not any(stage.ledger().outbox(subject, "payment").tasks for subject, _ in told)
+
+
 def test_a_handler_that_keeps_failing_is_parked_and_replayed(daybook: Any, stage: Stage) -> None:
     """Five tries by the real queue, then parked with its reason; the payment stands; a replay runs it."""
     sqs = stage.client("sqs")
