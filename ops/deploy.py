@@ -21,6 +21,8 @@ from ops.package import Failed, Say, build, chalice
 from ops.stage import Stage
 
 PAUSE = 2.0  # seconds between two looks at a stack that is being changed
+# QueueDeletedRecently: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
+NAME_HELD, HELD = "60 seconds after deleting a queue", 65.0  # what it says; seconds
 GONE = "GONE"
 REPORTED, PARTIAL_BATCHES = "ReportBatchItemFailures", "DAYBOOK_PARTIAL_BATCHES"
 SETTLED = ("Enabled", "Disabled")  # of a mapping
@@ -177,6 +179,16 @@ class Stack:
 
     def apply(self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Make it what the template says, and wait for that. Raises ``Failed``."""
+        try:
+            self._apply(template, parameters, tags)
+        except Failed as error:
+            if NAME_HELD not in str(error):
+                raise
+            self.say(f"  SQS holds the name of a deleted queue for a minute: once more in {HELD:.0f} s")
+            self.pause(HELD)
+            self._apply(template, parameters, tags)
+
+    def _apply(self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
         state = self._settled()
         if state in NEVER_CREATED:  # it can only be deleted
             self.delete()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
 from ops import deployed
@@ -344,6 +345,48 @@ def test_a_stack_that_failed_says_why(emulator: str, checkout: Path) -> None:
     template = "Parameters: {Stage: {Type: String}}"
     with pytest.raises(Failed, match="is ROLLBACK_FAILED: Ledger: limit exceeded"):
         Stack(Cloud(), "s", print, lambda seconds: None).apply(template, {"Stage": "dev"}, {})
+
+
+JUST_DELETED = "You must wait 60 seconds after deleting a queue before you can create another queue with it."
+
+
+class BusyCloud:
+    """A CloudFormation whose stack can be made at the ``turn``-th attempt."""
+
+    def __init__(self, turn: int) -> None:
+        self.turn, self.state = turn, ""
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:
+        if not self.state:
+            error = {"Error": {"Code": "ValidationError", "Message": "s does not exist"}}
+            raise ClientError(cast("Any", error), "DescribeStacks")
+        return {"Stacks": [{"StackStatus": self.state}]}
+
+    def create_stack(self, **_: Any) -> None:
+        self.turn -= 1
+        self.state = "ROLLBACK_COMPLETE" if self.turn else "CREATE_COMPLETE"
+
+    def delete_stack(self, StackName: str) -> None:
+        self.state = ""
+
+    def describe_stack_events(self, StackName: str) -> dict[str, Any]:
+        failed = {"ResourceStatus": "CREATE_FAILED", "ResourceStatusReason": JUST_DELETED}
+        return {"StackEvents": [{"LogicalResourceId": "Queue", **failed}]}
+
+
+def test_a_queue_that_was_just_deleted_is_waited_for() -> None:
+    """Deployed again at once SQS refuses the name for a minute; which is not waited for again and again."""
+    for turn in (2, 3):
+        said: list[str] = []
+        waited: list[float] = []
+        stack = Stack(BusyCloud(turn), "s", said.append, waited.append)
+        if turn == 2:
+            stack.apply("Parameters: {}", {}, {})
+        else:
+            with pytest.raises(Failed, match="60 seconds"):
+                stack.apply("Parameters: {}", {}, {})
+        assert waited == [65.0]
+        assert any("for a minute" in line for line in said)
 
 
 def test_a_stack_that_was_only_proposed_is_made(aws: dict[str, str]) -> None:
