@@ -19,7 +19,7 @@ from chalicelib.asking import Asking
 from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.breaker import CircuitBreaker
 from chalicelib.budget import Budget
-from chalicelib.bus import handlers_of
+from chalicelib.bus import EventBus, handlers_of
 from chalicelib.credentials import (
     Credentials,
     FixedCredentials,
@@ -186,6 +186,8 @@ def watch(event: CloudWatchEvent) -> None:
     watching.watch(_ledger(), _telemetry(), _now())
     if SETTINGS.keep_bodies is not None:
         retention.expire(_ledger(), SETTINGS.keep_bodies, _now(), lambda: _now() < deadline)
+    if SETTINGS.event_bus:
+        watching.watch_bus(EventBus(_aws(), SETTINGS.event_bus), _telemetry())
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS))

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from importlib import import_module
 
 from chalicelib.aws import Caller
-from chalicelib.errors import Unavailable
+from chalicelib.errors import AwsError, Unavailable
 from chalicelib.events import Event
 from chalicelib.payments import Milestone, Payment
 from chalicelib.reactions import KINDS, RAW, Handler, Handlers, registered
@@ -43,6 +43,19 @@ class EventBus:
         milestones = Handler("event_bus", MILESTONE_TYPES, self.publish_milestone)
         events = Handler("event_bus_raw", RAW_TYPES, self.publish_event)
         return [milestones, events] if raw else [milestones]
+
+    def is_there(self) -> bool:
+        """Whether the bus exists: what is sent to one that does not, EventBridge takes, and drops.
+
+        https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html, EventBusName
+        """
+        try:
+            self._aws("events", "DescribeEventBus", Name=self._name)
+        except AwsError as error:
+            if error.code == "ResourceNotFoundException":
+                return False
+            raise
+        return True
 
     def publish_milestone(self, payment: Payment, milestone: Milestone) -> None:
         """One whose payment is too large for the bus goes without its other milestones and related objects.

@@ -24,6 +24,7 @@ class Metric(NamedTuple):
 
 METRICS = {
     "accepted": Metric(by="provider"),
+    "bus_gone": Metric(),  # whether the event bus is not there: what is sent to it is dropped
     "captured": Metric(by="currency", unit="None"),  # minor units by which the sum grew
     "cold_start": Metric(),
     "disputed": Metric(by="currency", unit="None"),

@@ -1,10 +1,19 @@
 """What nobody sends a webhook about: once an hour, look for payments that stay wrong."""
 
+from chalicelib.bus import EventBus
 from chalicelib.ledger import Ledger
 from chalicelib.telemetry import Telemetry
 
 LONG = 3_600_000  # milliseconds that a payment may be inconsistent while events are on their way
 NAMED = 20  # subjects in the log; the metric counts all
+
+
+def watch_bus(bus: EventBus, telemetry: Telemetry) -> None:
+    """Nobody hears of a bus that is gone: it takes everything."""
+    gone = not bus.is_there()
+    telemetry.count("bus_gone", int(gone))
+    if gone:
+        telemetry.log("the event bus is not there", "ERROR")
 
 
 def watch(ledger: Ledger, telemetry: Telemetry, now: int) -> None:

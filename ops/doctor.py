@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from chalicelib import beginning
+from chalicelib.bus import EventBus
 from chalicelib.credentials import SIMULATOR, Secrets, refused
 from chalicelib.errors import AwsError, Refused
 from chalicelib.providers.protocol import fingerprint
@@ -74,6 +75,7 @@ class Doctor:
             self.beginning,
             self.functions,
             self.queues,
+            self.bus,
             self.secret,
             self.rolls,
             self.providers,
@@ -165,6 +167,17 @@ class Doctor:
     def _config(self) -> dict[str, Any]:
         functions: dict[str, Any] = self.stage.config.get("lambda_functions", {})
         return functions
+
+    def bus(self) -> Iterator[Finding]:
+        """The event bus, where the stage publishes to one."""
+        name = self.stage.settings(self.environ).event_bus
+        if name is None:
+            return
+        if EventBus(self.stage.aws(), name).is_there():
+            yield Finding("bus", OK, f"{name} is there")
+            return
+        found = f"there is no bus {name}: EventBridge takes what is sent to it, and drops it"
+        yield Finding("bus", WRONG, found, f"daybook deploy --stage {self.stage.name}, or make that bus")
 
     def queues(self) -> Iterator[Finding]:
         client = self.stage.client("sqs")

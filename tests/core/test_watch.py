@@ -3,8 +3,12 @@
 import json
 from typing import Any
 
+import pytest
+
+from chalicelib.bus import EventBus
+from chalicelib.errors import AwsError
 from chalicelib.reactions import Handlers
-from chalicelib.watch import LONG, watch
+from chalicelib.watch import LONG, watch, watch_bus
 from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer, message_of, sqs_record, telemetry
 
 
@@ -33,6 +37,27 @@ def test_only_what_stays_inconsistent_for_an_hour_is_counted() -> None:
     watch(ledger, told, NOW + LONG)
     assert [json.loads(line).get("inconsistent") for line in lines] == [1, None, None]
     assert json.loads(lines[1])["subject"] == "stripe:pi_1"
+
+
+def test_a_bus_that_is_gone_is_counted() -> None:
+    """As nothing that is sent to it fails; what else is in the way is no such finding."""
+
+    def answering(code: str | None) -> Any:
+        def aws(service: str, operation: str, /, **request: Any) -> dict[str, Any]:
+            assert (service, operation, request) == ("events", "DescribeEventBus", {"Name": "mine"})
+            if code:
+                raise AwsError(service, operation, code, passing=False)
+            return {"Name": "mine"}
+
+        return aws
+
+    for code, counted in ((None, 0), ("ResourceNotFoundException", 1)):
+        lines: list[str] = []
+        watch_bus(EventBus(answering(code), "mine"), telemetry(lines))
+        assert json.loads(lines[0])["bus_gone"] == counted
+        assert len(lines) == 1 + counted
+    with pytest.raises(AwsError, match="AccessDenied"):
+        watch_bus(EventBus(answering("AccessDeniedException"), "mine"), telemetry([]))
 
 
 def test_a_handler_that_waits_for_an_hour_is_counted() -> None:

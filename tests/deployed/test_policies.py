@@ -114,8 +114,9 @@ def accesses(call: Call) -> Iterator[Access]:
         yield Access(f"secretsmanager:{call.operation}", arn)
     else:
         assert call.service == "events", call
-        for entry in request["Entries"]:
-            bus = f"arn:aws:events:{ACCOUNT}:event-bus/{entry['EventBusName']}"
+        named = [request["Name"]] if "Name" in request else [e["EventBusName"] for e in request["Entries"]]
+        for name in named:
+            bus = f"arn:aws:events:{ACCOUNT}:event-bus/{name}"
             yield Access(f"events:{call.operation}", bus)
 
 

@@ -171,6 +171,17 @@ def mail(found, milestone):
     assert "AWS_ENDPOINT_URL" not in os.environ
 
 
+def test_doctor_looks_for_the_bus(stage: Stage) -> None:
+    """What is sent to one that is gone is dropped without an error."""
+    environ = {"DAYBOOK_EVENT_BUS": "gone"}
+    doctor = Doctor(replace(stage, name="local"), dict, lambda: NOW, environ)
+    [found] = doctor.bus()
+    assert (found.level, found.found.partition(":")[0]) == ("wrong", "there is no bus gone")
+    stage.client("events").create_event_bus(Name="gone")
+    assert [each.level for each in doctor.bus()] == ["ok"]
+    assert list(replace(doctor, environ={}).bus()) == []
+
+
 class Heard:
     """A consumer whose one handler remembers."""
 
