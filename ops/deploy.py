@@ -4,7 +4,6 @@ Each step looks at what is there and makes of it what should be, so that it can 
 at any point.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from botocore.exceptions import ClientError
 from chalice.package import YAMLTemplateSerializer
 
 from chalicelib import beginning
-from ops import deployed
+from ops import deployed, stages
 from ops.package import Failed, Say, build, chalice
 from ops.stage import Stage
 
@@ -49,8 +48,7 @@ class Deployment:
 
     @property
     def _config(self) -> dict[str, Any]:
-        config: dict[str, Any] = json.loads((self.project / ".chalice" / "config.json").read_text())
-        return config
+        return stages.config(self.project)
 
     @property
     def stack(self) -> "Stack":
@@ -83,8 +81,7 @@ class Deployment:
         client = self.stage.client("lambda")
         name = self.stage.names.function("process")
         function = client.get_function_configuration(FunctionName=name)
-        arn = function["FunctionArn"]
-        mappings = client.list_event_source_mappings(FunctionName=arn)["EventSourceMappings"]
+        mappings = deployed.mappings(client, function["FunctionArn"])
         if not mappings:
             raise Failed(f"nothing feeds {name} yet: run the same command again")
         for mapping in mappings:

@@ -131,9 +131,14 @@ def _function(stage: Stage, app: str, function: str) -> Iterator[Resource]:
         yield {"name": f"{function}-event", "resource_type": "cloudwatch_event", "rule_name": rule}
 
 
+def mappings(client: Any, arn: str) -> list[dict[str, Any]]:
+    """What feeds that function."""
+    pages = client.get_paginator("list_event_source_mappings").paginate(FunctionName=arn)
+    return [each for page in pages for each in page["EventSourceMappings"]]
+
+
 def _event_sources(stage: Stage, function: str, arn: str) -> Iterator[Resource]:
-    pages = stage.client("lambda").get_paginator("list_event_source_mappings").paginate(FunctionName=arn)
-    for mapping in (each for page in pages for each in page["EventSourceMappings"]):
+    for mapping in mappings(stage.client("lambda"), arn):
         if mapping.get("State") == "Deleting":
             continue
         yield {

@@ -18,6 +18,7 @@ from chalicelib.providers.protocol import fingerprint
 from chalicelib.reconcile import OVERDUE, last_success
 from chalicelib.settings import STAGE_LOCAL
 from chalicelib.times import to_iso
+from ops import deployed
 from ops.deploy import PARTIAL_BATCHES, REPORTED
 from ops.providers_api import apis
 from ops.signals import Signals, Wanted
@@ -222,8 +223,8 @@ class Doctor:
         """Whether the consumer returns what failed, and its mapping takes it: both, or neither."""
         function = self.stage.names.function("process")
         found = client.get_function_configuration(FunctionName=function)
-        mappings = client.list_event_source_mappings(FunctionName=found["FunctionArn"])["EventSourceMappings"]
-        takes = all(REPORTED in each.get("FunctionResponseTypes", ()) for each in mappings)
+        feeds = deployed.mappings(client, found["FunctionArn"])
+        takes = all(REPORTED in each.get("FunctionResponseTypes", ()) for each in feeds)
         environment = found.get("Environment", {})
         returns = environment.get("Variables", {}).get(PARTIAL_BATCHES) == "true"
         remedy = f"daybook deploy --stage {self.stage.name}"

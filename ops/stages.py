@@ -13,22 +13,27 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")  # as infra/resources.yaml has it
 
 def deployable(project: Path) -> dict[str, dict[str, Any]]:
     """The stages that are deployed: all but ``local``. Raises ``OSError`` outside of the project."""
-    return {name: stage for name, stage in _read(_config(project))["stages"].items() if name != STAGE_LOCAL}
+    return {name: stage for name, stage in config(project)["stages"].items() if name != STAGE_LOCAL}
+
+
+def config(project: Path) -> dict[str, Any]:
+    """All of ``.chalice/config.json``."""
+    return _read(_path(project))
 
 
 def add(project: Path, name: str, like: str) -> list[Path]:
     """Write a stage that is what ``like`` is, under its own names; the files written. Raises ``Failed``."""
     if not NAME.fullmatch(name) or name == STAGE_LOCAL:
         raise Failed(f"{name} is no name of a stage: up to 21 of a-z, 0-9 and -, a letter first")
-    config = _read(_config(project))
-    if name in config["stages"]:
+    changed = config(project)
+    if name in changed["stages"]:
         raise Failed(f"there is a stage {name} already")
-    config["stages"][name] = _renamed(config["stages"][like], like, name)
-    written = {_config(project): config}
-    for function in config["stages"][like]["lambda_functions"].values():
+    changed["stages"][name] = _renamed(changed["stages"][like], like, name)
+    written = {_path(project): changed}
+    for function in changed["stages"][like]["lambda_functions"].values():
         policy = project / ".chalice" / function["iam_policy_file"]
         written[policy.with_name(_renamed(policy.name, like, name))] = _renamed(_read(policy), like, name)
-    for path in set(written) - {_config(project)}:
+    for path in set(written) - {_path(project)}:
         if path.exists():
             raise Failed(f"{path.relative_to(project)} is there already: remove it first")
     for path, content in written.items():
@@ -36,7 +41,7 @@ def add(project: Path, name: str, like: str) -> list[Path]:
     return list(written)
 
 
-def _config(project: Path) -> Path:
+def _path(project: Path) -> Path:
     return project / ".chalice" / "config.json"
 
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from chalicelib.reactions import Handler
 
 MODULE = "chalicelib.handlers"
-SECRET, WEBHOOK_ID = "whsec_local", "LOCAL00000000001"
 CERT_URL = "https://api.paypal.com/v1/notifications/certs/CERT-local"
 # a handler whose client no test replaced reaches nobody: no mail is sent by a test
 NO_AWS = {
@@ -220,8 +219,9 @@ def _issued() -> Any:
 
 def _signer(provider: str) -> Any:
     from ops.sender import PayPalSigner, StripeSigner
+    from ops.stage import LOCAL_STRIPE_SECRET, LOCAL_WEBHOOK_ID
 
     if provider == "stripe":
-        return StripeSigner(SECRET)
+        return StripeSigner(LOCAL_STRIPE_SECRET)
     rng = random.Random()  # noqa: S311 - ids of transmissions, no secrets
-    return PayPalSigner(_issued().key, CERT_URL, WEBHOOK_ID, rng)
+    return PayPalSigner(_issued().key, CERT_URL, LOCAL_WEBHOOK_ID, rng)

@@ -443,40 +443,46 @@ def test_the_command_asks_before_it_destroys_prod(
     assert "nothing is left of prod" in result.output
 
 
+class SlowLambda:
+    """One that is slow to put a mapping into force, and tells what it was asked for."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks, self.asked = looks, list[str]()
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        def answer(**request: Any) -> Any:
+            self.asked.append(operation)
+            return {
+                "get_event_source_mapping": self._mapping(),
+                "get_function_configuration": {
+                    "FunctionArn": "arn",
+                    "Environment": {"Variables": {"A": "1"}},
+                },
+            }.get(operation)
+
+        return answer
+
+    def _mapping(self) -> dict[str, Any]:
+        self.looks -= 1
+        state = "Enabled" if self.looks < 0 else "Updating"
+        return {"State": state, "FunctionResponseTypes": ["ReportBatchItemFailures"]}
+
+    def get_waiter(self, name: str) -> "SlowLambda":
+        return self
+
+    def get_paginator(self, name: str) -> "SlowLambda":
+        return self
+
+    def paginate(self, FunctionName: str) -> list[dict[str, Any]]:
+        return [{"EventSourceMappings": [{"UUID": "1"}]}]
+
+
 def test_the_mapping_reports_before_the_consumer_returns(emulator: str, checkout: Path) -> None:
     """At each step: while it does not, nothing that is returned is read, and a failure would be lost."""
     life = deployment(checkout, emulator, [])
 
-    class Lambda:
-        """One that is slow to put a mapping into force, and tells what it was asked for."""
-
-        def __init__(self, looks: int) -> None:
-            self.looks, self.asked = looks, list[str]()
-
-        def __getattr__(self, operation: str) -> Callable[..., Any]:
-            def answer(**request: Any) -> Any:
-                self.asked.append(operation)
-                return {
-                    "list_event_source_mappings": {"EventSourceMappings": [{"UUID": "1"}]},
-                    "get_event_source_mapping": self._mapping(),
-                    "get_function_configuration": {
-                        "FunctionArn": "arn",
-                        "Environment": {"Variables": {"A": "1"}},
-                    },
-                }.get(operation)
-
-            return answer
-
-        def _mapping(self) -> dict[str, Any]:
-            self.looks -= 1
-            state = "Enabled" if self.looks < 0 else "Updating"
-            return {"State": state, "FunctionResponseTypes": ["ReportBatchItemFailures"]}
-
-        def get_waiter(self, name: str) -> "Lambda":
-            return self
-
     for looks, is_set in ((3, True), (10_000, False)):
-        slow = Lambda(looks)
+        slow = SlowLambda(looks)
         stage = life.stage
         told = replace(life, stage=cast("Stage", Reached(stage.names, slow)))
         if is_set:

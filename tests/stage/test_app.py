@@ -135,16 +135,22 @@ def test_an_unknown_provider_is_not_found(client: Client) -> None:
     assert (response.status_code, response.json_body["Code"]) == (404, "NotFound")
 
 
+def app_with(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> Any:
+    """The app as it is imported anew under that environment; the other tests keep theirs."""
+    for each, text in environ.items():
+        monkeypatch.setenv(each, text)
+    sys.modules.pop("app", None)
+    app = importlib.import_module("app")
+    sys.modules.pop("app")
+    return app
+
+
 @pytest.mark.parametrize(("name", "value"), [("STRIPE_WEBHOOK_SECRETS", ""), ("DAYBOOK_QUEUE", "gone.fifo")])
 def test_what_cannot_be_decided_or_kept_is_unavailable(
     stage_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     """No secret, no queue: 503 with Retry-After, so that the provider sends it again; never accepted."""
-    for each, text in {**stage_environ, name: value}.items():
-        monkeypatch.setenv(each, text)
-    sys.modules.pop("app", None)
-    app = importlib.import_module("app")
-    sys.modules.pop("app")
+    app = app_with(monkeypatch, {**stage_environ, name: value})
     with Client(app.app, stage_name="local") as client:
         response = post(client, EVENT, stripe_headers(EVENT))
     assert (response.status_code, response.json_body["Code"]) == (503, "Unavailable")
@@ -155,11 +161,7 @@ def test_without_an_emulator_the_log_says_what_is_missing(
     stage_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As plain ``chalice local`` is without ``make run``."""
-    for each, text in {**stage_environ, "AWS_ENDPOINT_URL": "", "AWS_REGION": "none-1"}.items():
-        monkeypatch.setenv(each, text)
-    sys.modules.pop("app", None)
-    app = importlib.import_module("app")
-    sys.modules.pop("app")
+    app = app_with(monkeypatch, {**stage_environ, "AWS_ENDPOINT_URL": "", "AWS_REGION": "none-1"})
     with Client(app.app, stage_name="local") as client:
         response = post(client, EVENT, stripe_headers(EVENT))
     assert response.status_code == 503
