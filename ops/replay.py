@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from chalicelib import listing
-from chalicelib.entries import PAYMENT, StoredEvent
+from chalicelib.entries import PAYMENT, Outbox, StoredEvent
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.events import Event
 from chalicelib.outbox import one_after_another
 from chalicelib.payments import Milestone, books, change, project
-from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Task
 from chalicelib.recording import Consumer
 from chalicelib.times import from_iso, to_iso
@@ -31,8 +30,7 @@ def choose(to: Consumer, id_: str) -> Chosen:
     """
     if next(to.ledger.events(id_), None):
         return Chosen(id_)
-    names = [id_] if id_.partition(":")[0] in PROVIDERS else [f"{name}:{id_}" for name in PROVIDERS]
-    for name in names:
+    for name in listing.named(id_):
         subject = to.ledger.subject_of(name)
         if subject:
             return Chosen(subject, name.partition(":")[2])
@@ -119,14 +117,20 @@ def _requeue(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> None:
     queued = []
     for subject, tasks in _tasks(to, chosen, events).items():
         entry = PAYMENT if to.ledger.payment(subject).version else f"event:{events[0].id}"
-        outbox = to.ledger.outbox(subject, entry)
-        if outbox.leased_until > to.clock():
-            raise HandlersBusy(subject)
+        outbox = _idle(to, subject, entry)
         kept = tuple(each for each in outbox.tasks if each.id not in {task.id for task in tasks})
         if tasks:
             queued.append(replace(outbox, tasks=(*kept, *tasks)))
     for outbox in queued:
         to.ledger.write_outbox(outbox)
+
+
+def _idle(to: Consumer, subject: str, entry: str) -> Outbox:
+    """An outbox that nobody runs just now. Raises ``HandlersBusy``."""
+    outbox = to.ledger.outbox(subject, entry)
+    if outbox.leased_until > to.clock():
+        raise HandlersBusy(subject)
+    return outbox
 
 
 # ── of a time ───────────────────────────────────────────────────────────────────────────────────────
@@ -184,9 +188,7 @@ def by_subject(found: Iterable[Found]) -> list[tuple[str, list[Task]]]:
 
 def notify(to: Consumer, subject: str, tasks: Iterable[Task], deadline: int) -> int:
     """Put these into the payment's outbox and run it. Raises ``HandlersBusy``, ``HandlerFailed``."""
-    outbox = to.ledger.outbox(subject, PAYMENT)
-    if outbox.leased_until > to.clock():
-        raise HandlersBusy(subject)
+    outbox = _idle(to, subject, PAYMENT)
     all_tasks = {each.id: each for each in (*outbox.tasks, *tasks)}
     to.ledger.write_outbox(replace(outbox, tasks=tuple(all_tasks.values())))
     return replace(to.runner, keeps_unknown=True).resume(subject, PAYMENT, deadline)

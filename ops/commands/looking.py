@@ -57,10 +57,8 @@ def _left(stage: Stage, subject: str) -> Iterator[str]:
 def _find(stage: Stage, id_: str) -> dict[str, Any]:
     """The payment by its id, with or without its provider, or by the id of one of its events."""
     ledger = stage.ledger()
-    provider, _, rest = id_.partition(":")
-    names = [(provider, rest)] if provider in PROVIDERS else [(each, id_) for each in PROVIDERS]
-    for name, object_id in names:
-        for subject in (f"{name}:{object_id}", *_subjects(ledger, f"{name}:{object_id}")):
+    for name in listing.named(id_):
+        for subject in (name, *_subjects(ledger, name)):
             payment = _payment(ledger, subject)
             if payment:
                 return payment

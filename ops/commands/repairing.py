@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID, track
 
 from chalicelib import beginning
 from chalicelib.errors import HandlerFailed, HandlersBusy, Refused, Unavailable
+from chalicelib.listing import named
 from chalicelib.parking import ParkedEvent
 from chalicelib.providers import PROVIDERS
 from chalicelib.reconcile import Summary
@@ -188,9 +189,7 @@ def forget(customer: str, yes: bool, stage: str, as_json: bool) -> None:
     Exits with 3 where parked events of the customer hold bodies too: redrive them, then forget again.
     """
     ledger = connect(stage, os.environ).ledger()
-    named = customer.partition(":")[0] in PROVIDERS
-    names = [customer] if named else [f"{provider}:{customer}" for provider in PROVIDERS]
-    found = [forgetting.traces(ledger, name) for name in names]
+    found = [forgetting.traces(ledger, name) for name in named(customer)]
     events = [event for each in found for event in each.events]
     parked = [event for each in found for event in each.parked]
     subjects = [subject for each in found for subject in each.payments]
