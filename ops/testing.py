@@ -117,6 +117,7 @@ class Deliver:
     def _consume(self, client: Any) -> None:
         texts = [message.encode() for message in self.inbox.messages.values()]
         self.inbox.messages.clear()
+        self.raised.clear()
         sent = client.events.generate_sqs_event(message_bodies=texts, queue_name="payment-events-local")
         try:
             client.lambda_.invoke("process", sent)

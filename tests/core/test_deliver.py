@@ -54,6 +54,22 @@ def test_a_mistyped_type_is_no_silence(deliver: Deliver, wrong: str) -> None:
         deliver("stripe", type=wrong)
 
 
+def test_what_is_raised_is_of_its_own_delivery(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what an earlier one raised, and the test expected."""
+
+    def refuse(payment: Payment, milestone: Milestone) -> None:
+        raise OSError(payment.id)
+
+    failing = deliver.listening(Handler("refuse", ("payment.succeeded",), refuse))
+    monkeypatch.setattr(deliver.app, "handlers_of", lambda settings, aws: type(deliver.handlers)([failing]))
+    said = []
+    for provider in ("stripe", "paypal"):
+        with pytest.raises(OSError, match=f"^{provider}:") as raised:
+            deliver(provider, story="checkout")
+        said.append(str(raised.value))
+    assert len({*said}) == 2
+
+
 def test_no_test_reaches_aws(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler whose client nobody replaced fails at once, whatever the shell's credentials are."""
 
