@@ -6,7 +6,7 @@ at any point.
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,9 @@ class Deployment:
         with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
             build(self.project, self.stage.name, Path(folder), self.environ)
         self.say("3/3 functions and routes: chalice deploy")
+        for former in sorted({*deployed.made(self.stage, self.app)} - {*self.functions}):
+            self.say(f"  {former} is not in .chalice/config.json: it is deleted unless app.py has it")
+        self._await_deleted()
         self._adopt(drop_unused=True)
         chalice(self.project, self.environ, "deploy", "--stage", self.stage.name)
         self._report_failures()
@@ -101,12 +104,25 @@ class Deployment:
             self.pause(PAUSE)
         raise Failed("the queue's mapping does not report failures yet: run the same command again")
 
+    def _await_deleted(self) -> None:
+        """A mapping that is still being deleted is in the way of its successor. Raises ``Failed``."""
+        is_said = False
+        for _ in range(PATIENCE):
+            if not deployed.is_unfeeding(self.stage, self.app):
+                return
+            if not is_said:
+                self.say("  a mapping of a queue is still being deleted …")
+            is_said = True
+            self.pause(PAUSE)
+        raise Failed("a mapping of a queue is still being deleted: run the same command again")
+
     def destroy(self) -> None:
         """Nothing is left of the stage. Raises ``Failed``."""
         if self._is_protected:  # before anything is gone: its address would be lost for good
             raise Failed("the ledger is protected: deploy with --parameter DeletionProtection=false first")
         self.say("1/2 functions and routes: chalice delete")
         record = self._adopt(drop_unused=False)
+        functions = {*self.functions, *deployed.made(self.stage, self.app)}
         if record.shared_paths:
             self._leave_domain(record)
         for api in record.surplus_apis:
@@ -116,9 +132,17 @@ class Deployment:
         deployed.path(self.project, self.stage.name).unlink(missing_ok=True)
         self.say(f"2/2 resources: stack {self.stack.name}")
         self.stack.delete()
+        self._delete_logs(functions)
         # gone at once: one that only waits for its deletion would keep its name from the next stack
         secrets = self.stage.client("secretsmanager")
         secrets.delete_secret(SecretId=self.stage.names.secret, ForceDeleteWithoutRecovery=True)
+
+    def _delete_logs(self, functions: Iterable[str]) -> None:
+        """Those that Lambda made by itself, for functions that the stack does not know."""
+        delete = self.stage.client("logs").delete_log_group
+        for function in functions:
+            group = self.stage.names.log_group(function)
+            deployed.if_there(delete, "ResourceNotFoundException", logGroupName=group)
 
     def _leave_domain(self, record: deployed.Record) -> None:
         """Take the stage out of a domain that serves others, and the domain out of Chalice's record."""

@@ -41,6 +41,7 @@ class Record:
         path.write_text(json.dumps(content, indent=2) + "\n")
 
 
+TAG = "aws-chalice"  # on every function: its version, stage and app
 DOMAIN = "api_gateway_custom_domain"  # Chalice's name of it, and of its setting
 ROOT_PATH = "(none)"  # API Gateway's word for a mapping of the whole domain
 
@@ -63,10 +64,13 @@ def read(
 ) -> Record:
     """What is there of ``functions``: roles, functions, event sources, rules, the API, and its domain.
 
-    ``known_api`` is the API to keep where there are several, ``own_domain`` the domain's configured name.
+    Also of functions that Chalice once made for the stage and that the code has no more: it deletes what its
+    record names and the code does not. ``known_api`` is the API to keep where there are several,
+    ``own_domain`` the domain's configured name.
     """
     resources: list[Resource] = []
-    for function in functions:
+    former = [each for each in made(stage, app) if each not in functions]
+    for function in (*functions, *former):
         resources += _role(stage, app, function)
         resources += _function(stage, app, function)
     apis = list(_apis(stage, app))
@@ -83,6 +87,23 @@ def read(
         resources += _domain(stage, own_domain, mine)
     shared = mine if len(mine) < len(paths) else ()
     return Record(resources, [each for each in apis if each != kept], tuple(shared))
+
+
+def made(stage: Stage, app: str) -> list[str]:
+    """The functions that Chalice made for the stage, by ``app.py``'s names.
+
+    By their tag too: a stage ``dev`` is not to lose those of a stage ``dev-eu``.
+    https://aws.github.io/chalice/topics/configfile.html (tags)
+    """
+    client = stage.client("lambda")
+    prefix = f"{app}-{stage.name}-"
+    pages = client.get_paginator("list_functions").paginate()
+    found = (each for page in pages for each in page["Functions"])
+    named = {each["FunctionName"]: each["FunctionArn"] for each in found}
+    own = {name: arn for name, arn in named.items() if name.startswith(prefix)}
+    mark = f":stage={stage.name}:app={app}"
+    tags = {name: client.list_tags(Resource=arn)["Tags"].get(TAG, "") for name, arn in own.items()}
+    return sorted(name.removeprefix(prefix) for name, tag in tags.items() if tag.endswith(mark))
 
 
 def _paths(stage: Stage, own_domain: str) -> dict[str, str]:
@@ -135,6 +156,14 @@ def mappings(client: Any, arn: str) -> list[dict[str, Any]]:
     """What feeds that function."""
     pages = client.get_paginator("list_event_source_mappings").paginate(FunctionName=arn)
     return [each for page in pages for each in page["EventSourceMappings"]]
+
+
+def is_unfeeding(stage: Stage, app: str) -> bool:
+    """Whether something that fed one of the stage's functions is still being deleted."""
+    pages = stage.client("lambda").get_paginator("list_event_source_mappings").paginate()
+    found = (each for page in pages for each in page["EventSourceMappings"])
+    states = (each.get("State") for each in found if f":function:{app}-{stage.name}-" in each["FunctionArn"])
+    return "Deleting" in states
 
 
 def _event_sources(stage: Stage, function: str, arn: str) -> Iterator[Resource]:

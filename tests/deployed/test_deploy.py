@@ -209,6 +209,59 @@ def started(stage: Stage, function: str, code: Path, work: Path) -> Function:
     return Function(code, configuration["Handler"], environ)
 
 
+def leave_function(stage: Stage, name: str, of: str) -> None:
+    """A function with its role, its schedule and its log, as Chalice once made them for a stage ``of``."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    role = stage.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    function = stage.client("lambda").create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Role=role,
+        Handler="app.old",
+        Code={"ZipFile": b"zip"},
+        Tags={"aws-chalice": f"version=1.34.0:stage={of}:app=daybook"},
+    )["FunctionArn"]
+    events = stage.client("events")
+    events.put_rule(Name=f"{name}-event", ScheduleExpression="rate(1 hour)")
+    events.put_targets(Rule=f"{name}-event", Targets=[{"Id": "1", "Arn": function}])
+    stage.client("logs").create_log_group(logGroupName=f"/aws/lambda/{name}")
+
+
+def remove_function(stage: Stage, name: str) -> None:
+    stage.client("events").remove_targets(Rule=f"{name}-event", Ids=["1"])
+    stage.client("events").delete_rule(Name=f"{name}-event")
+    stage.client("lambda").delete_function(FunctionName=name)
+    stage.client("iam").delete_role(RoleName=name)
+    stage.client("logs").delete_log_group(logGroupName=f"/aws/lambda/{name}")
+
+
+def test_what_the_code_has_no_more_is_deleted(emulator: str, checkout: Path) -> None:
+    """Its schedule would call it for ever. What belongs to a stage of a longer name stays."""
+    said: list[str] = []
+    life = deployment(checkout, emulator, said)
+    life.deploy({})
+    leave_function(life.stage, "daybook-dev-old", "dev")
+    leave_function(life.stage, "daybook-dev-eu", "dev-eu")
+    life.deploy({})
+    assert [line for line in said if "daybook-dev-old" in line or " old " in line]
+    found = left(life.stage)
+    for kind in ("functions", "roles", "rules"):
+        assert [each for each in found[kind] if "old" in each] == []
+        assert [each for each in found[kind] if "eu" in each]
+    leave_function(life.stage, "daybook-dev-older", "dev")
+    life.destroy()
+    found = {kind: names for kind, names in left(life.stage).items() if names}
+    remove_function(life.stage, "daybook-dev-eu")
+    life.stage.client("logs").delete_log_group(logGroupName="/aws/lambda/daybook-dev-old")
+    check_nothing(life.stage)
+    assert found == {
+        "functions": ["daybook-dev-eu"],
+        "roles": ["daybook-dev-eu"],
+        "rules": ["daybook-dev-eu-event"],
+        "log groups": ["/aws/lambda/daybook-dev-eu", "/aws/lambda/daybook-dev-old"],
+    }
+
+
 def test_the_life_of_a_stage(emulator: str, checkout: Path) -> None:
     """Deployed, used, and the same again; destroyed, and the same again: whole, then nothing."""
     said: list[str] = []
@@ -387,6 +440,47 @@ def test_a_queue_that_was_just_deleted_is_waited_for() -> None:
                 stack.apply("Parameters: {}", {}, {})
         assert waited == [65.0]
         assert any("for a minute" in line for line in said)
+
+
+class DeletingLambda:
+    """Lambda, where a mapping is being deleted for the first ``looks`` looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def get_paginator(self, operation: str) -> "DeletingLambda":
+        return self
+
+    def paginate(self) -> list[dict[str, Any]]:
+        self.looks -= 1
+        arn = "arn:aws:lambda:us-east-1:1:function:daybook-{}-process"
+        going = {"FunctionArn": arn.format("dev"), "State": "Deleting" if self.looks >= 0 else "Enabled"}
+        others = {"FunctionArn": arn.format("prod"), "State": "Deleting"}
+        return [{"EventSourceMappings": [others]}, {"EventSourceMappings": [going]}]
+
+
+class DeletingSession:
+    def __init__(self, looks: int) -> None:
+        self.slow = DeletingLambda(looks)
+
+    def client(self, service: str, **_: Any) -> DeletingLambda:
+        return self.slow
+
+
+def test_a_mapping_that_is_still_being_deleted_is_waited_for(checkout: Path) -> None:
+    """Lambda refuses the new one as long as the old one is there."""
+    for looks in (0, 3, 1000):
+        said: list[str] = []
+        waited: list[float] = []
+        stage = Stage("dev", cast("Any", DeletingSession(looks)), None)
+        life = Deployment(checkout, stage, {}, said.append, waited.append)
+        if looks < 1000:
+            life._await_deleted()
+            assert len(waited) == looks
+        else:
+            with pytest.raises(Failed, match="run the same command again"):
+                life._await_deleted()
+        assert len(said) == (looks > 0)
 
 
 def test_a_stack_that_was_only_proposed_is_made(aws: dict[str, str]) -> None:
