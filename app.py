@@ -276,6 +276,7 @@ def _consumer() -> Consumer:
         labels=SETTINGS.labels,
         began=_began,
         partial_batches=SETTINGS.partial_batches,
+        patient=_aws().patient,
         explain=Explanation(SETTINGS.log_messages or SETTINGS.is_local, _show if SETTINGS.is_local else None),
     )
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 import urllib3
@@ -30,31 +31,38 @@ DOMAINS = {
     "us-isof-": "csp.hci.ic.gov",
 }
 PAUSE = 0.05  # seconds before the second attempt at the most; doubled for each one after
+LONGEST = 8.0  # seconds between two attempts of who is patient
 CONNECT, READ = 2.0, 5.0  # seconds
-# What may pass if it is tried again, beside 429 and every 5xx. https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
-PASSING = frozenset(
+# What passes once less is asked; of a canceled transaction, where each reason is one of the second.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+THROTTLES = frozenset(
     {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InternalError",
         "KmsThrottled",
         "LimitExceededException",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
         "SlowDown",
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
-        "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
-# Of a canceled transaction, where each reason is one of these.
 THROTTLED = {"ThrottlingError", "ProvisionedThroughputExceeded"}
+# What else may pass if it is tried again, beside every 5xx.
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+PASSING = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InternalError",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+        "TransactionConflictException",
+    }
+)
 
 
 class Service(NamedTuple):
@@ -123,17 +131,31 @@ class Aws:
         self._pause = pause
         self._uniform = uniform
         self._attempts = ATTEMPTS
+        self._left: Callable[[], float] = lambda: 0.0
         self.listeners: list[Callable[[str, str, bytes], None]] = []
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
 
     @contextmanager
     def failing_fast(self) -> Iterator[None]:
         """One attempt a call inside: for what has another chance later, and little time now."""
-        before, self._attempts = self._attempts, 1
+        before = self._attempts, self._left
+        self._attempts, self._left = 1, lambda: 0.0
         try:
             yield
         finally:
-            self._attempts = before
+            self._attempts, self._left = before
+
+    @contextmanager
+    def patient(self, left: Callable[[], float]) -> Iterator[None]:
+        """What is throttled inside is tried again as long as seconds are ``left``, ever less often.
+
+        All that is done in there waits together: trying the rest of it meanwhile would be asking for more.
+        """
+        before, self._left = self._left, left
+        try:
+            yield
+        finally:
+            self._left = before
 
     def close(self) -> None:
         """Close all connections; the next call makes new ones."""
@@ -146,14 +168,23 @@ class Aws:
         A request that failed may have been carried out: what is asked must bear to be asked twice.
         """
         body = json.dumps(request, default=_base64).encode()
-        for attempt in range(1, self._attempts + 1):
+        for attempt in count(1):
             try:
                 return self._attempt(service, operation, body)
             except AwsError as error:
-                if not error.passing or attempt == self._attempts:
+                seconds = self._rest(error, attempt)
+                if seconds is None:
                     raise
-            self._pause(self._uniform(0, PAUSE * 2**attempt))
+            self._pause(seconds)
         raise AssertionError("unreachable")
+
+    def _rest(self, error: AwsError, attempt: int) -> float | None:
+        """Seconds until the next attempt; ``None`` where there is none."""
+        most = min(PAUSE * 2**attempt, LONGEST)
+        if error.passing and attempt < self._attempts:
+            return self._uniform(0, most)
+        left = self._left() if error.throttled else 0.0
+        return min(left, self._uniform(most / 2, most)) if left > 0 else None
 
     def _attempt(self, service: str, operation: str, body: bytes) -> dict[str, Any]:
         for listen in self.listeners:
@@ -221,5 +252,6 @@ def _error(service: str, operation: str, status: int, answer: Any) -> AwsError:
     code = str(fields.get("__type", status)).rpartition("#")[2]
     reasons = fields.get("CancellationReasons", ())
     why = {reason.get("Code") for reason in reasons} - {"None", None}
-    passing = status >= 500 or status == 429 or code in PASSING or (bool(why) and why <= THROTTLED)
-    return AwsError(service, operation, code, passing, reasons)
+    throttled = status == 429 or code in THROTTLES or (bool(why) and why <= THROTTLED)
+    passing = throttled or status >= 500 or code in PASSING
+    return AwsError(service, operation, code, passing, reasons, throttled)

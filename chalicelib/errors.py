@@ -149,7 +149,8 @@ class BatchFailed(DaybookError):
 
 
 class AwsError(DaybookError):
-    """``code`` is AWS's own name for it, or the class of what failed on the way; ``passing``: it may pass.
+    """``code`` is AWS's own name for it, or the class of what failed on the way; ``passing``: it may pass;
+    ``throttled``: once less is asked.
 
     ``reasons`` are a canceled transaction's, in the order of its writes.
     """
@@ -161,11 +162,13 @@ class AwsError(DaybookError):
         code: str,
         passing: bool,
         reasons: Sequence[Mapping[str, str]] = (),
+        throttled: bool = False,
     ) -> None:
         super().__init__(f"{service} {operation}: {code}")
         self.code = code
         self.passing = passing
         self.reasons = reasons
+        self.throttled = throttled
 
 
 class InvalidSetting(DaybookError, ValueError):

@@ -7,6 +7,7 @@ run           the handlers that are left in those outboxes
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -64,6 +65,7 @@ class Outcome(Enum):
 class Consumer:
     """Records what is on the queue. ``complete`` asks the provider for what an event leaves out; ``labels``
     says what is kept of what people wrote. ``began`` is the instant from which on handlers are notified.
+    ``patient`` has what is throttled inside it wait while there are seconds left.
 
     ``clock`` and every ``deadline`` in milliseconds; a deadline is when this process may be ended.
     """
@@ -79,6 +81,7 @@ class Consumer:
     began: Callable[[], int] = lambda: ALWAYS
     explain: Explanation = PLACES
     partial_batches: bool = False
+    patient: Callable[[Callable[[], float]], AbstractContextManager[object]] = nullcontext
 
     # ── a batch ─────────────────────────────────────────────────────────────────────────────────
 
@@ -343,8 +346,17 @@ class Batch:
 
     def process(self) -> list[str]:
         """Raises ``BatchFailed``, as ``Consumer.process`` says."""
-        began = self.consumer.clock()
-        enough = max(self.deadline - RESERVE, began + RESERVE)  # who has little time uses it all
+        clock = self.consumer.clock
+        enough = max(self.deadline - RESERVE, clock() + RESERVE)  # who has little time uses it all
+        with self.consumer.patient(lambda: (enough + 1 - clock()) / 1000):
+            done, failed = self._recorded(enough)
+        if failed and not self.consumer.partial_batches:
+            self.consumer.inbox.delete([each.sqs["receiptHandle"] for each in done])
+            raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
+        return [each.sqs["messageId"] for each in self.records if each not in done]
+
+    def _recorded(self, enough: int) -> tuple[list[QueuedRecord], set[str]]:
+        """Those that are recorded, and the groups of those that are not; none is begun after ``enough``."""
         written = self._record_together()
         done: list[QueuedRecord] = []
         failed: set[str] = set()
@@ -366,10 +378,7 @@ class Batch:
             failed.add(record.group)
             if outcome is Outcome.NOT_RECORDED:
                 stopped.add(record.group)
-        if failed and not self.consumer.partial_batches:
-            self.consumer.inbox.delete([each.sqs["receiptHandle"] for each in done])
-            raise BatchFailed(f"{len(failed)} subject(s) to be delivered again")
-        return [each.sqs["messageId"] for each in self.records if each not in done]
+        return done, failed
 
     def _outcome(self, record: QueuedRecord, written: Write | None) -> Outcome:
         """What became of the record. Whatever goes wrong with one must not stop the others.
@@ -442,8 +451,10 @@ class Batch:
             payments = ledger.payments({message.subject for message in messages})
             prepared = [self._prepared(each, payments) for each in messages]
             written = ledger.save_all([write for write in prepared if write])
-        except Exception:
-            return {}  # whatever it is, it is said where it happens again
+        except Exception as error:  # what it is, is said where it happens again
+            if isinstance(error, AwsError) and error.throttled:  # the time is up, and none is begun
+                self.consumer.telemetry.log("throttled", "ERROR", {"failed": len(messages)}, error=error.code)
+            return {}
         return {(write.event.subject, write.event.id): write for write in written}
 
     def _prepared(self, message: Message, payments: Mapping[str, StoredPayment]) -> Write | None:

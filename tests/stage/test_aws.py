@@ -161,6 +161,17 @@ def test_what_cannot_pass_is_not_tried_again(calls: Calls) -> None:
     assert calls.pauses == []
 
 
+TRANSACTION = failure(400, "TransactionCanceledException", CancellationReasons=THROTTLED_REASONS)
+
+
+@answers(*[TRANSACTION, failure(429, "Other"), failure(400, "SlowDown")] * 3)
+def test_what_is_throttled_is_waited_for_ever_longer(calls: Calls) -> None:
+    """By who has the time: at most eight seconds between two attempts, and the last at its end."""
+    with calls.aws.patient(lambda: 20.0 - sum(calls.pauses)), pytest.raises(AwsError, match="SlowDown"):
+        calls()
+    assert calls.pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, pytest.approx(7.3)]
+
+
 def test_a_kept_connection_that_broke_is_no_failure() -> None:
     """One closed while a function was frozen: asked again at once, also where little time is left."""
     with socket.create_server(("127.0.0.1", 0)) as server:
