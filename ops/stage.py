@@ -15,13 +15,14 @@ from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
 from chalicelib import settings
-from chalicelib.aws import Aws, keys_of
+from chalicelib.aws import Aws, Caller, keys_of
 from chalicelib.credentials import Credentials, FixedCredentials, SecretsManagerCredentials
 from chalicelib.errors import InvalidSetting
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.names import Names, names
 from chalicelib.settings import STAGE_LOCAL, Settings
+from ops.by_boto3 import ByBoto3
 
 CONFIG = Path(__file__).resolve().parents[1] / ".chalice" / "config.json"
 REGION = "us-east-1"
@@ -52,13 +53,14 @@ class Stage:
         """What its parts are called; a stage's configuration can say otherwise."""
         return names(self.name, self.config.get("environment_variables", {}))
 
-    def aws(self) -> Aws:
-        """The caller that the app uses too, with this person's credentials."""
+    def aws(self) -> Caller:
+        """AWS as this machine reaches it, with this person's credentials; the emulator as the app does."""
         found: Any = self.session.get_credentials()
         if found is None:
             raise NoCredentialsError
-        region = self.session.region_name or REGION
-        return Aws(region, keys_of(found), self.endpoint, time.sleep, random.uniform)
+        if self.name != STAGE_LOCAL:
+            return ByBoto3(self.client)
+        return Aws(REGION, keys_of(found), self.endpoint, time.sleep, random.uniform)
 
     @property
     def config(self) -> dict[str, Any]:
