@@ -36,6 +36,8 @@ SELDOM = ("stripe/", "aws_xray_sdk/", "requests/", "charset_normalizer/", "idna/
 UNCHECKED = (1).to_bytes(4, "little")  # the flags of a module that is known by its source's hash
 source_to_code = InspectLoader.source_to_code
 
+RUNTIME = f"{sys.version_info.major}.{sys.version_info.minor}"  # Chalice takes the Python that runs it
+
 Say = Callable[[str], object]
 
 
@@ -92,6 +94,7 @@ def package(project: Path, stage: str, out: Path, environ: Mapping[str, str], sa
     slim(out / "deployment.zip", project)
     for line in report(out / "deployment.zip"):
         say(line)
+    say(f"its functions run on Python {RUNTIME}: the one that packaged it")
     say(f"the template is {out / 'sam.json'}")
 
 

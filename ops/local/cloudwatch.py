@@ -16,13 +16,13 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import names as naming
+from ops.local.event_source import FAILED, INVOKED
 from ops.stage import Stage
 
 EVERY = 0.3  # seconds between two deliveries
 STOPPED = 3.0  # seconds within which it has stopped, or is left
 QUEUES_EVERY = 5.0  # seconds between two looks at the queues
 LARGEST = 500  # lines or metrics in one call
-BATCH_FAILED = "the batch will be delivered again"
 Datum = tuple[str, dict[str, Any]]  # namespace and metric
 
 
@@ -47,7 +47,9 @@ class Agent:
 
     def take(self, group: str, line: str) -> None:
         """A line that the function of that log group wrote."""
-        if '"_aws"' not in line or ('"message"' in line and '"level": "DEBUG"' not in line):
+        if line.startswith(INVOKED):
+            pass
+        elif '"_aws"' not in line or ('"message"' in line and '"level": "DEBUG"' not in line):
             self._say(shown(line))
         self._lines.put((group, line.rstrip("\n")))
 
@@ -127,9 +129,7 @@ def shown(line: str) -> str:
 
 def metrics(line: str, stage: str) -> Iterator[Datum]:
     """The metrics in a line, and those that AWS itself would count of it."""
-    if BATCH_FAILED in line:
-        function = [{"Name": "FunctionName", "Value": naming.names(stage, {}).function("process")}]
-        yield "AWS/Lambda", _datum("Errors", 1, function, "Count")
+    yield from _of_lambda(line, stage)
     if not line.startswith("{"):
         return
     try:
@@ -145,3 +145,12 @@ def metrics(line: str, stage: str) -> Iterator[Datum]:
             for metric in directive["Metrics"]:
                 value = fields[metric["Name"]]
                 yield directive["Namespace"], _datum(metric["Name"], value, dimensions, metric["Unit"])
+
+
+def _of_lambda(line: str, stage: str) -> Iterator[Datum]:
+    """What Lambda counts of the function that the line names."""
+    for metric, begin in (("Errors", FAILED), ("Invocations", INVOKED)):
+        if line.startswith(begin):
+            name = line.removeprefix(begin).partition(":")[0].strip()
+            function = [{"Name": "FunctionName", "Value": naming.names(stage, {}).function(name)}]
+            yield "AWS/Lambda", _datum(metric, 1, function, "Count")

@@ -41,6 +41,9 @@ SCHEDULED = {
     "resources": [],
 }
 
+INVOKED, FAILED = "invoked: ", "function failed: "  # before a function's name, to be counted
+SLOWEST = 30.0  # seconds between two batches of a function that raises
+
 Function = Callable[[dict[str, Any], Any], Any]
 
 
@@ -59,12 +62,21 @@ class Context:
 
 
 class EventSource:
-    """Feeds one queue to one function; with ``reports`` it reads what failed in what that returns."""
+    """Feeds one queue to the function ``name``; with ``reports`` what failed is in what that returns."""
 
-    def __init__(self, client: "SQSClient", queue: str, function: Function, reports: bool = False) -> None:
+    def __init__(
+        self,
+        client: "SQSClient",
+        queue: str,
+        function: Function,
+        reports: bool = False,
+        name: str = "process",
+    ) -> None:
         self._client = client
         self._function = function
+        self._name = name
         self._reports = reports
+        self._rest = 0.0
         self.url = client.get_queue_url(QueueName=queue)["QueueUrl"]
         attributes = client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["VisibilityTimeout"])
         self._timeout = int(attributes["Attributes"]["VisibilityTimeout"]) * 1000 // TIMES
@@ -90,8 +102,11 @@ class EventSource:
                 {"Records": [self._record(each) for each in messages]}, Context(self._timeout)
             )
         except Exception as error:  # as Lambda does: whatever was raised, the batch comes back
-            sys.stderr.write(f"the batch will be delivered again: {type(error).__name__}: {error}\n")
+            what = f"{type(error).__name__}: {error}; the batch comes again"
+            sys.stderr.write(f"{FAILED}{self._name}: {what}\n")
+            self._rest = min(max(PAUSE, 2 * self._rest), SLOWEST)
             return
+        self._rest /= 2
         listed = answer["batchItemFailures"] if self._reports and answer else []
         again = {each["itemIdentifier"] for each in listed}
         entries: Any = [
@@ -116,8 +131,11 @@ class EventSource:
         }
 
     def run(self, stop: threading.Event) -> None:
-        """Poll until told to stop."""
-        while not stop.is_set():
+        """Poll until told to stop; less often while batches fail, as Lambda does with who raises.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-backoff-strategy
+        """
+        while not stop.wait(self._rest if self._rest >= PAUSE else 0):
             try:
                 self.poll()
             except (BotoCoreError, ClientError) as error:
@@ -126,9 +144,10 @@ class EventSource:
 
 
 class Schedule:
-    """Calls a function soon, and then every so many seconds, whatever it raises."""
+    """Calls the app's function of that name soon, and then every so many seconds, whatever it raises."""
 
-    def __init__(self, function: Function, every: float) -> None:
+    def __init__(self, name: str, function: Function, every: float) -> None:
+        self._name = name
         self._function = function
         self._every = every
 
@@ -137,10 +156,11 @@ class Schedule:
         due = False
         while not stop.wait(self._every if due else SOON):
             due = True
+            sys.stderr.write(f"{INVOKED}{self._name}\n")
             try:
                 self._function(SCHEDULED, Context(HOURLY))
             except Exception as error:
-                sys.stderr.write(f"hourly work failed: {type(error).__name__}: {error}\n")
+                sys.stderr.write(f"{FAILED}{self._name}: {type(error).__name__}: {error}\n")
 
 
 def main() -> None:
@@ -154,11 +174,11 @@ def main() -> None:
     reports = app.SETTINGS.partial_batches
     feeds = (
         EventSource(stage.client("sqs"), app.SETTINGS.names.queue, app.process, reports),
-        EventSource(stage.client("sqs"), app.SETTINGS.names.dead_queue, app.park),
+        EventSource(stage.client("sqs"), app.SETTINGS.names.dead_queue, app.park, name="park"),
     )
     threads = [threading.Thread(target=each.run, args=[stop]) for each in feeds]
     every = float(os.environ.get("DAYBOOK_HOURLY_SECONDS", "3600"))
-    hourly = (Schedule(function, every) for function in (app.watch, app.reconcile))
+    hourly = (Schedule(name, getattr(app, name), every) for name in ("watch", "reconcile"))
     threads += [threading.Thread(target=each.run, args=[stop]) for each in hourly]
     for thread in threads:
         thread.start()

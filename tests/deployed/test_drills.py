@@ -83,6 +83,11 @@ def test_silence(drill: Drill) -> None:
     wait_until(lambda: "daybook-silence-local" not in drill.alarms(), 60)
 
 
+def test_hourly_work_that_is_run_is_seen(drill: Drill) -> None:
+    """From its first run on; until then nobody knows of any."""
+    wait_until(lambda: not {each for each in drill.alarms() if "not-run" in each}, 60)
+
+
 def test_refused(drill: Drill) -> None:
     """A wrong secret: the surge is seen; the right one is accepted."""
     code, output = drill.run("send", "stripe", "charge.succeeded", "--repeat", "30", "--secret", "whsec_x")

@@ -13,6 +13,7 @@ import pytest
 
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.reactions import Handlers
+from ops.local.cloudwatch import metrics
 from ops.local.event_source import EventSource
 from ops.stage import Stage
 from ops.stories import tell
@@ -128,6 +129,48 @@ def test_a_failure_that_is_returned_comes_again_alone(daybook: Any, stage: Stage
         pass
     assert sorted(seen) == sorted([*(subject for subject, _ in told), bad, bad])
     assert not any(stage.ledger().outbox(subject, "payment").tasks for subject, _ in told)
+
+
+class Stop:
+    """Told to stop after so many waits, which take no time."""
+
+    def __init__(self, times: int) -> None:
+        self.waits: list[float] = []
+        self._times = times
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        return len(self.waits) > self._times
+
+
+def test_a_function_that_raises_is_given_batches_less_often(stage: Stage) -> None:
+    """As Lambda does; the pauses shrink again once it returns."""
+    sqs = stage.client("sqs")
+    queue = f"payment-events-{stage.name}.fifo"
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "0"})
+    calls: list[Any] = []
+
+    def function(event: Any, context: Any) -> None:
+        calls.append(event)
+        once = str(len(calls))
+        sqs.send_message(QueueUrl=url, MessageBody="x", MessageGroupId="h", MessageDeduplicationId=once)
+        if len(calls) < 4:
+            raise RuntimeError("it does not work")
+
+    sqs.send_message(QueueUrl=url, MessageBody="x", MessageGroupId="g", MessageDeduplicationId="d")
+    stop: Any = Stop(7)
+    EventSource(sqs, queue, function).run(stop)
+    assert stop.waits == [0, 1.0, 2.0, 4.0, 2.0, 1.0, 0, 0]
+
+
+def test_what_lambda_would_count_is_counted() -> None:
+    """Runs and failures of a function, by its name."""
+    lines = {"invoked: watch\n": "Invocations", "function failed: watch: KeyError: 'x'\n": "Errors"}
+    for line, metric in lines.items():
+        [(namespace, datum)] = metrics(line, "local")
+        assert (namespace, datum["MetricName"], datum["Value"]) == ("AWS/Lambda", metric, 1)
+        assert datum["Dimensions"] == [{"Name": "FunctionName", "Value": "daybook-local-watch"}]
 
 
 def test_a_handler_that_keeps_failing_is_parked_and_replayed(daybook: Any, stage: Stage) -> None:
