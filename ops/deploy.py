@@ -58,6 +58,7 @@ class Deployment:
     def deploy(self, parameters: Mapping[str, str]) -> str:
         """Everything, in order; the stage's address. Raises ``Failed``."""
         self.say(f"1/3 resources: stack {self.stack.name}")
+        self._restore_secret()
         template = (self.project / "infra" / "resources.yaml").read_text()
         tags = {"application": self.app, "stage": self.stage.name}
         self.stack.apply(template, {"Stage": self.stage.name, **parameters}, tags)
@@ -74,6 +75,18 @@ class Deployment:
         beginning.began(self.stage.ledger(), time.time_ns() // 1_000_000)  # from now on it listens
         made = self._deployed()
         return next(str(each["rest_api_url"]) for each in made.resources if "rest_api_url" in each)
+
+    def _restore_secret(self) -> None:
+        """One that was deleted by hand cannot be read, and keeps its name for days. Raises ``Failed``."""
+        name = self.stage.names.secret
+        until = deployed.secret_deleted_on(self.stage)
+        if until is None:
+            return
+        if not self.stack.is_there:
+            force = f"aws secretsmanager delete-secret --secret-id {name} --force-delete-without-recovery"
+            raise Failed(f"a deleted secret holds the name {name} until {until}. To let go of it: {force}")
+        self.stage.client("secretsmanager").restore_secret(SecretId=name)
+        self.say(f"  restored {name}, which was to be deleted on {until}")
 
     def _report_failures(self) -> None:
         """Have the queue's mapping take what failed of a batch, and then the consumer return it.
@@ -249,6 +262,10 @@ class Stack:
             return
         self.client.delete_stack(StackName=self.name)
         self._expect(self._settled(), GONE, "DELETE_COMPLETE")
+
+    @property
+    def is_there(self) -> bool:
+        return self._state() != GONE
 
     def _expect(self, state: str, *right: str) -> None:
         if state in right:

@@ -204,6 +204,13 @@ def _serves(client: Any, api: str, function: str) -> bool:
     return any(function in method.get("methodIntegration", {}).get("uri", "") for method in methods)
 
 
+def secret_deleted_on(stage: Stage) -> str | None:
+    """The day on which the stage's secret will be gone, where somebody has deleted it."""
+    describe = stage.client("secretsmanager").describe_secret
+    found = if_there(describe, "ResourceNotFoundException", SecretId=stage.names.secret) or {}
+    return f"{found['DeletedDate']:%Y-%m-%d}" if "DeletedDate" in found else None
+
+
 def if_there(call: Any, missing: str, **request: str) -> dict[str, Any] | None:
     """What AWS answers, or ``None`` where its error ``missing`` says that there is nothing."""
     try:

@@ -244,6 +244,10 @@ class Doctor:
             secrets = self.secrets()
         except Refused as error:
             found = f"{error} ({error.reason}): every webhook is answered 503"
+            until = None if self.is_local else deployed.secret_deleted_on(self.stage)
+            if until:
+                found = f"{self.stage.names.secret} was deleted, and is gone for good on {until}"
+                fill = f"daybook deploy --stage {self.stage.name} restores it"
             yield Finding("secret", WRONG, found, fill)
             return
         counts = {

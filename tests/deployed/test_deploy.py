@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
+from chalicelib.errors import Unavailable
 from ops import deployed
 from ops.cli import main
 from ops.deploy import Deployment, Stack
@@ -425,6 +426,39 @@ class BusyCloud:
     def describe_stack_events(self, StackName: str) -> dict[str, Any]:
         failed = {"ResourceStatus": "CREATE_FAILED", "ResourceStatusReason": JUST_DELETED}
         return {"StackEvents": [{"LogicalResourceId": "Queue", **failed}]}
+
+
+def test_a_secret_that_was_deleted_by_hand_is_restored(dev: Stage, checkout: Path) -> None:
+    """It keeps its name for days, and nobody can read it: said by `doctor`, mended by a deploy."""
+    secrets = dev.client("secretsmanager")
+    said: list[str] = []
+    life = Deployment(checkout, dev, {}, said.append, lambda seconds: None)
+    life._restore_secret()
+    assert said == []
+    secrets.delete_secret(SecretId="daybook/dev", RecoveryWindowInDays=7)
+
+    def read() -> dict[str, tuple[str, ...]]:
+        raise Unavailable("the credentials cannot be read")
+
+    [finding] = Doctor(dev, read, now, {}).secret()
+    assert "was deleted" in finding.found
+    assert finding.remedy == "daybook deploy --stage dev restores it"
+    life._restore_secret()
+    [line] = said
+    assert line.startswith("  restored daybook/dev, which was to be deleted on ")
+    assert secrets.get_secret_value(SecretId="daybook/dev")["SecretString"]
+
+
+def test_a_name_that_a_deleted_secret_holds_is_said(emulator: str, checkout: Path) -> None:
+    """Without a stack it is nobody's: whoever deleted it decides."""
+    life = deployment(checkout, emulator, [])
+    secrets = life.stage.client("secretsmanager")
+    secrets.create_secret(Name="daybook/dev", SecretString="{}")
+    secrets.delete_secret(SecretId="daybook/dev", RecoveryWindowInDays=7)
+    with pytest.raises(Failed, match="--secret-id daybook/dev --force-delete-without-recovery"):
+        life.deploy({})
+    secrets.delete_secret(SecretId="daybook/dev", ForceDeleteWithoutRecovery=True)
+    check_nothing(life.stage)
 
 
 def test_a_queue_that_was_just_deleted_is_waited_for() -> None:
