@@ -5,11 +5,11 @@
 Chalice's Swagger 2 is put into the words of OpenAPI 3 that moto reads. For each write of a transaction
 moto copies the whole table, to put it back if the transaction is canceled: here the copy shares the items,
 which a transaction of puts, as Daybook's are, replaces and does not change. CloudWatch's percentiles, which
-moto does not know, are worked out; DynamoDB's operations are carried out one after the other; pages in a
-browser are refused. And it is made quicker: connections are kept, what never changes is looked up once
-(which service a host stands for, which methods a class has, how a name is spelt), keys are compared plainly,
-the time is asked for plainly, an item's strings and numbers are answered as they are kept, a metric is read
-from its own values only.
+moto does not know, are worked out; DynamoDB's operations are carried out one after the other. Pages in a
+browser are refused, and so is what botocore's models do not know. And it is made quicker: connections are
+kept, what never changes is looked up once (which service a host stands for, which methods a class has, how
+a name is spelt), keys are compared plainly, the time is asked for plainly, an item's strings and numbers are
+answered as they are kept, a metric is read from its own values only.
 """
 
 import copy
@@ -28,6 +28,9 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
+from botocore.model import OperationModel
+from botocore.session import get_session
+from botocore.validate import ParamValidator
 from moto.cloudwatch.models import CloudWatchBackend, Statistics
 from moto.core import responses, utils
 from moto.core.config import default_user_config
@@ -37,6 +40,8 @@ from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sqs import models as sqs
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from chalicelib.aws import SERVICES
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -87,6 +92,39 @@ class OneAtATime:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         with self._lock:  # its body is there: nobody waits for a client inside
             return self._app({**environ, "wsgi.input": io.BytesIO(body)}, start_response)
+
+
+@cache
+def _operation(target: str) -> OperationModel | None:
+    """The operation that ``X-Amz-Target`` names, where it is of a service that Daybook calls by itself."""
+    api, _, operation = target.rpartition(".")
+    service = next((name for name, each in SERVICES.items() if each.target == api), None)
+    return get_session().get_service_model(service).operation_model(operation) if service else None
+
+
+class Strict:
+    """Refuses what is not as botocore's models have it, which moto may let pass: AWS would not."""
+
+    def __init__(self, app: Wsgi) -> None:
+        self._app = app
+        self._validator = ParamValidator()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        operation = _operation(environ.get("HTTP_X_AMZ_TARGET", ""))
+        if operation is None or operation.input_shape is None:
+            return self._app(environ, start_response)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        report = self._validator.validate(json.loads(body or b"{}"), operation.input_shape)
+        if report.has_errors():
+            return _refused(report.generate_report(), start_response)
+        return self._app({**environ, "wsgi.input": io.BytesIO(body)}, start_response)
+
+
+def _refused(why: str, start_response: Any) -> Iterable[bytes]:
+    content = json.dumps({"__type": "ValidationException", "message": why}).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+    start_response("400 Bad Request", headers)
+    return [content]
 
 
 def _as_openapi(body: bytes) -> bytes:
@@ -198,7 +236,7 @@ def main(port: int) -> None:
     server: Any = make_server(
         "127.0.0.1",
         port,
-        NoPages(OneAtATime(ApiImports(Dispatcher()))),
+        NoPages(Strict(OneAtATime(ApiImports(Dispatcher())))),
         threaded=True,
         request_handler=KeepingConnections,
     )

@@ -216,16 +216,18 @@ def test_a_silent_server_is_given_up() -> None:
     assert failed.value.code == "ReadTimeoutError"
 
 
-def test_the_emulator_understands_it_and_so_do_we(stage: Stage) -> None:
+def test_the_emulator_understands_it_and_so_do_we(stage: Stage, aws: dict[str, str]) -> None:
     """Its answers and its errors, of a real call."""
-    aws = stage.aws()
-    assert aws("sqs", "GetQueueUrl", QueueName=f"payment-events-{stage.name}.fifo")["QueueUrl"]
+    keys = Keys("k", "s", None)
+    call = Aws("us-east-1", lambda: keys, aws["AWS_ENDPOINT_URL"], lambda _: None, lambda a, b: a)
+    assert call("sqs", "GetQueueUrl", QueueName=f"payment-events-{stage.name}.fifo")["QueueUrl"]
     with pytest.raises(AwsError) as failed:
-        aws("sqs", "GetQueueUrl", QueueName="gone.fifo")
+        call("sqs", "GetQueueUrl", QueueName="gone.fifo")
     assert (failed.value.code, failed.value.passing) == ("QueueDoesNotExist", False)
     with pytest.raises(AwsError) as failed:
-        aws("secretsmanager", "GetSecretValue", SecretId="gone")
+        call("secretsmanager", "GetSecretValue", SecretId="gone")
     assert failed.value.code == "ResourceNotFoundException"
+    call.close()
 
 
 def test_each_region_of_each_partition_has_its_address() -> None:

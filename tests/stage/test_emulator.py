@@ -1,5 +1,6 @@
 """What the emulator does otherwise than moto, held against moto itself."""
 
+import json
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 import urllib3
 from moto.cloudwatch.models import CloudWatchBackend
 
+from chalicelib.aws import Aws, Keys
+from chalicelib.errors import AwsError
 from ops.local.emulator import DATA, each_of_its_own
 
 UNTIL = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -51,3 +54,28 @@ def test_a_page_in_a_browser_is_refused(aws: dict[str, str], headers: dict[str, 
     assert urllib3.request("GET", address).status == 200
     answer = urllib3.request("GET", address, headers=headers)
     assert (answer.status, answer.headers.get("Access-Control-Allow-Origin")) == (403, None)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "request_", "says"),
+    [
+        ("dynamodb", "GetItem", {"TableName": "t", "Key": {}, "Consistent": True}, "Unknown parameter"),
+        ("dynamodb", "PutItem", {"TableName": "t", "Item": {"a": {"N": 1}}}, "Invalid type"),
+        ("sqs", "SendMessage", {"QueueUrl": "q"}, "Missing required parameter"),
+    ],
+)
+def test_what_aws_does_not_know_is_refused(
+    aws: dict[str, str], service: str, operation: str, request_: dict[str, Any], says: str
+) -> None:
+    """By botocore's models: all that any test sends through the app's own caller is held against them."""
+    keys = Keys("k", "s", None)
+    call = Aws("us-east-1", lambda: keys, aws["AWS_ENDPOINT_URL"], lambda _: None, lambda a, b: a)
+    with pytest.raises(AwsError) as failed:
+        call(service, operation, **request_)
+    call.close()
+    assert (failed.value.code, failed.value.passing) == ("ValidationException", False)
+    body = json.dumps(request_).encode()
+    target = {"dynamodb": "DynamoDB_20120810", "sqs": "AmazonSQS"}[service]
+    headers = {"X-Amz-Target": f"{target}.{operation}", "Content-Type": "application/x-amz-json-1.0"}
+    answer = urllib3.request("POST", aws["AWS_ENDPOINT_URL"], body=body, headers=headers)
+    assert says in json.loads(answer.data)["message"]
