@@ -275,8 +275,8 @@ def test_no_body_is_too_odd_for_a_page(stage: Stage, client: FlaskClient) -> Non
         consumer(stage.ledger(), MemoryInbox()).record(Message.of(event, body), NOW + 60_000)
         for whole in ("", "?whole=yes"):
             assert get(client, f"/event/evt_{n}/of/stripe:evt_{n}{whole}")[0] == 200
-    deeper = b'{"a":' * 5000 + b"1" + b"}" * 5000  # recorded before there was a limit
-    assert masking.masked(deeper) == "••• (30001 bytes that are no JSON)"
+    deeper = b'{"a":' * 20_000 + b"1" + b"}" * 20_000  # recorded before there was a limit
+    assert masking.masked(deeper) == "••• (120001 bytes that are no JSON)"
     assert masking.plain(deeper) == deeper.decode()
 
 
