@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOCKS := ops/locks
+ORACLE := .venv/oracle
 STAGE ?= dev
 # the longest first, so that none is left alone at the end
 TORTURED := core/test_fuzz core/test_forgeries core/test_simulation core/test_holder core/test_projection stage/test_openapi \
@@ -10,7 +11,7 @@ TORTURED := core/test_fuzz core/test_forgeries core/test_simulation core/test_ho
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run check test lint format package bench torture lock clean
+.PHONY: help run check test lint format package bench torture oracle lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -47,10 +48,22 @@ torture: .venv/.test  ## the long form of what is tried at random; figures in bu
 	TORTURE=1 $(BIN)/pytest --numprocesses 5 --dist load --maxschedchunk 1 $(TORTURED:%=tests/%.py)
 	@cat build/torture.json
 
+oracle: .venv/.test $(ORACLE)/bin/ministack  ## tests/stage once more, against another emulator of AWS
+	ORACLE=$(CURDIR)/$(ORACLE)/bin/ministack $(BIN)/pytest tests/stage --ignore tests/stage/test_emulator.py
+
+# an environment of its own: it pins its own botocore
+$(ORACLE)/bin/ministack: $(LOCKS)/oracle.txt | .venv/bin/uv
+	@$(PYTHON) -m venv $(ORACLE)
+	@$(BIN)/uv pip install --quiet --python $(ORACLE)/bin/python --require-hashes --requirement $< \
+	  || $(ORACLE)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
 lock: .venv/bin/uv  ## pin all that is installed for development anew, after a change of pyproject.toml
 	for each in run test; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command 'make lock' --extra run --extra $$each \
 	  --output-file $(LOCKS)/$$each.txt pyproject.toml; done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' --output-file $(LOCKS)/oracle.txt $(LOCKS)/oracle.in
 
 clean:  ## remove the environment and what was built
 	rm -rf .venv build

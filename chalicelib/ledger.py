@@ -1,6 +1,5 @@
 """The records' operations, and the one transaction that records an event. What it holds: ``entries.py``."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -120,7 +119,7 @@ class Ledger:
         puts = [self._puts(write) for write in writes]
         items = [put for group in puts for put in group.values()]
         try:
-            self._table.transact(items, _token(items))
+            self._table.transact(items)
         except AwsError as error:
             codes = iter([reason.get("Code", "") for reason in error.reasons])
             of_each = [dict(zip(group, codes, strict=False)) for group in puts]
@@ -166,7 +165,7 @@ class Ledger:
         """Write a payment anew from its events, with its outbox. Raises ``VersionMoved``."""
         puts = self._put(record)
         try:
-            self._table.transact(puts, _token(puts))
+            self._table.transact(puts)
         except AwsError as error:
             if any(reason.get("Code") in MOVED for reason in error.reasons):
                 raise VersionMoved(record.subject) from None
@@ -390,11 +389,6 @@ def _version_not_moved(version: int) -> Request:
         "ConditionExpression": VERSION_NOT_MOVED,
         "ExpressionAttributeValues": {":version": number(version)},
     }
-
-
-def _token(puts: Sequence[Request]) -> str:
-    """The same for each attempt at one transaction: one whose answer was lost is not carried out again."""
-    return hashlib.sha256(repr(puts).encode()).hexdigest()[:36]
 
 
 def _refusal(write: Write, codes: dict[str, str]) -> DaybookError | None:

@@ -1,6 +1,7 @@
 """The table as DynamoDB knows it: keys, items and conditions; what they mean is its callers' business."""
 
 import base64
+import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -100,9 +101,14 @@ class Table:
             found, left = self.batch(left, **wanted)
             yield from found
 
-    def transact(self, puts: Sequence[Request], token: str) -> None:
-        """All or nothing. Raises ``AwsError``, whose reasons are in the order of ``puts``."""
+    def transact(self, puts: Sequence[Request]) -> None:
+        """All or nothing. Raises ``AwsError``, whose reasons are in the order of ``puts``.
+
+        The token is the same for each attempt: one whose answer was lost is not carried out again. It is an
+        account's, and may stand for no other request; so it is the digest of all of this one.
+        """
         items = [{"Put": {"TableName": self.name, **put}} for put in puts]
+        token = hashlib.sha256(repr(items).encode()).hexdigest()[:36]
         self._aws("dynamodb", "TransactWriteItems", TransactItems=items, ClientRequestToken=token)
 
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[1]
 VECTORS = ROOT.parent / "shared" / "vectors"
 
 TORTURE = "TORTURE" in os.environ  # the long form of what is tried at random
+ORACLE = os.environ.get("ORACLE", "")  # ministack's command, to test against that
+MINISTACK = {"BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1", "MINISTACK_ACCOUNT_ID": "123456789012"}
 
 # people and secrets in what the tests send: nothing that is written for others to read may show them
 MARKS = ("jenny.rosen", "jenny rosen", "townsend", "xt5ewllds7fjjr1c", "whsec_", "v1=", "marked-", "marked@")
@@ -117,16 +119,21 @@ def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
 
 @contextmanager
 def emulator() -> Iterator[int]:
-    """An AWS emulator in a process of its own, and its port."""
+    """An AWS emulator in a process of its own, and its port: ours, or the second oracle (``make oracle``)."""
     port = free_port()
+    if ORACLE:
+        command, page = [ORACLE], "/_ministack/health"
+    else:
+        command, page = [sys.executable, "-m", "ops.local.emulator", str(port)], "/moto-api/"
     server = subprocess.Popen(
-        [sys.executable, "-m", "ops.local.emulator", str(port)],
+        command,
         cwd=ROOT,
+        env={**os.environ, "GATEWAY_PORT": str(port), **MINISTACK},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(f"http://127.0.0.1:{port}/moto-api/", server)
+        wait_for(f"http://127.0.0.1:{port}{page}", server)
         yield port
     finally:
         server.kill()
@@ -237,16 +244,24 @@ def template(package: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def dev(aws: dict[str, str]) -> Iterator[Stage]:
-    """Stage ``dev`` on the emulator: the stack, and what it cannot make: the secret, filled."""
+    """Stage ``dev`` on the emulator: the stack, and its secret, filled."""
     made = Stage("dev", boto3.Session("k", "s", region_name="us-east-1"), aws["AWS_ENDPOINT_URL"])
     create_stack(made, visibility="360")
     made.ledger().checkpoints.note_checkpoint(beginning.NOTED, {"began_at": beginning.ALWAYS})
-    secrets = made.client("secretsmanager")
-    values = {"stripe_webhook_secrets": [DEV_SECRET], "paypal_webhook_ids": ["8PTDEV"]}
-    secrets.create_secret(Name="daybook/dev", SecretString=json.dumps(values))
+    fill_secret(made, {"stripe_webhook_secrets": [DEV_SECRET], "paypal_webhook_ids": ["8PTDEV"]})
     yield made
     made.client("cloudformation").delete_stack(StackName="daybook-resources-dev")
-    secrets.delete_secret(SecretId="daybook/dev", ForceDeleteWithoutRecovery=True)
+    secrets = made.client("secretsmanager")
+    with suppress(secrets.exceptions.ResourceNotFoundException):  # the stack's own, where it made one
+        secrets.delete_secret(SecretId="daybook/dev", ForceDeleteWithoutRecovery=True)
+
+
+def fill_secret(stage: Stage, values: Mapping[str, Any]) -> None:
+    """The stage's secret: made too, where the emulator's stack has none."""
+    secrets = stage.client("secretsmanager")
+    with suppress(secrets.exceptions.ResourceExistsException):
+        secrets.create_secret(Name=f"daybook/{stage.name}")
+    secrets.put_secret_value(SecretId=f"daybook/{stage.name}", SecretString=json.dumps(values))
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,12 @@
 Chalice's Swagger 2 is put into the words of OpenAPI 3 that moto reads. For each write of a transaction
 moto copies the whole table, to put it back if the transaction is canceled: here the copy shares the items,
 which a transaction of puts, as Daybook's are, replaces and does not change. CloudWatch's percentiles, which
-moto does not know, are worked out; DynamoDB's operations are carried out one after the other. Pages in a
-browser are refused, and so is what botocore's models do not know. And it is made quicker: connections are
-kept, what never changes is looked up once (which service a host stands for, which methods a class has, how
-a name is spelt), keys are compared plainly, the time is asked for plainly, an item's strings and numbers are
-answered as they are kept, a metric is read from its own values only.
+moto does not know, are worked out; DynamoDB's operations are carried out one after the other; events for a
+bus that is gone are dropped. Pages in a browser are refused, and so is what botocore's models do not know.
+And it is made quicker: connections are kept, what never changes is looked up once (which service a host
+stands for, which methods a class has, how a name is spelt), keys are compared plainly, the time is asked for
+plainly, an item's strings and numbers are answered as they are kept, a metric is read from its own values
+only.
 """
 
 import copy
@@ -27,6 +28,7 @@ from datetime import datetime
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 from botocore.model import OperationModel
 from botocore.session import get_session
@@ -37,6 +39,7 @@ from moto.core.config import default_user_config
 from moto.core.serialize import BaseJSONSerializer
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
+from moto.events.models import EventsBackend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sqs import models as sqs
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -143,6 +146,7 @@ def _sharing_items(table: Table, memo: dict[int, Any]) -> Table:
     return made
 
 
+PUT_EVENTS = EventsBackend.put_events
 PUT, CAST = Table.put_item, vars(DynamoType)["cast_value"].fget
 UNIX_TIME, STRUCTURE = utils.unix_time, BaseJSONSerializer._serialize_type_structure
 PLAIN = {"S", "N"}
@@ -170,6 +174,14 @@ def _structure(serializer: Any, serialized: Any, value: Any, shape: Any, key: st
         serialized[key] = value
     else:
         STRUCTURE(serializer, serialized, value, shape, key)
+
+
+def _dropping(backend: EventsBackend, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """EventBridge takes what is for a bus that is not there, and drops it; moto refuses."""
+    buses = [backend._normalize_event_bus_arn(each.get("EventBusName")) for each in events]
+    there = [each for each, bus in zip(events, buses, strict=True) if bus in backend.event_buses]
+    answers = iter(PUT_EVENTS(backend, there))
+    return [next(answers) if bus in backend.event_buses else {"EventId": str(uuid4())} for bus in buses]
 
 
 class Dispatcher(DomainDispatcherApplication):
@@ -224,6 +236,7 @@ def main(port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     setattr(Statistics, "get_statistics_for_type", _with_percentiles)  # noqa: B010 - moto has none
     setattr(CloudWatchBackend, "get_metric_data", each_of_its_own)  # noqa: B010 - as above
+    setattr(EventsBackend, "put_events", _dropping)  # noqa: B010 - as above
     setattr(Table, "put_item", _put_aside)  # noqa: B010 - as above
     setattr(DynamoType, "cast_value", property(_cast))  # noqa: B010 - as above
     setattr(Table, "__deepcopy__", _sharing_items)  # noqa: B010 - moto does not know of it

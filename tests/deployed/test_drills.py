@@ -26,7 +26,8 @@ NOW = time.time_ns() // 1_000_000
 
 
 class Drill(Running):
-    """`make run` with a Stripe that does not answer and a bus that there is not; an hour is two seconds."""
+    """`make run` with a Stripe that does not answer, a bus that there is not, and a handler that fails while
+    the warehouse is closed; an hour is two seconds."""
 
     def __init__(self, folder: Path) -> None:
         self.stripe_port = free_port()
@@ -36,7 +37,10 @@ class Drill(Running):
             STRIPE_API=f"http://127.0.0.1:{self.stripe_port}",
             STRIPE_API_KEY="rk_local",
             DAYBOOK_EVENT_BUS="daybook-gone",
+            DAYBOOK_HANDLERS="tests.warehouse",
+            WAREHOUSE=str(folder / "closed"),
         )
+        self.closed = folder / "closed"
 
     def run(self, *arguments: str) -> tuple[int, str]:
         done = subprocess.run(
@@ -97,19 +101,29 @@ def test_refused(drill: Drill) -> None:
 
 
 def test_handler_failed_and_replay(drill: Drill) -> None:
-    """A handler raises (the bus is gone): the payment stands, and a replay tells what is left."""
+    """A handler raises: the payment stands, and it is notified once what is wrong is mended."""
     impatient(drill)
+    drill.closed.touch()
     code, output = drill.run("send", "stripe", "payment_intent.succeeded")
     subject = output.split()[-1]
     drill.sees("handler-failed")
     drill.sees("consumer-errors")
     drill.sees("parked")
-    assert "event_bus: " in drill.run("parked")[1]
-    drill.stage.client("events").create_event_bus(Name="daybook-gone")
+    assert "reserve: ConnectionError" in drill.run("parked")[1]
+    drill.closed.unlink()
     code, output = drill.run("redrive", "--all")
     assert (code, output.endswith("sent again\n")) == (0, True)
     wait_until(lambda: not drill.stage.ledger().payment(subject).outbox.tasks, 60)
     assert drill.run("parked")[0] == 0
+
+
+def test_bus_gone(drill: Drill) -> None:
+    """What is published is dropped without an error, as by EventBridge; but that is noticed."""
+    assert drill.run("send", "stripe", "payment_intent.succeeded")[0] == 0
+    drill.sees("bus-gone")
+    assert "there is no bus daybook-gone" in drill.run("doctor")[1]
+    drill.stage.client("events").create_event_bus(Name="daybook-gone")
+    assert "there is no bus" not in drill.run("doctor")[1]
 
 
 def test_parked_and_redriven(drill: Drill) -> None:

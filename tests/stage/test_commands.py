@@ -29,7 +29,7 @@ from ops.doctor import Doctor
 from ops.stage import Stage, connect
 from ops.stories import tell
 from ops.tail import tail
-from tests.conftest import ROOT
+from tests.conftest import ROOT, fill_secret
 from tests.fake_apis import FakePayPal, FakeStripe
 from tests.fakes import DEV_SECRET, NOW, Clock, MemoryInbox, as_bytes, consumer
 
@@ -301,10 +301,7 @@ def test_amounts_are_compared_with_the_providers(stage: Stage, run: Run) -> None
     capture = {"id": "CAP1", "status": "COMPLETED", "amount": {"value": "5.00", "currency_code": "EUR"}}
     paid = {"id": "WH-1", "event_type": "PAYMENT.CAPTURE.COMPLETED", "resource": capture}
     record(to, paid, "paypal")
-    secrets = {"stripe_api_key": ["rk_1"], "paypal_client_id": ["a"], "paypal_client_secret": ["b"]}
-    stage.client("secretsmanager").create_secret(
-        Name=f"daybook/{stage.name}", SecretString=json.dumps(secrets)
-    )
+    fill_secret(stage, {"stripe_api_key": ["rk_1"], "paypal_client_id": ["a"], "paypal_client_secret": ["b"]})
     object_id = subject.partition(":")[2]
     charge = {"object": "charge", "id": "ch_1", "amount": 5000, "captured": True, "currency": "eur"}
     intent = {"object": "payment_intent", "id": object_id, "amount_received": 5000, "currency": "eur"}

@@ -19,6 +19,7 @@ from chalicelib.times import DAY
 from ops.cli import main
 from ops.local.event_source import EventSource
 from ops.stage import Stage
+from tests.conftest import fill_secret
 from tests.fake_apis import HOUR, FakePayPal, FakeStripe, event_listed, paypal_listed
 from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, consumer, message_of, telemetry
 
@@ -283,9 +284,7 @@ Run = Callable[..., tuple[int, str]]
 @pytest.fixture
 def run(daybook: Any, stage: Stage, stage_environ: dict[str, str]) -> Run:
     """The command on a stage whose secret is filled."""
-    stage.client("secretsmanager").create_secret(
-        Name=f"daybook/{stage.name}", SecretString=json.dumps({"stripe_api_key": ["rk_1"]})
-    )
+    fill_secret(stage, {"stripe_api_key": ["rk_1"]})
 
     def invoke(*arguments: str, **environ: str) -> tuple[int, str]:
         result = CliRunner().invoke(
