@@ -236,7 +236,9 @@ def _trace() -> str:
 
 @cache
 def _ledger() -> Ledger:
-    return Ledger(_aws(), SETTINGS.names.table, bodies_expire=SETTINGS.keep_bodies is not None)
+    return Ledger(
+        _aws(), SETTINGS.names.table, bodies_expire=SETTINGS.keep_bodies is not None, shards=SETTINGS.shards
+    )
 
 
 @cache

@@ -7,13 +7,17 @@ Prices are in ``prices.json``, times in ``measured.json``; sizes are measured he
 
 import json
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from chalicelib.entries import Write, not_stored
+from chalice.package import YAMLTemplateSerializer
+
+from chalicelib import settings
+from chalicelib.entries import SPREAD, Write, not_stored, sharded
 from chalicelib.events import Event
 from chalicelib.folding import LABELS
 from chalicelib.inbox import Message
@@ -34,6 +38,8 @@ LOG_LINE = 590  # bytes; three lines a webhook on the average of all stories: ac
 LINES = 3
 CONTAINERS_HOURS = 24 * 30  # a secret is read every five minutes by each of a few containers
 START = 1_795_400_000_000
+TEMPLATE = YAMLTemplateSerializer().load_template((HERE.parent / "infra" / "resources.yaml").read_text())
+INDEXES: list[Any] = TEMPLATE["Resources"]["Ledger"]["Properties"]["GlobalSecondaryIndexes"]
 
 
 # ── sizes ───────────────────────────────────────────────────────────────────────────────────────────
@@ -58,12 +64,13 @@ class Sizes:
     event: int
     payment: int
     message: int
+    indexes: Mapping[str, int]
+    is_first: bool
 
     @property
     def write_units(self) -> int:
-        """Event, its id and payment twice, as a transaction costs; and the payment's entry in the listing."""
-        transaction = 2 * (ceil(self.event / 1024) + ceil(self.payment / 1024) + 1)
-        return transaction + ceil(self.payment / 2 / 1024)
+        """Event, its id and payment twice, as a transaction costs; and the payment's entries in indexes."""
+        return 2 * (ceil(self.event / 1024) + ceil(self.payment / 1024) + 1) + sum(self.indexes.values())
 
 
 def recorded() -> Iterator[Sizes]:
@@ -72,24 +79,45 @@ def recorded() -> Iterator[Sizes]:
     for provider in ("stripe", "paypal"):
         for story in STORIES:
             facts: Facts = {}
+            written: dict[str, Any] = {}
             _, events = tell(provider, random.Random(1), START, 5000, "EUR", story=story)
             for each in events:
                 body = json.dumps(each).encode()
                 event = PROVIDERS[provider].event(body, START)
                 proved = PROVIDERS[provider].facts(event).get(event.subject, {})
                 facts = join(facts, LABELS.kept(proved))
-                yield _sizes(ledger, event, body, facts)
+                sizes, written = _sizes(ledger, event, body, facts, written)
+                yield sizes
 
 
-def _sizes(ledger: Ledger, event: Event, body: bytes, facts: Facts) -> Sizes:
+def _sizes(
+    ledger: Ledger, event: Event, body: bytes, facts: Facts, before: dict[str, Any]
+) -> tuple[Sizes, dict[str, Any]]:
+    """Of an event, and of the payment's item that was ``before``; and the item that is now."""
     record = not_stored(event.subject).with_facts(facts, START)
     puts = ledger._puts(Write(event=event, body=body, records=(record,)))
-    payment = item_size(puts[f"payment {event.subject}"]["Item"])
+    payment = puts[f"payment {event.subject}"]["Item"]
     entry = item_size(puts["event"]["Item"])
     message = Message(
         provider=event.provider, event_id=event.id, subject=event.subject, received_at=START, body=body
     ).encode()
-    return Sizes(entry, payment, len(message))
+    indexes = {index["IndexName"]: _index_units(index, before, payment) for index in INDEXES}
+    return Sizes(entry, item_size(payment), len(message), indexes, not before), payment
+
+
+def _index_units(index: Mapping[str, Any], before: dict[str, Any], after: dict[str, Any]) -> int:
+    """What writing an item costs in one index: nothing where all that is projected stays as it is.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html#GSI.ThroughputConsiderations.Writes
+    """
+    keys = [each["AttributeName"] for each in index["KeySchema"]]
+    names = ["subject", "entry", *keys, *index["Projection"].get("NonKeyAttributes", ())]
+    was, is_now = ({name: item[name] for name in names if name in item} for item in (before, after))
+    if was == is_now:
+        return 0
+    has_moved = [was.get(key) for key in keys] != [is_now.get(key) for key in keys]
+    entries = [each for each in ((was, is_now) if has_moved else (is_now,)) if all(k in each for k in keys)]
+    return sum(ceil(item_size(each) / 1024) for each in entries)
 
 
 # ── a million webhooks ──────────────────────────────────────────────────────────────────────────────
@@ -111,7 +139,8 @@ def items() -> dict[str, float]:
     request = float(MEASURED["request_cpu_ms"]) / SHARE + trip
     batch = BATCH * float(MEASURED["consumer_cpu_ms_per_event"]) / SHARE + 2 * trip
     requests = chunks + chunks / BATCH + 1 / BATCH  # sent, received, deleted
-    spans = 4 * PRICES["xray_sampled"]  # segments of two functions
+    # a request is one trace, and so is a batch: https://aws.amazon.com/xray/pricing/
+    traces = (1 + 1 / BATCH) * PRICES["xray_sampled"]
     return {
         "API Gateway, REST": PRICES["api_gateway_per_million"],
         "Lambda, requests": PRICES["lambda_request_per_million"] * (1 + 1 / BATCH),
@@ -123,7 +152,7 @@ def items() -> dict[str, float]:
         "DynamoDB, one month's storage and recovery": stored
         * (PRICES["dynamodb_storage_per_gb_month"] + PRICES["dynamodb_recovery_per_gb_month"]),
         "CloudWatch logs": LINES * LOG_LINE * MILLION / 1e9 * PRICES["logs_per_gb"],
-        "X-Ray, 5 % sampled": PRICES["xray_per_million"] * spans,
+        "X-Ray, 5 % sampled": PRICES["xray_per_million"] * traces,
         "KMS and secret": CONTAINERS_HOURS * 12 * 3 * PRICES["secrets_read_per_million"] / MILLION
         + CONTAINERS_HOURS * 12 * PRICES["kms_per_million"] / MILLION,
     }
@@ -132,34 +161,61 @@ def items() -> dict[str, float]:
 # ── limits ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def limits() -> list[tuple[str, str, str, str]]:
-    """What is met at 100 to 100,000 webhooks a second, and the knob that moves it."""
-    request = (float(MEASURED["request_cpu_ms"]) / SHARE + float(MEASURED["aws_round_trip_ms"])) / 1000
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What webhooks at a rate a second need and meet. ``busy`` consumers of so many that are allowed; write
+    units a second, of one partition's 1,000."""
+
+    rate: int
+    requests: int
+    busy: int
+    consumers: int
+    shards: int
+    units: float
+    listing: int
+    waiting: int
+
+
+def load(rate: int) -> Load:
+    """A second of that many payments, each at its place in the listing; one partition key is one partition.
+
+    Half as many consumers again as are busy on the average: a batch is not always full. All payments wait
+    for their reference at first, as where a handler needs it.
+    """
+    trip = float(MEASURED["aws_round_trip_ms"])
+    request = (float(MEASURED["request_cpu_ms"]) / SHARE + trip) / 1000
     batch = BATCH * float(MEASURED["consumer_cpu_ms_per_event"]) / SHARE
-    consumer = (batch + 2 * float(MEASURED["aws_round_trip_ms"])) / 1000 / BATCH
+    busy = rate * (batch + 2 * trip) / 1000 / BATCH
+    consumers = max(2, ceil(1.5 * busy))
+    shards = settings.read({"DAYBOOK_CONSUMERS": str(min(consumers, 1000))}).shards
     sizes = list(recorded())
-    units = sum(each.write_units for each in sizes) / len(sizes)
-    rows = []
-    for rate in (100, 1_000, 10_000, 100_000):
-        rows.append(
-            (
-                f"{rate:,}",
-                f"{ceil(rate * request)} + {ceil(rate * consumer)}",
-                f"{rate * units:,.0f}",
-                _met_at(rate),
-            )
-        )
-    return rows
+    of_day = sum(each.indexes["by-day"] for each in sizes) / len(sizes)
+    first = sum(each.is_first for each in sizes) / len(sizes)
+    rng = random.Random(1)
+    subjects = [f"stripe:pi_{rng.getrandbits(96):x}" for _ in range(rate)]
+    return Load(
+        rate=rate,
+        requests=ceil(rate * request),
+        busy=ceil(busy),
+        consumers=consumers,
+        shards=shards,
+        units=rate * sum(each.write_units for each in sizes) / len(sizes),
+        listing=round(of_day * _hottest("2026-11-24", subjects, shards)),
+        waiting=round(2 * first * _hottest("waiting", subjects, SPREAD)),  # it comes, and it goes
+    )
 
 
-def _met_at(rate: int) -> str:
-    if rate <= 100:
-        return "nothing, with the default 1,000 concurrent functions"
-    if rate <= 1_000:
-        return "the index `by-day`: all payments of a day share one partition of 1,000 write units a second, so some 500 to 1,000 events (not measured; its key would have to be spread); the consumer's cap, `DAYBOOK_CONSUMERS`, is 20. Events wait, and are tried again; `RequestsPerSecond` above 1,000"
-    if rate <= 10_000:
-        return "that, and a table's 40,000 write units a second (a quota to raise, and its warm throughput before a sale), API Gateway's 10,000 requests a second a region, a FIFO queue's 3,000 to 30,000 transactions a second by region: quotas"
-    return "one region's API Gateway and one FIFO queue: several stages side by side, payments spread over them by account or by provider; functions at once are a quota too"
+def _hottest(name: str, subjects: Iterable[str], shards: int) -> int:
+    """How many of them are in the fullest partition."""
+    return max(Counter(sharded(name, subject, shards)["S"] for subject in subjects).values())
+
+
+MET = {
+    100: "nothing, with the default 1,000 concurrent functions",
+    1_000: "`RequestsPerSecond`, 1,000 by default; a single payment (below)",
+    10_000: "quotas: API Gateway's 10,000 requests a second a region, a table's 40,000 write units a second (and its warm throughput before a sale), a FIFO queue's 3,000 to 30,000 transactions a second by region; `DAYBOOK_CONSUMERS` to be set",
+    100_000: "one region's API Gateway, one FIFO queue, and the listing's 32 shards: several stages side by side, payments spread over them by account or by provider",
+}
 
 
 # ── a sale day ──────────────────────────────────────────────────────────────────────────────────────
@@ -266,10 +322,24 @@ def page() -> Iterator[str]:
     yield ""
     yield "## On the way up"
     yield ""
-    yield "| webhooks a second | functions at once (API + consumer) | write units a second | met, and what moves it |"
-    yield "| ---: | ---: | ---: | --- |"
-    for row in limits():
-        yield "| " + " | ".join(row) + " |"
+    yield "One partition of a table or an index takes 1,000 write units a second. An event's and a payment's own are its own; what many share is in"
+    yield "the indexes: the day's listing, spread over shards (one up to `DAYBOOK_CONSUMERS=20`, then one for each ten), and what waits for a reference,"
+    yield f"over {SPREAD} partitions. Simulated: each payment of a second at its place; the fullest partition is shown."
+    yield ""
+    yield "| webhooks a second | functions at once (API + consumer) | `DAYBOOK_CONSUMERS` | write units a second | shards | fullest of the listing | fullest of what waits | met, and what moves it |"
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+    for it in map(load, MET):
+        yield (
+            f"| {it.rate:,} | {it.requests} + {it.busy} | {max(20, it.consumers):,} | {it.units:,.0f} | {it.shards} | {it.listing:,}"
+            f" | {it.waiting:,} | {MET[it.rate]} |"
+        )
+    yield ""
+    yield "A page of the listing costs one query for the calendar, one for each shard of a day that it comes to, and one read of its payments: the same"
+    yield "however many there are (`tests/core/test_shards.py`)."
+    yield ""
+    yield "A payment's item stays small: facts are compressed from 600 characters on, and beyond 150 kB in parts of 350 kB, written in the same transaction (4 MB at most)."
+    yield "10,000 refunds of one payment are recorded at work that grows with their number (`python -m bench.refunds`), where an item of 400 kB would have ended it."
+    yield "What is not split is its outbox: some 1,500 milestones that a handler keeps failing on fill the item; what comes then is parked until the handler is mended."
     yield ""
     yield "One payment is worked on by one consumer at a time: a single payment takes some tens of events a second, whatever the rest does."
     yield ""

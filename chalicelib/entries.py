@@ -7,20 +7,21 @@
     paypal:2GG…           event:WH-…          that an event at home under another subject is about this too
     bare:stripe:pi_…      stripe:acct_…:pi_…  a connected account's payment by its bare id
     id:stripe:evt_…       id                  the one subject that an event id is recorded under: its home
-    calendar              2026-11-24          a day on which a payment was created
+    calendar              2026-11-24          a day with payments, and over how many shards it is listed
     transmission:…        transmission        the digest of the one body that it stands for; expires
     stripe:pi_…           parked:evt_…        why an event is not recorded, and its body: parking.py
     checkpoint            reconcile stripe    how far something has come: shelves.py
     certificate           https://…           a signing certificate: shelves.py
 
-Four sparse indexes: ``by-reference`` (payments by the user's own id), ``by-day`` (payments by
-day and time; all that is parked, under the day ``parked``; bodies that expire, under the day they came on),
-``by-inconsistency`` (payments that are not consistent, and those with handlers that wait for a reference, by
-when they became so), ``by-customer`` (payments and
-other objects of a customer, by time).
+Four sparse indexes: ``by-reference`` (payments by the user's own id), ``by-day`` (payments by day and time, a
+day in one partition or in several; all that is parked, under the day ``parked``; bodies that expire, under
+the day they came on), ``by-inconsistency`` (payments that are not consistent, and those with handlers that
+wait for a reference, by when they became so), ``by-customer`` (payments and other objects of a customer, by
+time).
 """
 
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
@@ -35,7 +36,7 @@ from chalicelib.times import from_iso, sortable, to_iso
 
 PAYMENT = "payment"
 INCONSISTENT, WAITING = "yes", "waiting"  # in the index by what is not as it should be
-VIEWED = 50_000  # characters of a payment that lists show without reading its facts
+SPREAD = 8  # partitions of the index by what is not as it should be: one takes 1,000 writes a second
 OUTBOX = ("version", "outbox", "leased_until", "superseded")
 
 
@@ -199,9 +200,9 @@ def listed(event: Event) -> Attribute:
     return string(f"{sortable(event.created_at)}#{event.subject}#{event.id}")
 
 
-def bodies_of(day: str) -> Attribute:
+def bodies_of(day: str) -> str:
     """In place of a payment's day: the events whose bodies came on that day, and expire."""
-    return string(f"bodies {day}")
+    return f"bodies {day}"
 
 
 def id_item(write: Write) -> Item:
@@ -248,8 +249,22 @@ def _of_customer(provider: str, customer: str | None) -> Item:
     return {"customer": string(f"{provider}:{customer}")} if customer else {}
 
 
-def payment_items(write: RecordWrite) -> list[Item]:
-    """The payment's entry, and those of its facts' parts."""
+def partitions(name: str, shards: int) -> list[str]:
+    """The partitions of an index that what is of one name is spread over, the first as before it was spread.
+
+    One partition takes 1,000 writes a second.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-sharding.html
+    """
+    return [name, *(f"{name}~{shard}" for shard in range(1, shards))]
+
+
+def sharded(name: str, subject: str, shards: int) -> Attribute:
+    """The one of them that a subject is in."""
+    return string(partitions(name, shards)[zlib.crc32(subject.encode()) % shards])
+
+
+def payment_items(write: RecordWrite, shards: int = 1) -> list[Item]:
+    """The payment's entry, and those of its facts' parts. ``shards``: of the listing."""
     subject = write.subject
     payment = shown(subject, write.books)
     facts, parts = packing.stored(subject, write.books.facts, write.outbox.version)
@@ -260,19 +275,21 @@ def payment_items(write: RecordWrite) -> list[Item]:
         "rules": number(RULES_VERSION),
         "provider": string(payment.provider),
         "status": string(payment.status),
-        "day": string(payment.created_at[:10]),
+        "captured": number(payment.captured),
+        "refunded": number(payment.refunded),
+        "disputed": number(payment.disputed),
+        "day": sharded(payment.created_at[:10], subject, shards),
         "listed": string(f"{sortable(from_iso(payment.created_at))}#{payment.id}"),
     }
-    view = json.dumps(payment.to_dict())
-    if len(view) <= VIEWED:
-        item["view"] = string(view)
     if payment.reference:
         item["reference"] = string(payment.reference)
     item |= _of_customer(payment.provider, payment.customer)
     if not payment.consistent:
-        item |= {"inconsistent": string(INCONSISTENT), "inconsistent_since": number(write.since)}
+        what = sharded(INCONSISTENT, subject, SPREAD)
+        item |= {"inconsistent": what, "inconsistent_since": number(write.since)}
     elif payment.reference is None and any(task.needs for task in write.outbox.tasks):
-        item |= {"inconsistent": string(WAITING), "inconsistent_since": number(write.waiting_since)}
+        what = sharded(WAITING, subject, SPREAD)
+        item |= {"inconsistent": what, "inconsistent_since": number(write.waiting_since)}
     return [item | outbox_attributes(write.outbox), *parts]
 
 
@@ -313,7 +330,7 @@ def stored_payment(item: Item, facts: Facts) -> StoredPayment:
 
 
 def _since(item: Item, what: str) -> int | None:
-    is_so = item.get("inconsistent") == string(what)
+    is_so = item.get("inconsistent", string(""))["S"].partition("~")[0] == what
     return int(item["inconsistent_since"]["N"]) if is_so else None
 
 

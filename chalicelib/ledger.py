@@ -1,11 +1,10 @@
 """The records' operations, and the one transaction that records an event. What it holds: ``entries.py``."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from heapq import merge
 from itertools import groupby
-from typing import Any
 
 from chalicelib import entries, packing
 from chalicelib.aws import Caller
@@ -23,7 +22,6 @@ from chalicelib.entries import (
 )
 from chalicelib.errors import TAMPERED, AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.parking import BY_DAY, Parking
-from chalicelib.payments import project
 from chalicelib.shelves import CertificateShelf, Checkpoints
 from chalicelib.table import (
     Item,
@@ -48,15 +46,20 @@ NOT_THERE_YET = "attribute_not_exists(entry)"
 VERSION_NOT_MOVED = "version = :version"
 MOVED = ("ConditionalCheckFailed", "TransactionConflict")
 TRIES = 4  # to read a payment whose facts are in parts while others write it
+FEWER_SHARDS = "attribute_not_exists(shards) OR shards < :shards"
 STILL_THERE = "attribute_exists(entry)"
 
 
 class Ledger:
-    """One stage's table. ``bodies_expire``: events' bodies are marked with the day they came on."""
+    """One stage's table. ``bodies_expire``: events' bodies are marked with the day they came on.
 
-    def __init__(self, aws: Caller, table: str, bodies_expire: bool = False) -> None:
+    ``shards``: the partitions of the listing that a day's payments are spread over; a page asks each of them.
+    """
+
+    def __init__(self, aws: Caller, table: str, bodies_expire: bool = False, shards: int = 1) -> None:
         self._table = Table(aws, table)
         self._bodies_expire = bodies_expire
+        self._shards = shards
         self._days: set[str] = set()
         self.parking = Parking(self._table)
         self.checkpoints = Checkpoints(self._table)
@@ -134,7 +137,9 @@ class Ledger:
         event = entries.event_item(write)
         if self._bodies_expire:
             came_on = sortable(write.event.received_at)[:10]
-            event |= {"day": entries.bodies_of(came_on), "listed": entries.listed(write.event)}
+            self._mark_day(came_on)
+            day = entries.sharded(entries.bodies_of(came_on), write.event.subject, self._shards)
+            event |= {"day": day, "listed": entries.listed(write.event)}
         puts: dict[str, Request] = {
             "event": {"Item": event, "ConditionExpression": NOT_THERE_YET},
             "id": {"Item": entries.id_item(write), "ConditionExpression": NOT_THERE_YET},
@@ -156,8 +161,8 @@ class Ledger:
         return puts
 
     def _put(self, record: RecordWrite) -> list[Request]:
-        payment, *parts = entries.payment_items(record)
-        self._mark_day(payment["day"]["S"])
+        payment, *parts = entries.payment_items(record, self._shards)
+        self._mark_day(payment["day"]["S"].partition("~")[0])
         condition = _version_not_moved(record.outbox.version - 1)
         return [{"Item": payment, **condition}, *({"Item": part} for part in parts)]
 
@@ -198,9 +203,17 @@ class Ledger:
 
     def _mark_day(self, day: str) -> None:
         """Put the day into the calendar, once a process, before the first payment of that day is written."""
-        if day not in self._days:
-            self._table.put({"subject": string(CALENDAR), "entry": string(day)})
-            self._days.add(day)
+        if day in self._days:
+            return
+        with suppress(VersionMoved), raise_if_condition_fails(VersionMoved(day)):
+            self._table.call(
+                "UpdateItem",
+                Key=key(CALENDAR, day),
+                UpdateExpression="SET shards = :shards",
+                ConditionExpression=FEWER_SHARDS,
+                ExpressionAttributeValues={":shards": number(self._shards)},
+            )
+        self._days.add(day)
 
     # ── read ────────────────────────────────────────────────────────────────────────────────────
 
@@ -278,8 +291,8 @@ class Ledger:
         for item in found:
             yield item["subject"]["S"], item["entry"]["S"]
 
-    def days(self, since: str, until: str) -> list[str]:
-        """The days with payments from ``since`` to ``until`` (``YYYY-MM-DD``), newest first."""
+    def days(self, since: str, until: str) -> dict[str, int]:
+        """The days with payments from ``since`` to ``until`` (``YYYY-MM-DD``), newest first; their shards."""
         found = self._table.query(
             KeyConditionExpression="subject = :calendar AND entry BETWEEN :since AND :until",
             ExpressionAttributeValues={
@@ -290,16 +303,27 @@ class Ledger:
             ScanIndexForward=False,
             ConsistentRead=True,
         )
-        return [item["entry"]["S"] for item in found]
+        return {item["entry"]["S"]: int(item.get("shards", {"N": "1"})["N"]) for item in found}
 
     def payments_of_day(
-        self, day: str, since: str, until: str, limit: int, wanted: dict[str, str]
-    ) -> tuple[list[tuple[str, dict[str, Any]]], str | None]:
-        """One page of a day's payments, newest first: each with its place, and the place to go on below.
+        self, day: str, shards: int, since: str, until: str, limit: int, wanted: dict[str, str]
+    ) -> tuple[list[tuple[str, str]], str | None]:
+        """One page of a day's payments, newest first: places and subjects, and the place to go on below.
 
         A place sorts as the payment's time does. ``since`` and ``until`` are places, both inclusive.
         ``wanted`` names the attributes (``status``, ``provider``) that must be equal.
         """
+        pages = [
+            self._of_partition(partition, since, until, limit, wanted)
+            for partition in entries.partitions(day, shards)
+        ]
+        last = max((last for _, last in pages if last), default=None)
+        found = sorted((each for page, _ in pages for each in page), reverse=True)
+        return [each for each in found if last is None or each[0] >= last], last
+
+    def _of_partition(
+        self, day: str, since: str, until: str, limit: int, wanted: dict[str, str]
+    ) -> tuple[list[tuple[str, str]], str | None]:
         names = {f"#{name}": name for name in ("day", "listed", *wanted)}
         values = {
             ":day": string(day),
@@ -318,17 +342,9 @@ class Ledger:
         if wanted:
             request["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in wanted)
         answer = self._table.call("Query", **request)
-        page = [(item["listed"]["S"], self._view(item)) for item in answer["Items"]]
+        page = [(item["listed"]["S"], item["subject"]["S"]) for item in answer["Items"]]
         last = answer.get("LastEvaluatedKey")
         return page, last["listed"]["S"] if last else None
-
-    def _view(self, item: Item) -> dict[str, Any]:
-        """The payment as lists show it; one that is too large for the index is read."""
-        if "view" in item:
-            view: dict[str, Any] = json.loads(item["view"]["S"])
-            return view
-        subject = item["subject"]["S"]
-        return project(subject, self.payment(subject).facts).to_dict()
 
     def inconsistent(self, until: int) -> Iterator[str]:
         """The subjects of payments that have not been consistent since ``until`` or longer, oldest first."""
@@ -339,12 +355,15 @@ class Ledger:
         return self._not_right(WAITING, until)
 
     def _not_right(self, what: str, until: int) -> Iterator[str]:
-        found = self._table.query(
-            IndexName=BY_INCONSISTENCY,
-            KeyConditionExpression="inconsistent = :yes AND inconsistent_since <= :until",
-            ExpressionAttributeValues={":yes": string(what), ":until": number(until)},
+        found = (
+            self._table.query(
+                IndexName=BY_INCONSISTENCY,
+                KeyConditionExpression="inconsistent = :what AND inconsistent_since <= :until",
+                ExpressionAttributeValues={":what": string(partition), ":until": number(until)},
+            )
+            for partition in entries.partitions(what, entries.SPREAD)
         )
-        for item in found:
+        for item in merge(*found, key=lambda each: int(each["inconsistent_since"]["N"])):
             yield item["subject"]["S"]
 
     # ── bodies ──────────────────────────────────────────────────────────────────────────────────
@@ -361,16 +380,17 @@ class Ledger:
                 ExpressionAttributeValues={":yes": {"BOOL": True}},
             )
 
-    def bodies_of_day(self, day: str) -> Iterator[tuple[str, str]]:
+    def bodies_of_day(self, day: str, shards: int) -> Iterator[tuple[str, str]]:
         """The events (subject, id) whose bodies came on that day and are to expire."""
-        found = self._table.query(
-            IndexName=BY_DAY,
-            KeyConditionExpression="#day = :day",
-            ExpressionAttributeNames={"#day": "day"},
-            ExpressionAttributeValues={":day": entries.bodies_of(day)},
-        )
-        for item in found:
-            yield item["subject"]["S"], item["entry"]["S"].partition(":")[2]
+        for partition in entries.partitions(entries.bodies_of(day), shards):
+            found = self._table.query(
+                IndexName=BY_DAY,
+                KeyConditionExpression="#day = :day",
+                ExpressionAttributeNames={"#day": "day"},
+                ExpressionAttributeValues={":day": string(partition)},
+            )
+            for item in found:
+                yield item["subject"]["S"], item["entry"]["S"].partition(":")[2]
 
 
 def _events_of(subject: str) -> Request:

@@ -4,7 +4,7 @@ All of them are found by day; those of a reference or a customer, which are few,
 """
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -19,7 +19,7 @@ from chalicelib.times import LAST, from_iso, sortable
 
 DEFAULT_LIMIT = 20
 LARGEST_LIMIT = 100
-QUERIES = 10  # that one page may cost; a page that needs more is cut short and has a cursor
+ROUNDS = 10  # of queries, of a day's shards, that one page may cost; one that needs more is cut short
 ABOVE_ALL = "~"  # sorts after every character of a place
 FILTERS = ("status", "provider")
 CHOICES = ("reference", "customer")
@@ -79,30 +79,44 @@ def payments(ledger: Ledger, query: Query) -> dict[str, Any]:
     """One page: ``{"payments": […], "cursor": …}``; the cursor is ``None`` on the last page."""
     if query.chosen:
         return _chosen(ledger, query)
-    found: list[tuple[str, dict[str, Any]]] = []
-    cost = 0
-    for day in ledger.days(query.since[:10], query.until[:10]):
+    places, below = _places(ledger, query)
+    shown = dict(_read(ledger, (subject for _, subject in places)))
+    found = [(place, shown[subject]) for place, subject in places if subject in shown]
+    is_wanted = _has(query.wanted)
+    return _page([each for each in found if is_wanted(each[1])], below)
+
+
+def _has(wanted: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a payment is as wanted. One found so by the index may have changed since."""
+    return lambda payment: all(payment[name] == value for name, value in wanted.items())
+
+
+def _places(ledger: Ledger, query: Query) -> tuple[list[tuple[str, str]], str | None]:
+    """Place and subject of a page's payments, and the place that the next page begins with."""
+    found: list[tuple[str, str]] = []
+    rounds = 0
+    for day, shards in ledger.days(query.since[:10], query.until[:10]).items():
         until: str | None = query.until
         while until is not None:
-            if cost == QUERIES:
-                return _page(found, min(until, day + ABOVE_ALL))
+            if rounds == ROUNDS:
+                return found, min(until, day + ABOVE_ALL)
             room = query.limit + 1 - len(found)
-            some, last = ledger.payments_of_day(day, query.since, until, room, query.wanted)
-            cost += 1
+            some, last = ledger.payments_of_day(day, shards, query.since, until, room, query.wanted)
+            rounds += 1
             found += some
             if len(found) > query.limit:
                 found = found[: query.limit]
-                return _page(found, _below(found[-1][0]))
+                return found, _below(found[-1][0])
             until = _below(last) if last else None
-    return _page(found, None)
+    return found, None
 
 
 def _chosen(ledger: Ledger, query: Query) -> dict[str, Any]:
     """A page of those of a reference or a customer."""
     found: list[tuple[str, dict[str, Any]]] = []
+    is_wanted = _has(query.wanted)
     for place, shown in _placed(ledger, query):
-        is_wanted = all(shown[name] == value for name, value in query.wanted.items())
-        if is_wanted and query.since <= place <= query.until:
+        if is_wanted(shown) and query.since <= place <= query.until:
             found.append((place, shown))
         if len(found) > query.limit:
             found = found[: query.limit]
@@ -114,9 +128,11 @@ def _placed(ledger: Ledger, query: Query) -> Iterator[tuple[str, dict[str, Any]]
     """The newest first: a customer's are in that order, those of one reference are put into it."""
     reference, customer = query.chosen.get("reference"), query.chosen.get("customer")
     if reference is None:
-        yield from _read(ledger, _of_customer(ledger, customer or "", query.until))
+        yield from _at_places(ledger, _of_customer(ledger, customer or "", query.until))
         return
-    for place, shown in sorted(_read(ledger, iter(ledger.referred(reference))), reverse=True, key=_first):
+    for place, shown in sorted(
+        _at_places(ledger, iter(ledger.referred(reference))), reverse=True, key=_first
+    ):
         names = (shown["customer"], f"{shown['provider']}:{shown['customer']}")
         if shown["reference"] == reference and (customer is None or customer in names):
             yield place, shown
@@ -138,14 +154,19 @@ def named(id_: str) -> list[str]:
     return [id_] if id_.partition(":")[0] in PROVIDERS else [f"{each}:{id_}" for each in PROVIDERS]
 
 
+def _at_places(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for subject, shown in _read(ledger, subjects):
+        yield f"{sortable(from_iso(shown['created_at']))}#{subject}", shown
+
+
 def _read(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The payments of those subjects, as they are shown."""
     while batch := list(islice(subjects, BATCH)):
         found = ledger.payments(batch)
         for subject in batch:
             stored = found.get(subject) or ledger.payment(subject)
             if stored.version:
-                shown = project(subject, stored.facts).to_dict()
-                yield f"{sortable(from_iso(shown['created_at']))}#{subject}", shown
+                yield subject, project(subject, stored.facts).to_dict()
 
 
 def _page(found: list[tuple[str, dict[str, Any]]], place: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from chalicelib.payments import Facts
 from chalicelib.table import Item, key, number, string, unpacked
 
-SMALL = 50_000  # characters that are kept as text, as a person reads it in AWS's console
+SMALL = 600  # characters that are kept as text: with more an item would be over 1 kB, and cost a unit more
 ONE_ITEM = 150_000  # bytes, compressed, that are kept with the payment
 PART = 350_000  # bytes of a part
 

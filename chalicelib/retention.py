@@ -15,9 +15,12 @@ BACK = 400  # days before that are looked at each time: a parked event may be re
 def expire(ledger: Ledger, keep: int, now: int, is_time_left: Callable[[], bool]) -> int:
     """Remove the bodies that came more than ``keep`` days ago; how many. What is left is done next time."""
     removed = 0
+    shards = ledger.days(sortable(now - (keep + BACK) * DAY)[:10], sortable(now)[:10])
     for back in range(keep + BACK, keep, -1):  # the oldest first
         day = sortable(now - back * DAY)[:10]
-        for subject, event_id in takewhile(lambda _: is_time_left(), ledger.bodies_of_day(day)):
+        for subject, event_id in takewhile(
+            lambda _: is_time_left(), ledger.bodies_of_day(day, shards.get(day, 1))
+        ):
             ledger.remove_body(subject, event_id)
             removed += 1
     return removed

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 from chalicelib.errors import InvalidSetting
 from chalicelib.names import Names, names
@@ -20,6 +21,7 @@ LOCAL_CREDENTIALS = {
     "paypal_client_secret": "",
 }
 NAMES = ("client_reference_id", "custom_id", "invoice_id")  # of references, beside metadata's
+MOST_SHARDS = 32
 CONSUMERS = 20  # at once: a backlog is not to take the concurrency that the routes need
 # Where each provider's API is; ``STRIPE_API`` and so on say otherwise.
 APIS = {"stripe": "https://api.stripe.com", "paypal": "https://api-m.paypal.com"}
@@ -71,6 +73,11 @@ class Settings:
     @property
     def is_local(self) -> bool:
         return self.stage == STAGE_LOCAL
+
+    @property
+    def shards(self) -> int:
+        """Of the listing: each takes what some ten consumers write, and costs a page a query."""
+        return 1 if self.consumers <= CONSUMERS else min(ceil(self.consumers / 10), MOST_SHARDS)
 
 
 def read(environ: Mapping[str, str]) -> Settings:

@@ -72,7 +72,7 @@ def check(stage: Stage, sent: Sent) -> None:
     items = stage.client("dynamodb").get_paginator("scan").paginate(TableName=stage.names.table)
     for item in (item for page in items for item in page["Items"]):
         if item["entry"]["S"] == "payment":
-            found[item["subject"]["S"]] = item["view"]["S"]
+            found[item["subject"]["S"]] = item["status"]["S"]
     assert set(found) == set(sent.expected)
     assert sorted(entries) == sorted(event["id"] for event in sent.events)
     for subject, right in sent.expected.items():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.cost import item_size, items, page, sale_day
+from bench.cost import item_size, items, load, page, sale_day
 from tests.conftest import ROOT
 
 
@@ -23,6 +23,13 @@ def test_a_burst_waits_where_consumers_are_few(concurrency: int, waits: bool) ->
     day = sale_day(10, concurrency, 1_000)
     assert (day.largest_backlog > 0) == waits
     assert day.refused == 0
+
+
+@pytest.mark.parametrize("rate", [100, 1_000, 10_000])
+def test_no_partition_takes_more_than_one_can(rate: int) -> None:
+    """Up to ten thousand webhooks a second, each at its own place."""
+    met = load(rate)
+    assert 0 < met.waiting <= met.listing < 1_000
 
 
 def test_what_is_refused_comes_again() -> None:

@@ -129,7 +129,9 @@ def _table_accesses(call: Call) -> Iterator[Access]:
     table = f"arn:aws:dynamodb:{ACCOUNT}:table/{name}"
     index = call.request.get("IndexName")
     written = call.request.get("Item") or call.request.get("Key") or {}
-    key = written.get("subject", {}).get("S", "")
+    asked = re.search(r"\bsubject = (:\w+)", call.request.get("KeyConditionExpression", ""))
+    own = {"subject": call.request["ExpressionAttributeValues"][asked[1]]} if asked else written
+    key = own.get("subject", {}).get("S", "")
     resource = f"{table}/index/{index}" if index else table
     yield Access(f"dynamodb:{call.operation}", resource, key, _attributes(call.request))
 

@@ -61,9 +61,10 @@ def test_facts_that_are_being_written_are_not_mixed(ledger: Ledger, stage: Stage
     facts = stored(12_000).facts
     ledger.save(write_of(event("evt_all"), b"{}", Outbox(SUBJECT, PAYMENT, 1), facts))
     read = ledger.payment(SUBJECT)
+    fewer = dict(list(facts.items())[:-1])
     ledger.save_payment(read.with_facts(facts, NOW))
     with pytest.raises(VersionMoved):
-        ledger.save_payment(read.with_facts(stored(11_000).facts, NOW))
+        ledger.save_payment(read.with_facts(fewer, NOW))
     assert ledger.payment(SUBJECT).facts == facts
     stage.client("dynamodb").update_item(
         TableName=stage.names.table,

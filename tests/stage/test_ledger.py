@@ -15,6 +15,7 @@ from chalicelib.reactions import Task
 from chalicelib.transmissions import MOST_COPIES, MOST_QUESTIONS
 from ops.stage import Stage
 from tests.fakes import NOW, MemoryLedger, an_event, record_of, write_of
+from tests.little_dynamo import LittleDynamo
 
 BODY = b'{"id": "evt_1"}'
 FACTS: Facts = fact("payment", captured=[[5, NOW]], created_at=NOW, priced=[1, NOW, 5, "EUR"])
@@ -31,8 +32,10 @@ def table(stage: Stage) -> Ledger:
     return stage.ledger()
 
 
-@pytest.fixture(params=["table", "memory"])
+@pytest.fixture(params=["table", "little", "memory"])
 def ledger(request: pytest.FixtureRequest) -> Any:
+    if request.param == "little":
+        return Ledger(LittleDynamo(), "little")
     return MemoryLedger() if request.param == "memory" else request.getfixturevalue("table")
 
 
