@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
-from chalicelib import beginning, listing, retention, settings
+from chalicelib import access, beginning, listing, retention, settings
 from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
 from chalicelib.asking import Asking
@@ -79,6 +79,26 @@ def payment(provider: str, object_id: str) -> Response:
     # neither API Gateway's REST API nor Chalice decodes what is in a path
     id_ = unquote(object_id)
     return _answer(lambda: _read(lambda: listing.payment(_ledger(), provider, id_)))
+
+
+@app.route("/subscriptions/{provider}/{object_id}", methods=["GET"], authorizer=iam)
+def subscription(provider: str, object_id: str) -> Response:
+    at = dict(_request().query_params or {})
+    id_ = unquote(object_id)
+
+    def found() -> Mapping[str, Any]:
+        instant = access.instant(at, _now())
+        return access.subscription(_ledger(), provider, id_, instant, SETTINGS.terms)
+
+    return _answer(lambda: _read(found))
+
+
+@app.route("/access", methods=["GET"], authorizer=iam)
+def has_access() -> Response:
+    parameters = dict(_request().query_params or {})
+    return _answer(
+        lambda: _read(lambda: access.answer(_ledger(), access.parse(parameters, _now()), SETTINGS.terms))
+    )
 
 
 def _read(act: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:

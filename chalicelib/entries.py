@@ -26,15 +26,16 @@ from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
-from chalicelib import packing
+from chalicelib import packing, payments, subscriptions
 from chalicelib.events import Event
-from chalicelib.payments import RULES_VERSION, Books, Change, Facts, books, change, notes_of_waiting, shown
+from chalicelib.joining import Facts
+from chalicelib.kinds import PAYMENT, Change, kind_of
+from chalicelib.payments import RULES_VERSION, books, notes_of_waiting, shown
 from chalicelib.payments.conversion import converted
 from chalicelib.reactions import Task
 from chalicelib.table import Attribute, Item, key, number, packed, string, unpacked
 from chalicelib.times import from_iso, sortable, to_iso
 
-PAYMENT = "payment"
 INCONSISTENT, WAITING = "yes", "waiting"  # in the index by what is not as it should be
 SPREAD = 8  # partitions of the index by what is not as it should be: one takes 1,000 writes a second
 OUTBOX = ("version", "outbox", "leased_until", "superseded")
@@ -42,7 +43,7 @@ OUTBOX = ("version", "outbox", "leased_until", "superseded")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPayment:
-    """A payment's facts and the version they were read at; version 0 is not stored yet.
+    """A payment's (or subscription's) facts and the version they were read at; version 0 is not stored yet.
 
     ``inconsistent_since`` is when it was first written so, in milliseconds; ``None`` while it is consistent;
     ``waiting_since`` when it was first written with a handler that waits for its reference.
@@ -73,7 +74,8 @@ class StoredPayment:
 
     def with_facts(self, facts: Facts, now: int) -> "RecordWrite":
         """It as it will be with those facts in place of its own; nothing more in its outbox yet."""
-        changed = change(self.outbox.subject, books(self.facts), books(facts), self.outbox.superseded)
+        subject = self.outbox.subject
+        changed = kind_of(subject).change(subject, self.facts, facts, self.outbox.superseded)
         outbox = replace(self.outbox, version=self.version + 1, superseded=changed.superseded)
         return RecordWrite(
             outbox=outbox,
@@ -84,7 +86,7 @@ class StoredPayment:
 
 
 def not_stored(subject: str) -> StoredPayment:
-    return StoredPayment(facts={}, outbox=Outbox(subject, PAYMENT, 0))
+    return StoredPayment(facts={}, outbox=Outbox(subject, kind_of(subject).entry, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +159,6 @@ class RecordWrite:
     @property
     def subject(self) -> str:
         return self.outbox.subject
-
-    @property
-    def books(self) -> Books:
-        return self.change.after
 
     def with_tasks(self, tasks: Iterable[Task], leased_until: int) -> "RecordWrite":
         outbox = replace(self.outbox, tasks=(*self.outbox.tasks, *tasks), leased_until=leased_until)
@@ -264,15 +262,22 @@ def sharded(name: str, subject: str, shards: int) -> Attribute:
 
 
 def payment_items(write: RecordWrite, shards: int = 1) -> list[Item]:
-    """The payment's entry, and those of its facts' parts. ``shards``: of the listing."""
+    """The record's entry, and those of its facts' parts. ``shards``: of the listing."""
+    subject, change = write.subject, write.change
+    facts, parts = packing.stored(subject, change.facts, write.outbox.version)
+    own = (
+        _of_payment(write, change, shards)
+        if isinstance(change, payments.Change)
+        else _of_subscription(change)
+    )
+    item = {**key(subject, write.outbox.entry), **facts, "rules": number(RULES_VERSION), **own}
+    return [item | outbox_attributes(write.outbox), *parts]
+
+
+def _of_payment(write: RecordWrite, change: payments.Change, shards: int) -> Item:
     subject = write.subject
-    payment = shown(subject, write.books)
-    facts, parts = packing.stored(subject, write.books.facts, write.outbox.version)
+    payment = shown(subject, change.after)
     item = {
-        "subject": string(subject),
-        "entry": string(PAYMENT),
-        **facts,
-        "rules": number(RULES_VERSION),
         "provider": string(payment.provider),
         "status": string(payment.status),
         "captured": number(payment.captured),
@@ -290,7 +295,19 @@ def payment_items(write: RecordWrite, shards: int = 1) -> list[Item]:
     elif payment.reference is None and any(task.needs for task in write.outbox.tasks):
         what = sharded(WAITING, subject, SPREAD)
         item |= {"inconsistent": what, "inconsistent_since": number(write.waiting_since)}
-    return [item | outbox_attributes(write.outbox), *parts]
+    return item
+
+
+def _of_subscription(change: subscriptions.Change) -> Item:
+    """Found by its reference and its customer; it is in no list of payments."""
+    it = change.after
+    item = {"provider": string(it.provider), "status": string(it.status)}
+    if it.reference:
+        item["reference"] = string(it.reference)
+    if it.customer:
+        created = sortable(it.created_at or it.updated_at or 0)
+        item |= {**_of_customer(it.provider, it.customer), "listed": string(f"{created}#{it.id}")}
+    return item
 
 
 def outbox_attributes(outbox: Outbox) -> Item:
@@ -321,7 +338,7 @@ def stored_payment(item: Item, facts: Facts) -> StoredPayment:
     outbox = stored_outbox(item)
     rules = int(item["rules"]["N"]) if "rules" in item else 1
     return StoredPayment(
-        facts=converted(outbox.subject, facts, rules),
+        facts=converted(outbox.subject, facts, rules) if outbox.entry == PAYMENT else facts,
         outbox=outbox,
         inconsistent_since=_since(item, INCONSISTENT),
         waiting_since=_since(item, WAITING),

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from chalicelib.entries import StoredEvent
+from chalicelib.kinds import kind_of
 from chalicelib.ledger import Ledger
-from chalicelib.payments import Facts, Labels, fold
+from chalicelib.payments import Facts, Labels
 from chalicelib.providers.protocol import Provider
 
 LABELS = Labels()  # unless the stage says otherwise
@@ -25,8 +26,9 @@ def folded(
     provider = providers[subject.partition(":")[0]]
     events = list(ledger.events(subject))
     kept = [each for each in events if each.content is not None]
-    known = [labels.kept(_facts(provider, each, subject)) for each in kept]
-    return fold(known if len(known) == len(events) else [stored, *known])
+    kind = kind_of(subject)
+    known = [labels.kept(_facts(provider, each, subject), kind.entry) for each in kept]
+    return kind.fold(known if len(known) == len(events) else [stored, *known])
 
 
 def _facts(provider: Provider, event: StoredEvent, subject: str) -> Facts:

@@ -10,7 +10,6 @@ from chalicelib import entries, packing
 from chalicelib.aws import Caller
 from chalicelib.entries import (
     INCONSISTENT,
-    PAYMENT,
     WAITING,
     ListedEvent,
     Outbox,
@@ -21,6 +20,7 @@ from chalicelib.entries import (
     not_stored,
 )
 from chalicelib.errors import TAMPERED, AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
+from chalicelib.kinds import PAYMENT, SUBSCRIPTION, kind_of
 from chalicelib.parking import BY_DAY, Parking
 from chalicelib.shelves import CertificateShelf, Checkpoints
 from chalicelib.table import (
@@ -70,10 +70,21 @@ class Ledger:
 
     def payment(self, subject: str) -> StoredPayment:
         """The payment as last written."""
+        return self._stored(subject, PAYMENT)
+
+    def subscription(self, subject: str) -> StoredPayment:
+        """The subscription as last written."""
+        return self._stored(subject, SUBSCRIPTION)
+
+    def record(self, subject: str) -> StoredPayment:
+        """Whichever of the two it is."""
+        return self._stored(subject, kind_of(subject).entry)
+
+    def _stored(self, subject: str, entry: str) -> StoredPayment:
         for _ in range(TRIES):
-            item = self._table.get(subject, PAYMENT)
+            item = self._table.get(subject, entry)
             if item is None:
-                return not_stored(subject)
+                return replace(not_stored(subject), outbox=Outbox(subject, entry, 0))
             places = packing.keys(item)
             parts = list(self._table.each(places, ConsistentRead=True)) if places else []
             facts = packing.facts(item, parts)
@@ -84,8 +95,8 @@ class Ledger:
         )
 
     def payments(self, subjects: Iterable[str]) -> dict[str, StoredPayment]:
-        """The payments of up to 100 subjects as last written, in one read. Some may be left out."""
-        keys = {subject: key(subject, PAYMENT) for subject in subjects}
+        """The records of up to 100 subjects as last written, in one read. Some may be left out."""
+        keys = {subject: key(subject, kind_of(subject).entry) for subject in subjects}
         items, skipped = self._table.batch([*keys.values()], ConsistentRead=True)
         found = {item["subject"]["S"]: item for item in items}
         absent = (name for name, each in keys.items() if each not in skipped and name not in found)
@@ -162,7 +173,8 @@ class Ledger:
 
     def _put(self, record: RecordWrite) -> list[Request]:
         payment, *parts = entries.payment_items(record, self._shards)
-        self._mark_day(payment["day"]["S"].partition("~")[0])
+        if "day" in payment:
+            self._mark_day(payment["day"]["S"].partition("~")[0])
         condition = _version_not_moved(record.outbox.version - 1)
         return [{"Item": payment, **condition}, *({"Item": part} for part in parts)]
 
@@ -260,8 +272,8 @@ class Ledger:
         found = self._table.each([key(f"id:{name}", "id") for name in event_keys])
         return {item["subject"]["S"].removeprefix("id:"): item.get("said", {}).get("S") for item in found}
 
-    def referred(self, reference: str) -> list[str]:
-        """The subjects of payments of that reference; and of connected accounts' by ``provider:id`` alone."""
+    def referred(self, reference: str, entry: str = PAYMENT) -> list[str]:
+        """The subjects of one kind's records of that reference; a connected account's by its bare id too."""
         found = self._table.query(
             IndexName=BY_REFERENCE,
             KeyConditionExpression="#reference = :reference",
@@ -272,8 +284,9 @@ class Ledger:
             KeyConditionExpression="subject = :bare",
             ExpressionAttributeValues={":bare": string(f"bare:{reference}")},
         )
-        subjects = [*(item["subject"]["S"] for item in found), *(item["entry"]["S"] for item in bare)]
-        return list(dict.fromkeys(subjects))
+        of_kind = [item["subject"]["S"] for item in found if item["entry"]["S"] == entry]
+        named = [item["entry"]["S"] for item in bare if kind_of(item["entry"]["S"]).entry == entry]
+        return list(dict.fromkeys([*of_kind, *named]))
 
     def of_customer(self, customer: str, until: str | None = None) -> Iterator[tuple[str, str]]:
         """The keys (subject, entry) of a customer's payments and other events, the newest first, lazily.

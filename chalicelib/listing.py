@@ -10,8 +10,8 @@ from datetime import date
 from itertools import islice
 from typing import Any
 
-from chalicelib.entries import PAYMENT
 from chalicelib.errors import InvalidParameter, NotFound
+from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS

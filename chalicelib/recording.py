@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from chalicelib.aside import Aside, digest
 from chalicelib.beginning import ALWAYS
-from chalicelib.entries import PAYMENT, Outbox, RecordWrite, StoredEvent, StoredPayment, Write
+from chalicelib.entries import Outbox, RecordWrite, StoredEvent, StoredPayment, Write
 from chalicelib.errors import (
     TAMPERED,
     UNCONFIRMED,
@@ -34,9 +34,10 @@ from chalicelib.events import Event
 from chalicelib.explaining import PLACES, Explanation
 from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
+from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.outbox import Runner, one_after_another
-from chalicelib.payments import Facts, Labels, Milestone, join
+from chalicelib.payments import Facts, Labels, Milestone
 from chalicelib.providers.protocol import Provider
 from chalicelib.reactions import Handlers, Task
 from chalicelib.telemetry import Telemetry
@@ -175,7 +176,9 @@ class Consumer:
         """What the event proves. One that cannot be understood is recorded all the same, with no facts."""
         try:
             proved = self.providers[event.provider].facts(event)
-            return {subject: self.labels.kept(facts) for subject, facts in proved.items()}
+            return {
+                subject: self.labels.kept(each, kind_of(subject).entry) for subject, each in proved.items()
+            }
         except Exception as error:
             fields = {"provider": event.provider, "event_id": event.id, "type": event.type}
             reason = type(error).__name__
@@ -211,7 +214,8 @@ class Consumer:
         records = []
         for payment in stored:
             subject = payment.outbox.subject
-            record = payment.with_facts(join(payment.facts, facts[subject]), self.clock())
+            joined = kind_of(subject).join(payment.facts, facts[subject])
+            record = payment.with_facts(joined, self.clock())
             tasks = self.handlers.milestone_tasks(self._heard(record.change.milestones))
             own_tasks = self._event_tasks(event) if subject == event.subject else ()
             until = payment.outbox.leased_until if subject in busy else deadline
@@ -243,12 +247,17 @@ class Consumer:
         return self.handlers.event_tasks(event) if event.created_at >= self.began() else ()
 
     def _current(self, subject: str) -> StoredPayment:
-        """The payment as today's rules have it: one that others made is folded anew from its events."""
-        stored = self.ledger.payment(subject)
-        if not stored.is_outdated:
+        """The record as today's rules have it: one that others made is folded anew from its events.
+
+        So is a subscription that is not stored yet: before it was a record its events were kept alone.
+        """
+        stored = self.ledger.record(subject)
+        is_new = not stored.version and stored.outbox.entry == SUBSCRIPTION
+        if not stored.is_outdated and not is_new:
             return stored
         facts = folded(self.ledger, self.providers, subject, stored.facts, self.labels)
-        self.telemetry.log("folded by today's rules", subject=subject, rules=stored.rules)
+        if not is_new:
+            self.telemetry.log("folded by today's rules", subject=subject, rules=stored.rules)
         return replace(stored.noting(facts), facts=facts)
 
     def _resume(self, understood: Understood, message: Message, deadline: int) -> None:
@@ -261,7 +270,8 @@ class Consumer:
             self.ledger.transmissions.hold(message.transmission, message.body, message.received_at)
         self._log_event("duplicate", event, {"duplicate": 1})
         entries = [(subject, f"event:{event.id}")]  # from when it was not understood
-        entries += [(each, PAYMENT) for each in dict.fromkeys([subject, *facts] if facts else [])]
+        subjects = dict.fromkeys([subject, *facts] if facts else [])
+        entries += [(each, kind_of(each).entry) for each in subjects]
         one_after_another(partial(self.runner.resume, *entry, deadline) for entry in entries)
 
     def _recorded_subject(self, event: Event) -> str:
@@ -331,7 +341,7 @@ class Consumer:
         for milestone in record.change.milestones:
             self.telemetry.count("milestones", type=milestone.type)
         if record.change.moved:
-            self.telemetry.log("moved", "DEBUG", record.change.moved, currency=record.books.currency)
+            self.telemetry.log("moved", "DEBUG", record.change.moved, currency=record.change.currency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from math import ceil
 from chalicelib.errors import InvalidSetting
 from chalicelib.names import Names, names
 from chalicelib.payments.labels import METADATA, Labels
+from chalicelib.subscriptions import Terms
 
 STAGE_LOCAL = "local"
 # Credentials by the name that they have in the stage's secret; stage local reads them in upper case
@@ -35,6 +36,8 @@ class Settings:
     ``livemode`` is ``None`` where the stage does not declare a mode. ``keep_bodies`` is a number of days.
     ``consumers`` is how many of the consumer run at once at most. ``ca_bundle`` is a file of PEM.
 
+    ``terms``: what a subscription grants beyond what is paid.
+
     ``log_messages``: a failing handler's own words are logged, which may hold people's.
 
     ``partial_batches``: the queue's mapping takes the failures that the consumer returns
@@ -56,6 +59,7 @@ class Settings:
     labels: Labels
     keep_bodies: int | None
     consumers: int
+    terms: Terms
     metrics: bool
     log_level: str
     log_messages: bool
@@ -96,6 +100,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         labels=_labels(environ),
         keep_bodies=_whole(environ, "DAYBOOK_KEEP_BODIES", "of days", 1, 3650),
         consumers=_whole(environ, "DAYBOOK_CONSUMERS", "of functions", 2, 1000) or CONSUMERS,
+        terms=_terms(environ),
         metrics=stage != STAGE_LOCAL or environ.get("DAYBOOK_METRICS") == "true",
         log_level=_one_of(environ, "DAYBOOK_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
         handlers=environ.get("DAYBOOK_HANDLERS") or "chalicelib.handlers",
@@ -142,6 +147,19 @@ def _whole(environ: Mapping[str, str], name: str, unit: str, least: int, most: i
     if text and not (re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most):
         raise InvalidSetting(f"{name} must be a number {unit} from {least} to {most}, or unset")
     return int(text) if text else None
+
+
+def _terms(environ: Mapping[str, str]) -> Terms:
+    usual = Terms()
+    slack = _whole(environ, "DAYBOOK_RENEWAL_SLACK_DAYS", "of days", 0, 365)
+    grace = _whole(environ, "DAYBOOK_PAST_DUE_GRACE_DAYS", "of days", 0, 365)
+    keeps = _one_of(environ, "DAYBOOK_ENDED_KEEPS_PAID", "true", "false")
+    return Terms(
+        slack=usual.slack if slack is None else slack,
+        grace=usual.grace if grace is None else grace,
+        paused=_one_of(environ, "DAYBOOK_PAUSED_ACCESS", usual.paused, "paid", "none"),
+        ended_keeps_paid=keeps == "true",
+    )
 
 
 def _one_of(environ: Mapping[str, str], name: str, default: str, *others: str) -> str:

@@ -7,7 +7,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import AwsError, InvalidParameter, InvalidSetting, Refused, VersionMoved
-from ops.commands import Failed, console, deploying, looking, repairing, sending, watching
+from ops.commands import Failed, console, deploying, looking, repairing, sending, subscribing, watching
 
 # What a person wants to do: its commands, with what `--help` says of each in a line.
 SECTIONS: dict[str, dict[click.Command, str]] = {
@@ -17,6 +17,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
         looking.parked: "what is set aside, and why",
         watching.tail: "events as they are recorded",
         watching.doctor: "is this stage well, and what to do where it is not",
+        subscribing.access: "does somebody have access right now",
         looking.verify: "is each payment what its events say, or the provider",
         console.console: "all of it in a browser",
     },

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chalicelib.entries import PAYMENT
 from chalicelib.errors import DaybookError, VersionMoved
+from chalicelib.kinds import PAYMENT, SUBSCRIPTION
 from chalicelib.ledger import Ledger
 from chalicelib.parking import ParkedEvent
 from ops.redrive import event_of
 
 TRIES = 4
+RECORDS = (PAYMENT, SUBSCRIPTION)
 LABELS = ("reference", "metadata")
 
 
@@ -25,8 +26,8 @@ class Traces:
 def traces(ledger: Ledger, customer: str) -> Traces:
     """Of ``provider:id``: its payments' events, and other events about it."""
     keys = list(ledger.of_customer(customer))
-    payments = {subject for subject, entry in keys if entry == PAYMENT}
-    others = [(subject, entry.partition(":")[2]) for subject, entry in keys if entry != PAYMENT]
+    payments = {subject for subject, entry in keys if entry in RECORDS}
+    others = [(subject, entry.partition(":")[2]) for subject, entry in keys if entry not in RECORDS]
     events = [*_events(ledger, payments), *((s, e) for s, e in others if _has_body(ledger, s, e))]
     subjects = payments | {subject for subject, _ in others}
     parked = [
@@ -38,13 +39,14 @@ def traces(ledger: Ledger, customer: str) -> Traces:
 
 
 def forget_labels(ledger: Ledger, subject: str, now: int) -> None:
-    """Remove a payment's reference and metadata. Raises ``VersionMoved`` where others keep on writing it."""
+    """Remove a record's reference and metadata. Raises ``VersionMoved`` where others keep on writing it."""
     for attempt in range(TRIES):
-        stored = ledger.payment(subject)
-        fields = {k: v for k, v in stored.facts.get("payment", {}).items() if k not in LABELS}
-        if not stored.version or fields == stored.facts.get("payment", {}):
+        stored = ledger.record(subject)
+        thing = stored.outbox.entry
+        fields = {k: v for k, v in stored.facts.get(thing, {}).items() if k not in LABELS}
+        if not stored.version or fields == stored.facts.get(thing, {}):
             return
-        record = stored.with_facts({**stored.facts, "payment": fields}, now)
+        record = stored.with_facts({**stored.facts, thing: fields}, now)
         try:
             ledger.save_payment(record.with_tasks((), stored.outbox.leased_until))
         except VersionMoved:

@@ -11,7 +11,6 @@ from typing import Any
 
 from chalicelib.entries import (
     INCONSISTENT,
-    PAYMENT,
     WAITING,
     Outbox,
     RecordWrite,
@@ -24,6 +23,7 @@ from chalicelib.entries import (
 from chalicelib.errors import TAMPERED, UNCONFIRMED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.inbox import Message
+from chalicelib.kinds import PAYMENT, SUBSCRIPTION
 from chalicelib.parking import DIED, ParkedEvent
 from chalicelib.transmissions import MOST_COPIES, MOST_QUESTIONS
 
@@ -126,10 +126,21 @@ class MemoryLedger:
         self.fails = dict(fails or {})
 
     def payment(self, subject: str) -> StoredPayment:
+        return self._of(PAYMENT, subject)
+
+    def subscription(self, subject: str) -> StoredPayment:
+        return self._of(SUBSCRIPTION, subject)
+
+    def _of(self, entry: str, subject: str) -> StoredPayment:
+        found = self.record(subject)
+        is_one = found.outbox.entry == entry
+        return found if is_one else replace(not_stored(subject), outbox=Outbox(subject, entry, 0))
+
+    def record(self, subject: str) -> StoredPayment:
         return self.kept.get(subject) or not_stored(subject)
 
     def payments(self, subjects: Iterable[str]) -> dict[str, StoredPayment]:
-        return {subject: self.payment(subject) for subject in subjects}
+        return {subject: self.record(subject) for subject in subjects}
 
     def save(self, write: Write) -> None:
         event = write.event
@@ -140,7 +151,7 @@ class MemoryLedger:
         if event.key in self.ids:
             raise DuplicateEvent(event.key)
         for record in write.records:
-            if self.payment(record.subject).version != record.outbox.version - 1:
+            if self.record(record.subject).version != record.outbox.version - 1:
                 raise VersionMoved(record.subject)
         stored = StoredEvent(
             subject=event.subject,
@@ -163,9 +174,9 @@ class MemoryLedger:
     def save_payment(self, record: RecordWrite) -> None:
         items = payment_items(record)  # what the table would keep of it says the rest
         since = items[0].get("inconsistent_since", {"N": "0"})["N"]
-        what = items[0].get("inconsistent", {}).get("S")
+        what = items[0].get("inconsistent", {"S": ""})["S"].partition("~")[0]
         self.kept[record.subject] = StoredPayment(
-            facts=record.books.facts,
+            facts=record.change.facts,
             outbox=_kept(record.outbox),
             inconsistent_since=int(since) if what == INCONSISTENT else None,
             waiting_since=int(since) if what == WAITING else None,
@@ -190,8 +201,8 @@ class MemoryLedger:
         return (subject for since, subject in sorted(each for each in found if each[0]) if since <= until)
 
     def outbox(self, subject: str, entry: str) -> Outbox:
-        if entry == PAYMENT:
-            return self.payment(subject).outbox
+        if entry in (PAYMENT, SUBSCRIPTION):
+            return self._of(entry, subject).outbox
         found = self.stored.get((subject, entry.partition(":")[2]))
         return found[1] if found else Outbox(subject, entry, 0)
 
@@ -199,7 +210,7 @@ class MemoryLedger:
         if self.outbox(outbox.subject, outbox.entry).version != outbox.version:
             raise VersionMoved(outbox.subject)
         written = replace(_kept(outbox), version=outbox.version + 1)
-        if outbox.entry == PAYMENT:
+        if outbox.entry in (PAYMENT, SUBSCRIPTION):
             self.kept[outbox.subject] = replace(self.kept[outbox.subject], outbox=written)
         else:
             key = outbox.subject, outbox.entry.partition(":")[2]

@@ -7,6 +7,7 @@ from chalicelib.beginning import ALWAYS
 from chalicelib.errors import DISTRUSTED, DaybookError, NotShown, Refused
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
+from chalicelib.kinds import PAYMENT, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.parking import ParkedEvent
 from chalicelib.payments import Facts, join, project
@@ -82,7 +83,11 @@ class Redrive:
             yield "is recorded, and changes nothing of a payment"
 
     def _changes(self, subject: str, facts: Facts) -> Iterator[str]:
-        before = self.ledger.payment(subject).facts
+        kind, before = kind_of(subject), self.ledger.record(subject).facts
+        if kind.entry != PAYMENT:
+            was, will_be = kind.shown(subject, before), kind.shown(subject, kind.join(before, facts))
+            yield from (f"{name} changes" for name in was if was[name] != will_be[name])
+            return
         shown, after = project(subject, before), project(subject, join(before, facts))
         for name in shown.__slots__:
             is_different = getattr(shown, name) != getattr(after, name)

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from chalicelib import listing
-from chalicelib.entries import PAYMENT, Outbox, StoredEvent
+from chalicelib.entries import Outbox, StoredEvent
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.events import Event
+from chalicelib.kinds import PAYMENT, kind_of
 from chalicelib.outbox import one_after_another
-from chalicelib.payments import Milestone, books, change, project
+from chalicelib.payments import Milestone, project
 from chalicelib.reactions import Task
 from chalicelib.recording import Consumer
 from chalicelib.times import from_iso, to_iso
@@ -45,7 +46,7 @@ def replay(to: Consumer, chosen: Chosen, again: bool, deadline: int) -> int:
     events = _events(to, chosen)
     if again:
         _requeue(to, chosen, events)
-    entries = [(subject, PAYMENT) for subject in _subjects(to, chosen, events)]
+    entries = [(subject, kind_of(subject).entry) for subject in _subjects(to, chosen, events)]
     entries += [(chosen.subject, f"event:{event.id}") for event in events]
     runner = replace(to.runner, keeps_unknown=True)
     ran = one_after_another(partial(runner.resume, *entry, deadline) for entry in entries)
@@ -57,7 +58,7 @@ def replay(to: Consumer, chosen: Chosen, again: bool, deadline: int) -> int:
 def unknown(to: Consumer, chosen: Chosen) -> list[str]:
     """The types of what still waits with a payment and that no handler here handles."""
     subjects = _subjects(to, chosen, _events(to, chosen))
-    waits = [task for each in subjects for task in to.ledger.outbox(each, PAYMENT).tasks]
+    waits = [task for each in subjects for task in to.ledger.outbox(each, kind_of(each).entry).tasks]
     return sorted({task.type for task in waits if not to.handlers.of(task.type)})
 
 
@@ -109,14 +110,16 @@ def _tasks(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> Mapping[s
 def _of_event(to: Consumer, own: str, event: Event) -> Iterator[tuple[str, tuple[Task, ...]]]:
     """The milestones that one event alone proves, of its own subject and of all others."""
     for subject, facts in {own: {}, **to.facts(event)}.items():
-        yield subject, tuple(to.handlers.milestone_tasks(change(subject, books({}), books(facts)).milestones))
+        reached = kind_of(subject).change(subject, {}, facts, ()).milestones
+        yield subject, tuple(to.handlers.milestone_tasks(reached))
 
 
 def _requeue(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> None:
     """Put it all into outboxes again: the payments', or where there is none the event's own."""
     queued = []
     for subject, tasks in _tasks(to, chosen, events).items():
-        entry = PAYMENT if to.ledger.payment(subject).version else f"event:{events[0].id}"
+        stored = to.ledger.record(subject)
+        entry = stored.outbox.entry if stored.version else f"event:{events[0].id}"
         outbox = _idle(to, subject, entry)
         kept = tuple(each for each in outbox.tasks if each.id not in {task.id for task in tasks})
         if tasks:

@@ -1,4 +1,4 @@
-"""Whether each stored payment is the fold of its events, and making it so."""
+"""Whether each stored payment and subscription is the fold of its events, and making it so."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from typing import Any
 
 from chalicelib.entries import StoredPayment
 from chalicelib.folding import LABELS, folded
+from chalicelib.kinds import kind_of
 from chalicelib.ledger import Ledger
-from chalicelib.payments import RULES_VERSION, Facts, Labels, project
+from chalicelib.payments import RULES_VERSION, Facts, Labels
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 
@@ -25,7 +26,8 @@ class Drift:
 
     def differences(self) -> Iterator[tuple[str, Any, Any]]:
         """Each shown field that differs: its name, as stored, as it should be; or rules, or facts."""
-        before, after = (project(self.subject, facts).to_dict() for facts in (self.stored.facts, self.folded))
+        shown = kind_of(self.subject).shown
+        before, after = (shown(self.subject, facts) for facts in (self.stored.facts, self.folded))
         differing = [name for name in after if before[name] != after[name]]
         for name in differing:
             yield name, before[name], after[name]
@@ -41,7 +43,7 @@ def drift(ledger: Ledger, subject: str, labels: Labels = LABELS) -> Drift | None
     The payment is read first: an event recorded in between shows as a drift, so that is looked at twice.
     """
     for _ in range(2):
-        stored = ledger.payment(subject)
+        stored = ledger.record(subject)
         facts = folded(ledger, PROVIDERS, subject, stored.facts, labels)
         if stored.facts == facts and not stored.is_outdated:
             return None

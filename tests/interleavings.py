@@ -16,10 +16,10 @@ from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from chalicelib.entries import PAYMENT
 from chalicelib.errors import AwsError
 from chalicelib.folding import folded
 from chalicelib.inbox import Message
+from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS

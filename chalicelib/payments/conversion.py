@@ -4,7 +4,8 @@ They are what there is to read until a payment is folded anew from its events, a
 there is of events whose bodies were removed.
 """
 
-from chalicelib.payments.facts import OPEN, RULES_VERSION, UNKNOWN, Facts, Fields, Value, fold
+from chalicelib.joining import Value
+from chalicelib.payments.facts import OPEN, RULES_VERSION, UNKNOWN, Facts, Fields, fold
 
 
 def converted(subject: str, facts: Facts, rules: int) -> Facts:

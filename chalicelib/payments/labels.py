@@ -25,20 +25,20 @@ class Labels:
         "invoice_id",
     )
 
-    def kept(self, facts: Facts) -> Facts:
-        """The facts with what is allowed of their labels."""
-        payment = facts.get("payment", {})
-        if "labels" not in payment:
+    def kept(self, facts: Facts, thing: str = "payment") -> Facts:
+        """The facts with what is allowed of that thing's labels."""
+        about = facts.get(thing, {})
+        if "labels" not in about:
             return facts
-        labels = payment["labels"]
-        fields = {name: value for name, value in payment.items() if name != "labels"}
+        labels = about["labels"]
+        fields = {name: value for name, value in about.items() if name != "labels"}
         metadata = {key: labels[METADATA + key] for key in self.metadata if METADATA + key in labels}
         known = [name for name in self.references if name in labels]
         if metadata:
             fields["metadata"] = metadata
         if known:
             fields["reference"] = [-self.references.index(known[0]), *labels[known[0]]]
-        return {**facts, "payment": fields}
+        return {**facts, thing: fields}
 
 
 def labels(instant: int, **values: object) -> dict[str, list[int | str]] | None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from chalicelib.joining import Facts
 from chalicelib.payments.books import Books, Sums
 from chalicelib.payments.milestones import Milestone, Reached, reached, refunded
 from chalicelib.payments.refunds import Refund
@@ -27,6 +28,14 @@ class Change:
     milestones: tuple[Milestone, ...]
     superseded: tuple[str, ...]
     moved: dict[str, int]
+
+    @property
+    def facts(self) -> Facts:
+        return self.after.facts
+
+    @property
+    def currency(self) -> str | None:
+        return self.after.currency
 
 
 def change(subject: str, before: Books, after: Books, superseded: Iterable[str] = ()) -> Change:

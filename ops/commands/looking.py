@@ -13,9 +13,9 @@ from rich.progress import Progress, track
 from rich.table import Table
 from rich.text import Text
 
-from chalicelib import listing, money
-from chalicelib.entries import PAYMENT
+from chalicelib import access, listing, money
 from chalicelib.errors import NotFound, VersionMoved
+from chalicelib.kinds import kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Labels
 from chalicelib.providers import PROVIDERS
@@ -23,6 +23,7 @@ from chalicelib.times import to_iso
 from ops import against, providers_api
 from ops import verify as verifier
 from ops.commands import FOUND, Failed, beside, handlers, json_option, now, plain, say, stage_option, wide
+from ops.commands.subscribing import print_subscription
 from ops.stage import Stage, connect
 
 INCONSISTENT = "more given back than captured, a refund of what was not captured, or two currencies"
@@ -33,13 +34,13 @@ INCONSISTENT = "more given back than captured, a refund of what was not captured
 @stage_option
 @json_option
 def show(id_: str, stage: str, as_json: bool) -> None:
-    """Print one payment and its events. ID is a payment's, an object's or a provider event's."""
+    """Print one payment or subscription. ID is its own, an object's or a provider event's."""
     reached = connect(stage, os.environ)
     found = _find(reached, id_)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    _print_payment(wide(), found)
+    _print_record(wide(), found)
     for line in _left(reached, found["id"]):
         say(line)
 
@@ -47,7 +48,7 @@ def show(id_: str, stage: str, as_json: bool) -> None:
 def _left(stage: Stage, subject: str) -> Iterator[str]:
     """The handlers that have not handled something yet, and why the last run failed."""
     known = handlers(stage)
-    for task in stage.ledger().outbox(subject, PAYMENT).tasks:
+    for task in stage.ledger().outbox(subject, kind_of(subject).entry).tasks:
         for handler in known.unhandled(task):
             why = f", failed {task.runs} times, the last one by {task.failed}" if task.failed else ""
             waits = f", which waits for its {handler.needs}" if handler.needs and not why else ""
@@ -59,9 +60,9 @@ def _find(stage: Stage, id_: str) -> dict[str, Any]:
     ledger = stage.ledger()
     for name in listing.named(id_):
         for subject in (name, *_subjects(ledger, name)):
-            payment = _payment(ledger, subject)
-            if payment:
-                return payment
+            found = _subscription(stage, subject) or _payment(ledger, subject)
+            if found:
+                return found
     referred = ledger.referred(id_)
     if len(referred) > 1:
         raise NotFound(f"{len(referred)} payments are of {id_}: daybook list --reference {id_}")
@@ -85,11 +86,23 @@ def _payment(ledger: Any, subject: str) -> dict[str, Any] | None:
         return {"id": subject, "provider": provider, "events": events} if events else None
 
 
-def _print_payment(console: Console, found: Mapping[str, Any]) -> None:
-    status = found.get("status", "no payment, events only")
-    console.print(Text.assemble((plain(found["id"]), "bold"), f"  {status}"))
-    if "status" in found:
-        _print_totals(console, found)
+def _subscription(stage: Stage, subject: str) -> dict[str, Any] | None:
+    provider, _, object_id = subject.partition(":")
+    try:
+        terms = stage.settings(os.environ).terms
+        return access.subscription(stage.ledger(), provider, object_id, now(), terms)
+    except NotFound:
+        return None
+
+
+def _print_record(console: Console, found: Mapping[str, Any]) -> None:
+    if "access" in found:
+        print_subscription(console, found)
+    else:
+        status = found.get("status", "no payment, events only")
+        console.print(Text.assemble((plain(found["id"]), "bold"), f"  {status}"))
+        if "status" in found:
+            _print_totals(console, found)
     for title, rows in (("milestone", _milestones(found)), ("event", found["events"])):
         if rows:
             console.print(_rows(title, rows))

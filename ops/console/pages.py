@@ -132,7 +132,11 @@ def _payment(console: Console, subject: str) -> dict[str, Any]:
         "subject": subject,
         "payment": shown,
         "events": _timeline(found),
-        "left": [f"{h.name}: {task.type}" for task in stored.outbox.tasks for h in handlers.unhandled(task)],
+        "left": [
+            f"{h.name}: {task.type}"
+            for task in ledger.record(subject).outbox.tasks
+            for h in handlers.unhandled(task)
+        ],
         "dashboard": _dashboard(subject, shown is not None and shown.livemode is False),
     }
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from chalicelib.bus import EventBus
-from chalicelib.entries import PAYMENT
 from chalicelib.errors import BatchFailed, HandlerFailed, HandlersBusy, Unavailable
 from chalicelib.events import Event
 from chalicelib.explaining import CODE, Explanation, frames
 from chalicelib.inbox import Message
+from chalicelib.kinds import PAYMENT
 from chalicelib.payments import Milestone, Payment
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers, Task

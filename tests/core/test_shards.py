@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from chalicelib import listing
-from chalicelib.entries import PAYMENT, SPREAD, Outbox, partitions
+from chalicelib.entries import SPREAD, Outbox, partitions
+from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, fact
 from chalicelib.retention import expire

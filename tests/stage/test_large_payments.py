@@ -7,9 +7,10 @@ import pytest
 
 from bench.refunds import events, facts_of, stored
 from chalicelib import packing
-from chalicelib.entries import PAYMENT, Outbox
+from chalicelib.entries import Outbox
 from chalicelib.errors import AwsError, VersionMoved
 from chalicelib.inbox import Message
+from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
 from chalicelib.listing import parse, payment, payments
 from chalicelib.payments import fold, join, project

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.entries import PAYMENT, Outbox, Write
+from chalicelib.entries import Outbox, Write
 from chalicelib.errors import AwsError, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.inbox import Message
+from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, fact, join
 from chalicelib.reactions import Task

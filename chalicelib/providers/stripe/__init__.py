@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from chalicelib.events import Event
 from chalicelib.payments import Facts
 from chalicelib.providers.protocol import Connection, ProviderApi
+from chalicelib.providers.stripe import subscriptions
 from chalicelib.providers.stripe.events import event, path_to_fetch
 from chalicelib.providers.stripe.facts import facts as _facts
 from chalicelib.providers.stripe.objects import NAME
@@ -14,9 +15,10 @@ __all__ = ["NAME", "api", "event", "facts", "needs_asking", "verify"]
 
 
 def facts(event: Event) -> Mapping[str, Facts]:
-    """What it proves, all of it of one payment."""
+    """What it proves: of one payment, and of the subscription that it is of, or that it is about."""
     proved = _facts(event)
-    return {event.subject: proved} if proved else {}
+    of_subscription = subscriptions.facts(event)
+    return {event.subject: proved, **of_subscription} if proved else of_subscription
 
 
 def needs_asking(event: Event) -> bool:

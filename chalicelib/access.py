@@ -1,0 +1,91 @@
+"""Reading subscriptions: one with its events, and whether somebody has access at an instant."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.errors import InvalidParameter, NotFound
+from chalicelib.kinds import SUBSCRIPTION, kind_of
+from chalicelib.ledger import Ledger
+from chalicelib.listing import named
+from chalicelib.subscriptions import Subscription, Terms, access, project
+from chalicelib.times import from_iso, to_iso
+
+WHOSE = ("reference", "customer")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whose access, by one of ``WHOSE``, and at which instant."""
+
+    by: str
+    value: str
+    at: int
+
+
+def parse(parameters: Mapping[str, str], now: int) -> Question:
+    """The question in the parameters of a URL. Raises ``InvalidParameter`` that says what is wrong."""
+    unknown = set(parameters) - {*WHOSE, "at"}
+    if unknown:
+        raise InvalidParameter(f"unknown parameter: {min(unknown)}")
+    given = [name for name in WHOSE if parameters.get(name)]
+    if len(given) != 1:
+        raise InvalidParameter("one of reference and customer is needed")
+    return Question(given[0], parameters[given[0]], instant(parameters, now))
+
+
+def instant(parameters: Mapping[str, str], now: int) -> int:
+    """The instant ``at``, now by default. Raises ``InvalidParameter``."""
+    try:
+        return from_iso(parameters["at"]) if "at" in parameters else now
+    except (ValueError, OverflowError):
+        raise InvalidParameter("at is not an ISO 8601 date or time") from None
+
+
+def answer(ledger: Ledger, question: Question, terms: Terms) -> dict[str, Any]:
+    """The best that they have: ``{"access": …, "until": …, "reason": …, "subscriptions": […]}``."""
+    found = sorted(_of(ledger, question), key=lambda each: each.id)
+    granted = [access(each, question.at, terms) for each in found]
+    best = max(granted, key=lambda each: (each.access, each.until or 0), default=None)
+    return {
+        "access": bool(best and best.access),
+        "until": to_iso(best.until) if best and best.until is not None else None,
+        "reason": best.reason if best else "unknown",
+        "subscriptions": [each.id for each in found],
+    }
+
+
+def _of(ledger: Ledger, question: Question) -> Iterator[Subscription]:
+    for subject in _subjects(ledger, question):
+        stored = ledger.subscription(subject)
+        if stored.version:
+            yield project(subject, stored.facts)
+
+
+def _subjects(ledger: Ledger, question: Question) -> list[str]:
+    if question.by == "reference":
+        return ledger.referred(question.value, SUBSCRIPTION)
+    found = (each for name in named(question.value) for each in ledger.of_customer(name))
+    return list(dict.fromkeys(subject for subject, entry in found if entry == SUBSCRIPTION))
+
+
+def subscription(ledger: Ledger, provider: str, object_id: str, at: int, terms: Terms) -> dict[str, Any]:
+    """One subscription with its events, in the provider's time. Raises ``NotFound``."""
+    subject = f"{provider}:{object_id}"
+    if kind_of(subject).entry != SUBSCRIPTION:
+        raise NotFound("no such subscription")
+    stored = ledger.subscription(subject)
+    if not stored.version:
+        subject = _connected(ledger, subject)
+        stored = ledger.subscription(subject)
+    shown = project(subject, stored.facts).to_dict(at, terms)
+    events = [event.to_dict() for event in ledger.listed_events(subject)]
+    return {**shown, "milestones": [], "events": events}
+
+
+def _connected(ledger: Ledger, name: str) -> str:
+    """The one connected account's subscription of that name. Raises ``NotFound``."""
+    subjects = ledger.referred(name, SUBSCRIPTION)
+    if len(subjects) != 1:
+        raise NotFound("no such subscription")
+    return subjects[0]

@@ -1,0 +1,50 @@
+"""The kinds of record that facts are kept in: a payment, a subscription. Each by its subject."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from chalicelib import payments, subscriptions
+from chalicelib.joining import Facts
+
+PAYMENT, SUBSCRIPTION = "payment", "subscription"
+Change = payments.Change | subscriptions.Change
+
+
+class Kind(NamedTuple):
+    """What differs between them. ``entry``: the entry it is kept in, and the thing that has its labels.
+
+    ``change``: what becomes of a record, from its facts before to those after, and what was superseded.
+    ``shown``: all that follows from its facts, by name.
+    """
+
+    entry: str
+    join: Callable[[Facts, Facts], Facts]
+    fold: Callable[[Iterable[Facts]], Facts]
+    change: Callable[[str, Facts, Facts, Iterable[str]], Change]
+    shown: Callable[[str, Facts], dict[str, Any]]
+
+
+def _payment_change(subject: str, before: Facts, after: Facts, superseded: Iterable[str]) -> Change:
+    return payments.change(subject, payments.books(before), payments.books(after), superseded)
+
+
+def _payment_shown(subject: str, facts: Facts) -> dict[str, Any]:
+    return payments.project(subject, facts).to_dict()
+
+
+def _subscription_shown(subject: str, facts: Facts) -> dict[str, Any]:
+    return asdict(subscriptions.project(subject, facts))
+
+
+OF_PAYMENT = Kind(PAYMENT, payments.join, payments.fold, _payment_change, _payment_shown)
+OF_SUBSCRIPTION = Kind(
+    SUBSCRIPTION, subscriptions.join, subscriptions.fold, subscriptions.change, _subscription_shown
+)
+
+
+def kind_of(subject: str) -> Kind:
+    """By the provider's id, the last part of the subject: a schedule of subscriptions is none."""
+    id_ = subject.rpartition(":")[2]
+    is_one = id_.startswith("sub_") and not id_.startswith("sub_sched_")
+    return OF_SUBSCRIPTION if is_one and subject.startswith("stripe:") else OF_PAYMENT

@@ -1,0 +1,224 @@
+"""What Stripe's events prove of a subscription.
+
+Its own events show all of it, in whole seconds, and an ``updated`` what it was before. What is paid is in its
+invoices' lines, since 2025-03-31 with periods by item.
+https://docs.stripe.com/api/subscriptions/object, https://docs.stripe.com/api/invoices/object
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from chalicelib.events import Event, items, mapping
+from chalicelib.payments import labels
+from chalicelib.payments.labels import METADATA
+from chalicelib.providers.stripe.objects import (
+    Object,
+    currency_of,
+    id_of,
+    in_minor_units,
+    instant,
+    object_of,
+    type_of,
+)
+from chalicelib.subscriptions import CREATED, SEEN, UPDATED, Facts, fact, fold
+
+KINDS = {"customer.subscription.created": CREATED, "customer.subscription.updated": UPDATED}
+OVER = ("canceled", "incomplete_expired")  # for good
+FAILED = "invoice.payment_failed"
+
+
+def facts(event: Event) -> Mapping[str, Facts]:
+    """What it proves, by the subject of the subscription that it proves it of."""
+    about = object_of(event.payload)
+    read = OBJECTS.get(str(about.get("object")))
+    subscription = subscription_of(about) if read else None
+    if read is None or subscription is None:
+        return {}
+    account = f"{event.account}:" if event.account else ""
+    proved = fold([_common(event), *read(event, about)])
+    return {f"{event.provider}:{account}{subscription}": proved}
+
+
+def subscription_of(about: Object) -> str | None:
+    """The id of the subscription that an object is, or belongs to."""
+    if about.get("object") == "subscription":
+        return id_of(about.get("id"))
+    details = mapping(mapping(about.get("parent")).get("subscription_details"))
+    return id_of(details.get("subscription")) or id_of(about.get("subscription"))
+
+
+def _common(event: Event) -> Facts:
+    return fact(
+        "subscription",
+        updated_at=event.created_at,
+        livemode=event.livemode,
+        account=[event.account] if event.account else None,
+    )
+
+
+# ── the subscription itself ─────────────────────────────────────────────────────────────────────────
+
+
+def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
+    after, at = _state(about), event.as_of
+    written = _text(after)
+    customer = id_of(about.get("customer"))
+    clock = id_of(about.get("test_clock"))
+    yield fact(
+        "subscription",
+        created_at=instant(about.get("created"), event.created_at),
+        customer=[at, customer] if customer else None,
+        labels=_labels(event, about.get("metadata")),
+        test_clock=clock,
+        **_spell(after["status"], at),
+    )
+    if type_of(event) == "customer.subscription.deleted" or after["status"] in OVER:
+        yield fact("subscription", end=[at, written])
+        return
+    kind = KINDS.get(type_of(event), SEEN)
+    before = _text(_state(_put_back(about, _previous(event)))) if kind == UPDATED else ""
+    yield fact("subscription", reports=[[at, kind, event.id, before, written]])
+
+
+def _spell(status: str, at: int) -> dict[str, Any]:
+    if status == "past_due":
+        return {"past_due_at": [at]}
+    return {} if status in ("unpaid", *OVER) else {"well_at": at}
+
+
+def _previous(event: Event) -> Object:
+    return mapping(mapping(event.payload.get("data")).get("previous_attributes"))
+
+
+def _put_back(about: Object, previous: Object) -> Object:
+    """The object as it was: objects within it are changed by field, lists as a whole."""
+    was = dict(about)
+    for name, value in previous.items():
+        is_inner = isinstance(value, dict) and isinstance(about.get(name), dict)
+        was[name] = _put_back(about[name], value) if is_inner else value
+    return was
+
+
+def _text(state: Mapping[str, Any]) -> str:
+    return json.dumps(state, sort_keys=True)
+
+
+def _state(about: Object) -> dict[str, Any]:
+    """What is tracked of it. Instants in milliseconds; what is not there is left out."""
+    pause = mapping(about.get("pause_collection"))
+    own = [_item(each, about) for each in items(mapping(about.get("items")).get("data"))]
+    found = {
+        "status": str(about.get("status")),
+        "items": own,
+        "start": _at(about.get("start_date")),
+        "trial_end": _at(about.get("trial_end")),
+        "cancel_at": _cancel_at(about, own),
+        "ended_at": _at(about.get("ended_at")),
+        "reason": mapping(about.get("cancellation_details")).get("reason"),
+        "is_collection_paused": bool(pause) or None,
+        "resumes_at": _at(pause.get("resumes_at")),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _at(value: object) -> int | None:
+    return instant(value, -1) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _cancel_at(about: Object, own: list[dict[str, Any]]) -> int | None:
+    """Also where only the period's end is said: then it is that one."""
+    stated = _at(about.get("cancel_at"))
+    if stated is not None or not about.get("cancel_at_period_end"):
+        return stated
+    return min((each["period_end"] for each in own if each["period_end"]), default=None)
+
+
+def _item(item: Object, about: Object) -> dict[str, Any]:
+    """Before 2025-03-31 the periods are the subscription's, and the price may be a plan alone."""
+    price = mapping(item.get("price")) or mapping(item.get("plan"))
+    recurring = mapping(price.get("recurring")) or price
+    unit = price.get("unit_amount", price.get("amount"))
+    currency = currency_of(price if price.get("currency") else about)
+    is_flat = (
+        price.get("billing_scheme", "per_unit") == "per_unit" and recurring.get("usage_type") != "metered"
+    )
+    return {
+        "id": id_of(item.get("id")),
+        "price": id_of(price.get("id")),
+        "product": id_of(price.get("product")),
+        "quantity": item.get("quantity") if isinstance(item.get("quantity"), int) else None,
+        "amount": in_minor_units(unit, currency) if isinstance(unit, int) and is_flat else None,
+        "currency": currency,
+        "interval": f"{recurring.get('interval_count', 1)} {recurring.get('interval')}",
+        "period_start": _at(item.get("current_period_start", about.get("current_period_start"))),
+        "period_end": _at(item.get("current_period_end", about.get("current_period_end"))),
+    }
+
+
+def _labels(event: Event, metadata: object, **more: object) -> dict[str, list[int | str]] | None:
+    written = {f"{METADATA}{name}": value for name, value in mapping(metadata).items()}
+    return labels(event.as_of, **written, **more)
+
+
+# ── what names it ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_session(event: Event, session: Object) -> Iterator[Facts]:
+    named = _labels(event, session.get("metadata"), client_reference_id=session.get("client_reference_id"))
+    yield fact("subscription", labels=named)
+
+
+def _of_invoice(event: Event, invoice: Object) -> Iterator[Facts]:
+    details = mapping(mapping(invoice.get("parent")).get("subscription_details")) or mapping(
+        invoice.get("subscription_details")
+    )
+    yield fact("subscription", labels=_labels(event, details.get("metadata")))
+    thing = f"invoice {id_of(invoice.get('id'))}"
+    if type_of(event) == FAILED:
+        count, next_at = invoice.get("attempt_count"), _at(invoice.get("next_payment_attempt"))
+        yield fact(thing, attempts=[event.created_at, count if isinstance(count, int) else 0, next_at or 0])
+    if invoice.get("status") == "paid":
+        yield from _of_paid_invoice(event, invoice, thing)
+
+
+def _of_paid_invoice(event: Event, invoice: Object, thing: str) -> Iterator[Facts]:
+    currency = currency_of(invoice)
+    paid_at = _at(mapping(invoice.get("status_transitions")).get("paid_at")) or event.created_at
+    intent = id_of(invoice.get("payment_intent"))
+    amount = invoice.get("amount_paid")
+    yield fact(
+        thing,
+        paid=[in_minor_units(amount, currency) if isinstance(amount, int) else 0, currency],
+        paid_at=paid_at,
+        payment=f"{event.provider}:{intent}" if intent else None,
+        is_out_of_band=1 if invoice.get("paid_out_of_band") else None,
+    )
+    billed_at = _at(invoice.get("created")) or paid_at
+    for line in items(mapping(invoice.get("lines")).get("data")):
+        read = _line(line, billed_at)
+        if read:
+            yield fact(f"{thing.replace('invoice', 'line', 1)} {id_of(line.get('id'))}", line=read)
+
+
+def _line(line: Object, billed_at: int) -> list[Any] | None:
+    """``[billed at, item, start, end, amount, price]`` of a line for a time of an item; usage is none."""
+    parent = mapping(mapping(line.get("parent")).get("subscription_item_details"))
+    item = id_of(parent.get("subscription_item")) or id_of(line.get("subscription_item"))
+    price = mapping(line.get("price")) or mapping(line.get("plan"))
+    usage = mapping(price.get("recurring")).get("usage_type") or price.get("usage_type")
+    period = mapping(line.get("period"))
+    start, end, amount = _at(period.get("start")), _at(period.get("end")), line.get("amount")
+    if item is None or start is None or end is None or not isinstance(amount, int) or usage == "metered":
+        return None
+    named = id_of(mapping(mapping(line.get("pricing")).get("price_details")).get("price")) or id_of(
+        price.get("id")
+    )
+    return [billed_at, item, start, end, amount, named or ""]
+
+
+OBJECTS = {
+    "subscription": _of_subscription,
+    "invoice": _of_invoice,
+    "checkout.session": _of_session,
+}

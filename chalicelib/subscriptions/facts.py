@@ -1,0 +1,59 @@
+"""Facts of a subscription, and how two reports of one thing become one; as for payments.
+
+A thing is ``subscription``, ``invoice in_1`` or ``line in_1 il_1``.
+"""
+
+from collections.abc import Iterable
+
+from chalicelib.joining import (
+    Facts,
+    Fields,
+    Rules,
+    earliest,
+    fact,
+    fold_by,
+    join_by,
+    largest,
+    of_each,
+    things,
+    union,
+)
+from chalicelib.subscriptions.order import latest
+
+RULES: Rules = {
+    # what was said of it, of the latest seconds: order.py
+    "reports": latest,
+    "end": largest,  # [instant, state as text]: what is over is over for good
+    # [instant, value, …]: the later one holds
+    "customer": largest,
+    "attempts": largest,  # [instant, attempts that failed, the next one's instant or 0]
+    "reference": largest,
+    "metadata": of_each,
+    "labels": of_each,
+    # instants
+    "created_at": earliest,
+    "updated_at": largest,
+    "past_due_at": union,
+    "well_at": largest,  # when its status was last another than past_due
+    "paid_at": earliest,
+    # what never changes
+    "account": union,
+    "livemode": largest,
+    "test_clock": largest,
+    "paid": largest,  # [amount, currency]
+    "payment": largest,
+    "is_out_of_band": largest,
+    "line": largest,  # [item, start, end, amount, price]
+}
+
+__all__ = ["RULES", "Facts", "Fields", "fact", "fold", "join", "things"]
+
+
+def join(a: Facts, b: Facts) -> Facts:
+    """Both sets of facts as one. Commutative, associative, idempotent."""
+    return join_by(RULES, a, b)
+
+
+def fold(all_facts: Iterable[Facts]) -> Facts:
+    """The facts of a whole subscription, from the facts of each of its events in any order."""
+    return fold_by(RULES, all_facts)

@@ -1,0 +1,25 @@
+"""What new facts make of a subscription. Milestones: none yet."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from chalicelib.joining import Facts
+from chalicelib.payments import Milestone
+from chalicelib.subscriptions.subscription import Subscription, project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """From one state of the record to another, as a payment's is."""
+
+    facts: Facts
+    after: Subscription
+    milestones: tuple[Milestone, ...] = ()
+    superseded: tuple[str, ...] = ()
+    moved: Mapping[str, int] = field(default_factory=dict)
+    currency: str | None = None
+
+
+def change(subject: str, before: Facts, after: Facts, superseded: Iterable[str] = ()) -> Change:
+    """From the facts ``before`` to those ``after``."""
+    return Change(facts=after, after=project(subject, after), superseded=tuple(superseded))

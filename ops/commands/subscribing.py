@@ -1,0 +1,60 @@
+"""``daybook access``, and a subscription as ``daybook show`` prints it."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from chalicelib import access as accessing
+from chalicelib import money
+from ops.commands import FOUND, json_option, now, plain, say, stage_option
+from ops.stage import connect
+
+INSTANTS = ("paid_through", "trial_ends_at", "cancel_at", "paused_until", "past_due_since", "ended_at")
+
+
+@click.command()
+@click.option("--reference", help="Your own id of who pays, such as a user's.")
+@click.option("--customer", help="The provider's customer, with or without provider:.")
+@click.option("--at", help="ISO 8601 instant.  [default: now]")
+@stage_option
+@json_option
+def access(stage: str, as_json: bool, **given: str | None) -> None:
+    """Say whether somebody's subscriptions give access, until when and why; exits with 3 where not."""
+    reached = connect(stage, os.environ)
+    parameters = {name: value for name, value in given.items() if value}
+    question = accessing.parse(parameters, now())
+    found = accessing.answer(reached.ledger(), question, reached.settings(os.environ).terms)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        say(in_words(found["access"], found["until"], found["reason"]))
+        for subject in found["subscriptions"]:
+            say(f"  {subject}")
+    raise SystemExit(0 if found["access"] else FOUND)
+
+
+def in_words(has_access: bool, until: str | None, reason: str) -> str:
+    """One line: the answer, its end and its reason."""
+    end = f" until {until}" if until else ""
+    return f"{'access' if has_access else 'no access'}{end} ({reason})"
+
+
+def print_subscription(console: Console, found: Mapping[str, Any]) -> None:
+    """What it is, what it grants now, and what it is of."""
+    console.print(Text.assemble((plain(found["id"]), "bold"), f"  {found['status']}"))
+    console.print(f"  {in_words(found['access'], found['access_until'], found['access_reason'])}")
+    if not found["certain"]:
+        console.print(Text.assemble(("  not certain", "yellow"), ": which state is the last is not known"))
+    for item in found["items"]:
+        is_flat = item["amount"] is not None
+        price = money.display(item["amount"], item["currency"]) if is_flat else "by usage or tiers"
+        console.print(f"  {item['price']}  {item['quantity'] or 1} × {price} every {item['interval']}")
+    written = {"reference": found["reference"], "customer": found["customer"], **found["metadata"]}
+    for name, value in {**{name: found[name] for name in (*INSTANTS, "ended_reason")}, **written}.items():
+        if value:
+            console.print(f"  {name:<14} {value}")

@@ -1,0 +1,228 @@
+"""A subscription through the app: recorded from its events in any order, and asked about."""
+
+import json
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from chalice.test import Client
+from click.testing import CliRunner
+
+from chalicelib.folding import folded
+from chalicelib.providers import PROVIDERS
+from ops import verify
+from ops.cli import main
+from ops.forget import forget_labels, traces
+from ops.local.event_source import EventSource
+from ops.sender import StripeSigner
+from ops.stage import Stage
+from tests.fakes import NOW, as_bytes
+
+SUB, ITEM, START, TRIAL_ENDS, NEXT = "sub_1", "si_1", 1792486800, 1793696400, 1796288400
+SUBJECT = f"stripe:{SUB}"
+
+
+def subscription(status: str, start: int, end: int, **more: Any) -> dict[str, Any]:
+    recurring = {"interval": "month", "interval_count": 1, "usage_type": "licensed"}
+    price = {
+        "id": "price_1",
+        "product": "prod_1",
+        "currency": "eur",
+        "unit_amount": 1900,
+        "recurring": recurring,
+    }
+    item = {
+        "id": ITEM,
+        "price": price,
+        "quantity": 1,
+        "current_period_start": start,
+        "current_period_end": end,
+    }
+    return {
+        "object": "subscription",
+        "id": SUB,
+        "status": status,
+        "created": START,
+        "start_date": START,
+        "currency": "eur",
+        "customer": "cus_1",
+        "metadata": {"user_id": "user-42", "note": "left out"},
+        "trial_end": TRIAL_ENDS,
+        "items": {"data": [item]},
+        **more,
+    }
+
+
+def invoice(id_: str, amount: int, start: int, end: int) -> dict[str, Any]:
+    of_item = {"subscription_item": ITEM, "subscription": SUB, "proration": False}
+    line = {"id": f"il_{id_}", "amount": amount, "period": {"start": start, "end": end}}
+    return {
+        "object": "invoice",
+        "id": id_,
+        "status": "paid",
+        "amount_paid": amount,
+        "created": start,
+        "currency": "eur",
+        "customer": "cus_1",
+        "status_transitions": {"paid_at": start},
+        "parent": {"subscription_details": {"subscription": SUB, "metadata": {"user_id": "user-42"}}},
+        "lines": {"data": [{**line, "parent": {"subscription_item_details": of_item}}]},
+    }
+
+
+def event(id_: str, type_: str, at: int, about: dict[str, Any], **data: Any) -> dict[str, Any]:
+    fields = {"object": "event", "livemode": False, "api_version": "2025-03-31.basil"}
+    return {"id": id_, "type": type_, "created": at, **fields, "data": {"object": about, **data}}
+
+
+def life() -> list[dict[str, Any]]:
+    """A trial that converts, with two updates in the second of the conversion."""
+    trial = subscription("trialing", START, TRIAL_ENDS)
+    billed = subscription("past_due", TRIAL_ENDS, NEXT)
+    active = subscription("active", TRIAL_ENDS, NEXT)
+    was = {"items": {"data": trial["items"]["data"]}, "status": "trialing"}
+    updated = "customer.subscription.updated"
+    return [
+        event("evt_1", "customer.subscription.created", START, trial),
+        event("evt_2", "invoice.paid", START, invoice("in_1", 0, START, TRIAL_ENDS)),
+        event("evt_3", updated, TRIAL_ENDS + 1, billed, previous_attributes=was),
+        event("evt_4", updated, TRIAL_ENDS + 1, active, previous_attributes={"status": "past_due"}),
+        event("evt_5", "invoice.paid", TRIAL_ENDS + 1, invoice("in_2", 1900, TRIAL_ENDS, NEXT)),
+    ]
+
+
+@pytest.fixture
+def record(daybook: Any, stage: Stage) -> Callable[[list[dict[str, Any]]], None]:
+    """Send events to the app, and have its consumer record them."""
+    signer = StripeSigner("whsec_new")
+    source = EventSource(stage.client("sqs"), daybook.SETTINGS.names.queue, daybook.process)
+
+    def sent(events: list[dict[str, Any]]) -> None:
+        with Client(daybook.app, stage_name="local") as client:
+            for each in events:
+                body = as_bytes(each)
+                headers = signer.headers(body, time.time_ns() // 1_000_000)
+                assert client.http.post("/webhooks/stripe", headers=headers, body=body).status_code == 200
+        while source.poll(0):
+            pass
+
+    return sent
+
+
+def get(daybook: Any, path: str) -> tuple[int, Any]:
+    with Client(daybook.app, stage_name="local") as client:
+        answer = client.http.get(path)
+        return answer.status_code, answer.json_body
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_trial_that_converts(daybook: Any, stage: Stage, record: Any, seed: int | None) -> None:
+    """Shuffled, and each event twice: the record is right, and so is what it grants at each instant."""
+    events = life() * (1 if seed is None else 2)
+    if seed is not None:
+        random.Random(seed).shuffle(events)
+    record(events)
+    code, shown = get(daybook, f"/subscriptions/stripe/{SUB}?at=2026-11-20")
+    assert code == 200
+    assert (shown["status"], shown["provider_status"], shown["certain"]) == ("active", "active", True)
+    assert (shown["paid_through"], shown["trial_ends_at"]) == ("2026-12-03T09:00:00Z", "2026-11-03T09:00:00Z")
+    assert (shown["reference"], shown["metadata"]) == ("user-42", {"user_id": "user-42"})
+    assert shown["last_payment"]["amount"] == 1900
+    assert (shown["access"], shown["access_until"], shown["access_reason"]) == (
+        True,
+        "2026-12-03T09:00:00Z",
+        "paid",
+    )
+    assert sorted(each["id"] for each in shown["events"]) == [f"evt_{n}" for n in range(1, 6)]
+    ledger = stage.ledger()
+    assert folded(ledger, PROVIDERS, SUBJECT, {}) == ledger.subscription(SUBJECT).facts
+    assert verify.drift(ledger, SUBJECT) is None
+    for at, has_access in (("2026-12-05", True), ("2026-12-07", False)):  # three days' slack
+        for whose in ("reference=user-42", "customer=stripe:cus_1", "customer=cus_1"):
+            code, found = get(daybook, f"/access?{whose}&at={at}")
+            assert (code, found["access"], found["subscriptions"]) == (200, has_access, [SUBJECT])
+
+
+def test_a_subscription_is_no_payment(daybook: Any, record: Any) -> None:
+    """Neither by its id, nor in a list, nor by what it has in common with payments."""
+    record(life())
+    assert get(daybook, f"/payments/stripe/{SUB}")[0] == 404
+    for query in ("", "?reference=user-42", "?customer=cus_1"):
+        assert get(daybook, f"/payments{query}")[1]["payments"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "says"),
+    [
+        ("/subscriptions/stripe/sub_9", 404, "no such subscription"),
+        ("/subscriptions/stripe/pi_9", 404, "no such subscription"),
+        ("/subscriptions/stripe/sub_9?at=soon", 400, "at is not an ISO 8601 date or time"),
+        ("/access", 400, "one of reference and customer is needed"),
+        ("/access?reference=a&customer=b", 400, "one of reference and customer is needed"),
+        ("/access?user=a", 400, "unknown parameter: user"),
+        ("/access?reference=a&at=soon", 400, "at is not an ISO 8601 date or time"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(daybook: Any, path: str, code: int, says: str) -> None:
+    """With a word on what is wrong."""
+    found, answer = get(daybook, path)
+    assert (found, answer["Message"]) == (code, says)
+
+
+def test_nobody_knows_of_whom_nothing_came(daybook: Any) -> None:
+    """Which is an answer, not an error: the shop asks of everybody."""
+    unknown: dict[str, Any] = {"access": False, "until": None, "reason": "unknown", "subscriptions": []}
+    assert get(daybook, "/access?reference=user-1") == (200, unknown)
+
+
+def test_one_that_was_there_before_is_made_of_all_its_events(daybook: Any, stage: Stage, record: Any) -> None:
+    """Before subscriptions were recorded their events were kept alone; the next one brings them in."""
+    record(life()[:1])
+    dynamodb = stage.client("dynamodb")
+    key = {"subject": {"S": SUBJECT}, "entry": {"S": "subscription"}}
+    dynamodb.delete_item(TableName=stage.names.table, Key=key)
+    assert get(daybook, f"/subscriptions/stripe/{SUB}")[0] == 404
+    record(life()[2:4])
+    shown = get(daybook, f"/subscriptions/stripe/{SUB}")[1]
+    assert (shown["status"], shown["certain"], shown["started_at"]) == (
+        "active",
+        True,
+        "2026-10-20T09:00:00Z",
+    )
+    assert len(shown["events"]) == 3
+
+
+def test_the_commands(stage: Stage, daybook: Any, record: Any, aws: dict[str, str]) -> None:
+    """`daybook show` and `daybook access`: in words, as JSON, and by the exit code."""
+    record(life())
+    environ = {**aws, "DAYBOOK_TABLE": stage.names.table}
+
+    def run(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, [*arguments, "--stage", stage.name], env=environ)
+        return result.exit_code, result.output
+
+    code, output = run("show", SUB)
+    assert code == 0
+    assert output.splitlines()[0].split() == [SUBJECT, "active"]
+    assert "price_1  1 × 19.00 EUR every 1 month" in output
+    assert run("access", "--reference", "user-42", "--at", "2026-11-20") == (
+        0,
+        f"access until 2026-12-03T09:00:00Z (paid)\n  {SUBJECT}\n",
+    )
+    code, output = run("access", "--customer", "cus_9", "--json")
+    assert (code, json.loads(output)["reason"]) == (3, "unknown")
+    assert run("access")[0] == 2
+
+
+def test_who_is_forgotten_has_no_reference(stage: Stage, record: Any) -> None:
+    """A customer's subscription and invoices lose what people wrote; what was paid stays."""
+    record(life())
+    ledger = stage.ledger()
+    found = traces(ledger, "stripe:cus_1")
+    assert sorted(event for _, event in found.events) == [f"evt_{n}" for n in range(1, 6)]
+    assert found.payments == (SUBJECT,)
+    forget_labels(ledger, SUBJECT, NOW)
+    assert "metadata" not in ledger.subscription(SUBJECT).facts["subscription"]
+    assert ledger.referred("user-42", "subscription") == []
