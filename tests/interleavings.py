@@ -4,12 +4,16 @@ Two consumers work at once on batches that have a payment, or an event, in commo
 whose FIFO queue gives a group to one at a time. Wherever one stands it can be killed. What is then left on
 the queue is delivered again, after the leases have ended, to one that is alone, until nothing is left.
 
+Not among what is explored: time that passes while they work (a lease that ends, a deadline), conflicts of
+DynamoDB's own, a kill of the redelivery. What time does is in ``tests/core/test_outbox.py``, what DynamoDB
+does in ``make oracle``.
+
 The search is depth first. A state that was seen before is not gone into again: what the table holds, what
 each consumer has been answered so far (which is all that it acts on), and what handlers were notified of.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -17,6 +21,7 @@ from typing import Any
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from chalicelib.errors import AwsError
+from chalicelib.events import Event
 from chalicelib.folding import folded
 from chalicelib.inbox import Message
 from chalicelib.kinds import PAYMENT
@@ -37,7 +42,8 @@ State = int
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What two consumers are given at once; which milestone's handler fails the first time, if any.
+    """What two consumers are given at once; which milestone's handler fails the first time, if any; whether
+    a handler is notified of the events themselves too.
 
     ``right`` is what must be recorded in the end: captured and refunded by subject.
     """
@@ -46,6 +52,7 @@ class History:
     right: dict[str, tuple[int, int]]
     fails: str = ""
     kills: int = 1
+    is_raw: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -72,6 +79,7 @@ class World:
         self._table = LittleDynamo(checks)
         self._scheduler = getcurrent()
         self.kills = history.kills
+        self.together = 0  # events, in the largest transaction
         self.heard: list[str] = []
         self.unmarked: list[str] = []  # what a kill may have notified twice
         self._failed: list[str] = []
@@ -116,6 +124,8 @@ class World:
                 me.told.append(hash(repr((operation, answer))))
             if operation in ("UpdateItem", "TransactWriteItems"):
                 me.unmarked.clear()
+            if operation == "TransactWriteItems":
+                self.together = max(self.together, _events_in(request["TransactItems"]))
             return answer  # type: ignore[no-any-return]
 
         handlers = Handlers()
@@ -131,6 +141,15 @@ class World:
             me.unmarked.append(milestone.id)
             self._stop(me, f"handler of {milestone.type} ended")
 
+        def listen_raw(event: Event) -> None:
+            name = _raw(event.id)
+            self._stop(me, name)
+            self.heard.append(name)
+            me.unmarked.append(name)
+            self._stop(me, f"{name} ended")
+
+        if self._history.is_raw:
+            handlers.on("stripe.*")(listen_raw)
         ledger = Ledger(call, "t")
         made = consumer(ledger, None, handlers=handlers)
         return Consumer(
@@ -196,6 +215,9 @@ class World:
         events = {each.event_id for batch in self._history.batches for each in batch}
         homes = [key for key, item in self._table.items.items() if '"body"' in item]
         assert sorted(entry for _, entry in homes) == sorted(f"event:{each}" for each in events)
+        raw = Counter(each for each in self.heard if each in map(_raw, events))
+        assert set(raw) == set(map(_raw, events if self._history.is_raw else ()))
+        self._check_times(raw)
         for subject, right in self._history.right.items():
             stored = ledger.payment(subject)
             assert stored.facts == folded(ledger, PROVIDERS, subject, {})
@@ -205,8 +227,12 @@ class World:
             expected = {each.id for each in payment.milestones}
             heard = Counter(each for each in self.heard if each.startswith(f"{subject}/"))
             assert set(heard) == expected
-            for name, times in heard.items():
-                assert times <= 1 + self.unmarked.count(name), f"{name} {times} times"
+            self._check_times(heard)
+
+    def _check_times(self, heard: Mapping[str, int]) -> None:
+        """Once; once more for each kill between a handler's end and its mark."""
+        for name, times in heard.items():
+            assert times <= 1 + self.unmarked.count(name), f"{name} {times} times"
 
     def end(self) -> None:
         """Let go of whoever is still at work."""
@@ -215,14 +241,23 @@ class World:
                 each.work.throw(GreenletExit)
 
 
+def _raw(event_id: str) -> str:
+    return f"handler of {event_id}"
+
+
+def _events_in(writes: Iterable[Mapping[str, Any]]) -> int:
+    return sum(each["Put"]["Item"]["entry"]["S"].startswith("event:") for each in writes)
+
+
 @dataclass(slots=True)
 class Explored:
     """How many states there were, schedules through them (those that lead to the same states counted
-    apart), and different endings."""
+    apart), and different endings; how many events the largest transaction wrote."""
 
     states: int
     schedules: int
     endings: int
+    together: int
 
 
 def explore(history: History, checks: bool = True, at: Sequence[int] = (NOW, NOW)) -> Explored:
@@ -234,6 +269,7 @@ def explore(history: History, checks: bool = True, at: Sequence[int] = (NOW, NOW
     after: dict[State, list[State]] = {}
     ended: set[State] = set()
     waiting: list[tuple[Choice, ...]] = [()]
+    together = 0
     while waiting:
         path = waiting.pop()
         world = World(history, checks, at)
@@ -258,7 +294,8 @@ def explore(history: History, checks: bool = True, at: Sequence[int] = (NOW, NOW
             before = state
             world.do(choices[0])
         world.end()
-    return Explored(len(after), _schedules(after), len(ended))
+        together = max(together, world.together)
+    return Explored(len(after), _schedules(after), len(ended), together)
 
 
 def _end(world: World, ended: set[State], path: Sequence[Choice]) -> None:

@@ -175,7 +175,8 @@ class Expression:
         right = self._value(self._take())
         if compared == "BETWEEN":
             assert self._take() == "AND"
-            return left is not None and right <= left <= self._value(self._take())
+            most = self._value(self._take())
+            return left is not None and right <= left <= most
         if left is None:
             return False
         return bool({"=": left == right, "<": left < right, "<=": left <= right}[compared])
