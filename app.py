@@ -204,10 +204,10 @@ def park(event: SQSEvent) -> None:
 def watch(event: CloudWatchEvent) -> None:
     deadline = _begun(event) - WATCH_ENDS
     watching.watch(_ledger(), _telemetry(), _now())
-    if SETTINGS.keep_bodies is not None:
-        retention.expire(_ledger(), SETTINGS.keep_bodies, _now(), lambda: _now() < deadline)
     if SETTINGS.event_bus:
         watching.watch_bus(EventBus(_aws(), SETTINGS.event_bus), _telemetry())
+    if SETTINGS.keep_bodies is not None:
+        retention.expire(_ledger(), SETTINGS.keep_bodies, _now(), lambda: _now() < deadline)
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS))

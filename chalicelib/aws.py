@@ -8,7 +8,7 @@ https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -32,6 +32,7 @@ DOMAINS = {
 }
 PAUSE = 0.05  # seconds before the second attempt at the most; doubled for each one after
 LONGEST = 8.0  # seconds between two attempts of who is patient
+PATIENT = "dynamodb"  # with whom: a handler that is throttled elsewhere fails, and is run again
 CONNECT, READ = 2.0, 5.0  # seconds
 # What passes once less is asked; of a canceled transaction, where each reason is one of the second.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
@@ -147,7 +148,7 @@ class Aws:
 
     @contextmanager
     def patient(self, left: Callable[[], float]) -> Iterator[None]:
-        """What is throttled inside is tried again as long as seconds are ``left``, ever less often.
+        """What the table throttles inside is tried again as long as seconds are ``left``, ever less often.
 
         All that is done in there waits together: trying the rest of it meanwhile would be asking for more.
         """
@@ -168,23 +169,26 @@ class Aws:
         A request that failed may have been carried out: what is asked must bear to be asked twice.
         """
         body = json.dumps(request, default=_base64).encode()
+        others = 0  # attempts that failed by something else than a throttle
         for attempt in count(1):
             try:
                 return self._attempt(service, operation, body)
             except AwsError as error:
-                seconds = self._rest(error, attempt)
+                others += not error.throttled
+                left = self._left() if service == PATIENT else 0.0
+                seconds = self._rest(error, attempt, others, left)
                 if seconds is None:
                     raise
             self._pause(seconds)
         raise AssertionError("unreachable")
 
-    def _rest(self, error: AwsError, attempt: int) -> float | None:
+    def _rest(self, error: AwsError, attempt: int, others: int, left: float) -> float | None:
         """Seconds until the next attempt; ``None`` where there is none."""
-        most = min(PAUSE * 2**attempt, LONGEST)
+        most = min(PAUSE * 2 ** min(attempt, 30), LONGEST)
         if error.passing and attempt < self._attempts:
             return self._uniform(0, most)
-        left = self._left() if error.throttled else 0.0
-        return min(left, self._uniform(most / 2, most)) if left > 0 else None
+        is_patient = left > 0 and (error.throttled or (error.passing and others < self._attempts))
+        return min(left, self._uniform(most / 2, most)) if is_patient else None
 
     def _attempt(self, service: str, operation: str, body: bytes) -> dict[str, Any]:
         for listen in self.listeners:
@@ -250,7 +254,13 @@ def _base64(value: bytes) -> str:
 def _error(service: str, operation: str, status: int, answer: Any) -> AwsError:
     fields = answer if isinstance(answer, dict) else {}
     code = str(fields.get("__type", status)).rpartition("#")[2]
-    reasons = fields.get("CancellationReasons", ())
+    return error_of(service, operation, status, code, fields.get("CancellationReasons", ()))
+
+
+def error_of(
+    service: str, operation: str, status: int, code: str, reasons: Sequence[Mapping[str, str]]
+) -> AwsError:
+    """What AWS refused, and whether it may pass."""
     why = {reason.get("Code") for reason in reasons} - {"None", None}
     throttled = status == 429 or code in THROTTLES or (bool(why) and why <= THROTTLED)
     passing = throttled or status >= 500 or code in PASSING

@@ -8,6 +8,7 @@
     bare:stripe:pi_…      stripe:acct_…:pi_…  a connected account's payment by its bare id
     id:stripe:evt_…       id                  the one subject that an event id is recorded under: its home
     calendar              2026-11-24          a day with payments, and over how many shards it is listed
+    calendar bodies       2026-11-24          a day whose bodies are spread over shards, until they expire
     transmission:…        transmission        the digest of the one body that it stands for; expires
     stripe:pi_…           parked:evt_…        why an event is not recorded, and its body: parking.py
     checkpoint            reconcile stripe    how far something has come: shelves.py

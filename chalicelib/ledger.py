@@ -39,7 +39,7 @@ from chalicelib.transmissions import Transmissions, held_to_one_body
 BY_REFERENCE = "by-reference"
 BY_INCONSISTENCY = "by-inconsistency"
 BY_CUSTOMER = "by-customer"
-CALENDAR = "calendar"
+CALENDAR, BODIES = "calendar", "calendar bodies"
 LISTED = ("subject", "entry", "type", "created_at", "received_at", "home", "removed")
 
 NOT_THERE_YET = "attribute_not_exists(entry)"
@@ -47,6 +47,7 @@ VERSION_NOT_MOVED = "version = :version"
 MOVED = ("ConditionalCheckFailed", "TransactionConflict")
 TRIES = 4  # to read a payment whose facts are in parts while others write it
 FEWER_SHARDS = "attribute_not_exists(shards) OR shards < :shards"
+FILTERED = 25  # entries at least that a query with a filter looks at
 STILL_THERE = "attribute_exists(entry)"
 
 
@@ -61,6 +62,7 @@ class Ledger:
         self._bodies_expire = bodies_expire
         self._shards = shards
         self._days: set[str] = set()
+        self._body_day = ""
         self.parking = Parking(self._table)
         self.checkpoints = Checkpoints(self._table)
         self.certificates = CertificateShelf(self._table)
@@ -148,7 +150,7 @@ class Ledger:
         event = entries.event_item(write)
         if self._bodies_expire:
             came_on = sortable(write.event.received_at)[:10]
-            self._mark_day(came_on)
+            self._mark_body_day(came_on)
             day = entries.sharded(entries.bodies_of(came_on), write.event.subject, self._shards)
             event |= {"day": day, "listed": entries.listed(write.event)}
         puts: dict[str, Request] = {
@@ -215,17 +217,28 @@ class Ledger:
 
     def _mark_day(self, day: str) -> None:
         """Put the day into the calendar, once a process, before the first payment of that day is written."""
-        if day in self._days:
-            return
+        if day not in self._days:
+            self._mark(CALENDAR, day)
+            self._days.add(day)
+
+    def _mark_body_day(self, day: str) -> None:
+        """The same of bodies that are spread: of the latest day once, of an older one each time.
+
+        It is forgotten when its bodies have expired, and may have more later.
+        """
+        if self._shards > 1 and day != self._body_day:
+            self._mark(BODIES, day)
+            self._body_day = max(day, self._body_day)
+
+    def _mark(self, calendar: str, day: str) -> None:
         with suppress(VersionMoved), raise_if_condition_fails(VersionMoved(day)):
             self._table.call(
                 "UpdateItem",
-                Key=key(CALENDAR, day),
+                Key=key(calendar, day),
                 UpdateExpression="SET shards = :shards",
                 ConditionExpression=FEWER_SHARDS,
                 ExpressionAttributeValues={":shards": number(self._shards)},
             )
-        self._days.add(day)
 
     # ── read ────────────────────────────────────────────────────────────────────────────────────
 
@@ -306,10 +319,13 @@ class Ledger:
 
     def days(self, since: str, until: str) -> dict[str, int]:
         """The days with payments from ``since`` to ``until`` (``YYYY-MM-DD``), newest first; their shards."""
+        return self._calendar(CALENDAR, since, until)
+
+    def _calendar(self, calendar: str, since: str, until: str) -> dict[str, int]:
         found = self._table.query(
             KeyConditionExpression="subject = :calendar AND entry BETWEEN :since AND :until",
             ExpressionAttributeValues={
-                ":calendar": string(CALENDAR),
+                ":calendar": string(calendar),
                 ":since": string(since),
                 ":until": string(until),
             },
@@ -350,7 +366,7 @@ class Ledger:
             "ExpressionAttributeNames": names,
             "ExpressionAttributeValues": values,
             "ScanIndexForward": False,
-            "Limit": limit,
+            "Limit": max(limit, FILTERED) if wanted else limit,
         }
         if wanted:
             request["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in wanted)
@@ -393,17 +409,24 @@ class Ledger:
                 ExpressionAttributeValues={":yes": {"BOOL": True}},
             )
 
-    def bodies_of_day(self, day: str, shards: int) -> Iterator[tuple[str, str]]:
-        """The events (subject, id) whose bodies came on that day and are to expire."""
-        for partition in entries.partitions(entries.bodies_of(day), shards):
-            found = self._table.query(
-                IndexName=BY_DAY,
-                KeyConditionExpression="#day = :day",
-                ExpressionAttributeNames={"#day": "day"},
-                ExpressionAttributeValues={":day": string(partition)},
-            )
-            for item in found:
-                yield item["subject"]["S"], item["entry"]["S"].partition(":")[2]
+    def body_days(self, until: str) -> dict[str, int]:
+        """Up to that day, the days whose bodies are listed in several partitions, with their shards."""
+        return self._calendar(BODIES, "0000-00-00", until)
+
+    def forget_body_day(self, day: str) -> None:
+        """There are no more bodies of it but in its own partition."""
+        self._table.delete(BODIES, day)
+
+    def bodies_in(self, partition: str) -> Iterator[tuple[str, str]]:
+        """The events (subject, id) whose bodies are to expire, in one partition of a day's."""
+        found = self._table.query(
+            IndexName=BY_DAY,
+            KeyConditionExpression="#day = :day",
+            ExpressionAttributeNames={"#day": "day"},
+            ExpressionAttributeValues={":day": string(partition)},
+        )
+        for item in found:
+            yield item["subject"]["S"], item["entry"]["S"].partition(":")[2]
 
 
 def _events_of(subject: str) -> Request:

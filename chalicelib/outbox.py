@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from chalicelib.entries import Outbox
 from chalicelib.errors import BodyRemoved, HandlerFailed, HandlersBusy, VersionMoved
@@ -115,13 +116,15 @@ class Runner:
         began = self.clock()
         log = self.telemetry.log
         try:
-            span = self.telemetry.span("handler", handler=handler.name, type=task.type)
-            with span, self._ended_in_time(handler, task, outbox):
-                self._notify(handler, task, outbox)
+            arguments = self._read(task, outbox)
         except BodyRemoved:  # nobody can be notified of it any more; but of what comes after it
             gone = {"handler_failed": 1}
             log("the event's body was removed", "ERROR", gone, handler=handler.name, task=task.id)
             return
+        try:
+            span = self.telemetry.span("handler", handler=handler.name, type=task.type)
+            with span, self._ended_in_time(handler, task, outbox):
+                handler.function(*arguments)
         except (Exception, OutOfTime) as error:
             fields = {"handler": handler.name, "task": task.id, **self.explain.of(error)}
             log("handler failed", "ERROR", {"handler_failed": 1}, **fields)
@@ -130,12 +133,12 @@ class Runner:
             raise HandlerFailed(f"{handler.name}: {type(error).__name__}") from error
         log("handled", handler=handler.name, task=task.id, ms=self.clock() - began)
 
-    def _notify(self, handler: Handler, task: Task, outbox: Outbox) -> None:
+    def _read(self, task: Task, outbox: Outbox) -> tuple[Any, ...]:
+        """What handlers of it are called with. Reading it is no handler's time. Raises ``BodyRemoved``."""
         if task.event_id is not None:
-            handler.function(self.event(outbox.subject, task.event_id))
-            return
+            return (self.event(outbox.subject, task.event_id),)
         payment = project(outbox.subject, self.ledger.payment(outbox.subject).facts)
-        handler.function(payment, task.milestone)
+        return payment, task.milestone
 
     @contextmanager
     def _ended_in_time(self, handler: Handler, task: Task, outbox: Outbox) -> Iterator[None]:

@@ -44,6 +44,7 @@ from chalicelib.telemetry import Telemetry
 from chalicelib.times import from_iso
 
 RESERVE = 5_000  # milliseconds of a batch's time, left for deleting from the queue what is done
+LAST = 500  # milliseconds before the deadline in which nothing waits any more
 TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
 
 
@@ -358,7 +359,8 @@ class Batch:
         """Raises ``BatchFailed``, as ``Consumer.process`` says."""
         clock = self.consumer.clock
         enough = max(self.deadline - RESERVE, clock() + RESERVE)  # who has little time uses it all
-        with self.consumer.patient(lambda: (enough + 1 - clock()) / 1000):
+        until = min(enough + 1, self.deadline - LAST)
+        with self.consumer.patient(lambda: (until - clock()) / 1000):
             done, failed = self._recorded(enough)
         if failed and not self.consumer.partial_batches:
             self.consumer.inbox.delete([each.sqs["receiptHandle"] for each in done])

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from botocore import xform_name
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from chalicelib.aws import PASSING, THROTTLES
+from chalicelib.aws import error_of
 from chalicelib.errors import AwsError
 
 
@@ -30,7 +30,8 @@ class ByBoto3:
         except ClientError as error:
             raise _error(service, operation, error.response) from None
         except BotoCoreError as error:
-            raise AwsError(service, operation, type(error).__name__, passing=True) from None
+            passing = not isinstance(error, ParamValidationError)
+            raise AwsError(service, operation, type(error).__name__, passing) from None
         answer.pop("ResponseMetadata", None)
         shown: dict[str, Any] = _as_json(answer)
         return shown
@@ -63,8 +64,6 @@ def _as_json(value: Any) -> Any:
 
 
 def _error(service: str, operation: str, response: Any) -> AwsError:
-    code = str(response["Error"]["Code"])
     status = int(response["ResponseMetadata"]["HTTPStatusCode"])
-    passing = status >= 500 or status == 429 or code in PASSING | THROTTLES
     reasons = response.get("CancellationReasons", ())
-    return AwsError(service, operation, code, passing, reasons)
+    return error_of(service, operation, status, str(response["Error"]["Code"]), reasons)

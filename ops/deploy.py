@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from chalice.package import YAMLTemplateSerializer
 
 from chalicelib import beginning
+from chalicelib import names as naming
 from ops import deployed, stages
 from ops.package import Failed, Say, build, chalice
 from ops.stage import Stage
@@ -76,10 +77,15 @@ class Deployment:
         made = self._deployed()
         return next(str(each["rest_api_url"]) for each in made.resources if "rest_api_url" in each)
 
+    @property
+    def _own_secret(self) -> str:
+        """The stack's, whatever ``DAYBOOK_SECRET`` names: that may be somebody else's."""
+        return naming.names(self.stage.name, {}).secret
+
     def _restore_secret(self) -> None:
         """One that was deleted by hand cannot be read, and keeps its name for days. Raises ``Failed``."""
-        name = self.stage.names.secret
-        until = deployed.secret_deleted_on(self.stage)
+        name = self._own_secret
+        until = deployed.secret_deleted_on(self.stage, name)
         if until is None:
             return
         if not self.stack.is_there:
@@ -121,7 +127,7 @@ class Deployment:
         """A mapping that is still being deleted is in the way of its successor. Raises ``Failed``."""
         is_said = False
         for _ in range(PATIENCE):
-            if not deployed.is_unfeeding(self.stage, self.app):
+            if not deployed.is_unfeeding(self.stage, self.app, self.functions):
                 return
             if not is_said:
                 self.say("  a mapping of a queue is still being deleted …")
@@ -148,7 +154,9 @@ class Deployment:
         self._delete_logs(functions)
         # gone at once: one that only waits for its deletion would keep its name from the next stack
         secrets = self.stage.client("secretsmanager")
-        secrets.delete_secret(SecretId=self.stage.names.secret, ForceDeleteWithoutRecovery=True)
+        secrets.delete_secret(SecretId=self._own_secret, ForceDeleteWithoutRecovery=True)
+        if self.stage.names.secret != self._own_secret:
+            self.say(f"the secret {self.stage.names.secret} is not the stack's, and is left")
 
     def _delete_logs(self, functions: Iterable[str]) -> None:
         """Those that Lambda made by itself, for functions that the stack does not know."""
@@ -265,7 +273,7 @@ class Stack:
 
     @property
     def is_there(self) -> bool:
-        return self._state() != GONE
+        return self._state() not in (GONE, *NEVER_CREATED)
 
     def _expect(self, state: str, *right: str) -> None:
         if state in right:

@@ -15,6 +15,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import domain
+from ops.package import Failed
 from ops.stage import Stage
 
 Resource = dict[str, Any]
@@ -101,9 +102,13 @@ def made(stage: Stage, app: str) -> list[str]:
     found = (each for page in pages for each in page["Functions"])
     named = {each["FunctionName"]: each["FunctionArn"] for each in found}
     own = {name: arn for name, arn in named.items() if name.startswith(prefix)}
-    mark = f":stage={stage.name}:app={app}"
     tags = {name: client.list_tags(Resource=arn)["Tags"].get(TAG, "") for name, arn in own.items()}
-    return sorted(name.removeprefix(prefix) for name, tag in tags.items() if tag.endswith(mark))
+    return sorted(name.removeprefix(prefix) for name, tag in tags.items() if tag.endswith(_mark(stage, app)))
+
+
+def _mark(stage: Stage, app: str) -> str:
+    """What Chalice's tag of a function ends with."""
+    return f":stage={stage.name}:app={app}"
 
 
 def _paths(stage: Stage, own_domain: str) -> dict[str, str]:
@@ -144,6 +149,9 @@ def _function(stage: Stage, app: str, function: str) -> Iterator[Resource]:
     name = f"{app}-{stage.name}" + ("" if function == "api_handler" else f"-{function}")
     rule = f"{name}-event"
     found = if_there(stage.client("lambda").get_function, "ResourceNotFoundException", FunctionName=name)
+    tag = (found or {}).get("Tags", {}).get(TAG)
+    if tag and not tag.endswith(_mark(stage, app)):
+        raise Failed(f"the function {name} is of another stage ({tag}): rename one of the two stages")
     if found:
         arn = found["Configuration"]["FunctionArn"]
         yield {"name": function, "resource_type": "lambda_function", "lambda_arn": arn}
@@ -158,11 +166,12 @@ def mappings(client: Any, arn: str) -> list[dict[str, Any]]:
     return [each for page in pages for each in page["EventSourceMappings"]]
 
 
-def is_unfeeding(stage: Stage, app: str) -> bool:
+def is_unfeeding(stage: Stage, app: str, functions: list[str]) -> bool:
     """Whether something that fed one of the stage's functions is still being deleted."""
     pages = stage.client("lambda").get_paginator("list_event_source_mappings").paginate()
     found = (each for page in pages for each in page["EventSourceMappings"])
-    states = (each.get("State") for each in found if f":function:{app}-{stage.name}-" in each["FunctionArn"])
+    own = {f"{app}-{stage.name}-{function}" for function in functions}
+    states = (each.get("State") for each in found if each["FunctionArn"].rpartition(":")[2] in own)
     return "Deleting" in states
 
 
@@ -204,10 +213,10 @@ def _serves(client: Any, api: str, function: str) -> bool:
     return any(function in method.get("methodIntegration", {}).get("uri", "") for method in methods)
 
 
-def secret_deleted_on(stage: Stage) -> str | None:
-    """The day on which the stage's secret will be gone, where somebody has deleted it."""
+def secret_deleted_on(stage: Stage, name: str) -> str | None:
+    """The day on which that secret will be gone, where somebody has deleted it."""
     describe = stage.client("secretsmanager").describe_secret
-    found = if_there(describe, "ResourceNotFoundException", SecretId=stage.names.secret) or {}
+    found = if_there(describe, "ResourceNotFoundException", SecretId=name) or {}
     return f"{found['DeletedDate']:%Y-%m-%d}" if "DeletedDate" in found else None
 
 

@@ -244,7 +244,7 @@ class Doctor:
             secrets = self.secrets()
         except Refused as error:
             found = f"{error} ({error.reason}): every webhook is answered 503"
-            until = None if self.is_local else deployed.secret_deleted_on(self.stage)
+            until = None if self.is_local else deployed.secret_deleted_on(self.stage, self.stage.names.secret)
             if until:
                 found = f"{self.stage.names.secret} was deleted, and is gone for good on {until}"
                 fill = f"daybook deploy --stage {self.stage.name} restores it"

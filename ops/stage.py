@@ -1,6 +1,7 @@
 """Reaching a stage: its AWS clients and names, by the environment's credentials or the local emulator's."""
 
 import json
+import os
 import random
 import re
 import time
@@ -80,7 +81,7 @@ class Stage:
         return settings.read({"DAYBOOK_STAGE": self.name, **configured, **here})
 
     def ledger(self) -> Ledger:
-        return Ledger(self.aws(), self.names.table)
+        return Ledger(self.aws(), self.names.table, shards=self.settings(os.environ).shards)
 
     def inbox(self) -> Inbox:
         return Inbox(self.aws(), self.names.queue)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def add(project: Path, name: str, like: str) -> list[Path]:
     changed = config(project)
     if name in changed["stages"]:
         raise Failed(f"there is a stage {name} already")
+    for other in changed["stages"]:
+        _check_apart(name, other, changed["stages"][like]["lambda_functions"])
     changed["stages"][name] = _renamed(changed["stages"][like], like, name)
     written = {_path(project): changed}
     for function in changed["stages"][like]["lambda_functions"].values():
@@ -39,6 +42,13 @@ def add(project: Path, name: str, like: str) -> list[Path]:
     for path, content in written.items():
         path.write_text(json.dumps(content, indent=2) + "\n")
     return list(written)
+
+
+def _check_apart(name: str, other: str, functions: Iterable[str]) -> None:
+    """Raises ``Failed`` where a function of one stage would be called as the other one's first is."""
+    for function in functions:
+        if name == f"{other}-{function}" or other == f"{name}-{function}":
+            raise Failed(f"{name} is no name beside {other}: their functions would have one name")
 
 
 def _path(project: Path) -> Path:

@@ -20,6 +20,7 @@ from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from chalicelib.aws import Caller
 from chalicelib.errors import AwsError
 from chalicelib.events import Event
 from chalicelib.folding import folded
@@ -112,9 +113,22 @@ class World:
     # ── what is stopped ─────────────────────────────────────────────────────────────────────────
 
     def _consumer(self, me: Running, now: int) -> Consumer:
+        ledger = Ledger(self._caller(me), "t")
+        made = consumer(ledger, None, handlers=self._handlers(me))
+        return Consumer(
+            providers=made.providers,
+            ledger=ledger,
+            inbox=made.inbox,
+            telemetry=made.telemetry,
+            handlers=made.handlers,
+            clock=lambda: now,
+            partial_batches=True,
+        )
+
+    def _caller(self, me: Running) -> Caller:
         def call(service: str, operation: str, /, **request: Any) -> dict[str, Any]:
             self._stop(me, operation)
-            answer: Any
+            answer: Any = None
             try:
                 answer = self._table(service, operation, **request)
             except AwsError as error:
@@ -128,6 +142,9 @@ class World:
                 self.together = max(self.together, _events_in(request["TransactItems"]))
             return answer  # type: ignore[no-any-return]
 
+        return call
+
+    def _handlers(self, me: Running) -> Handlers:
         handlers = Handlers()
 
         @handlers.on("payment.*")
@@ -137,30 +154,20 @@ class World:
                 self._failed.append(milestone.id)
                 me.told.append(hash(("fails", milestone.id)))
                 raise ConnectionError
-            self.heard.append(milestone.id)
-            me.unmarked.append(milestone.id)
-            self._stop(me, f"handler of {milestone.type} ended")
+            self._hear(me, milestone.id)
 
         def listen_raw(event: Event) -> None:
-            name = _raw(event.id)
-            self._stop(me, name)
-            self.heard.append(name)
-            me.unmarked.append(name)
-            self._stop(me, f"{name} ended")
+            self._stop(me, _raw(event.id))
+            self._hear(me, _raw(event.id))
 
         if self._history.is_raw:
             handlers.on("stripe.*")(listen_raw)
-        ledger = Ledger(call, "t")
-        made = consumer(ledger, None, handlers=handlers)
-        return Consumer(
-            providers=made.providers,
-            ledger=ledger,
-            inbox=made.inbox,
-            telemetry=made.telemetry,
-            handlers=handlers,
-            clock=lambda: now,
-            partial_batches=True,
-        )
+        return handlers
+
+    def _hear(self, me: Running, name: str) -> None:
+        self.heard.append(name)
+        me.unmarked.append(name)
+        self._stop(me, f"{name} ended")
 
     def _stop(self, me: Running, where: str) -> None:
         """Wait until the scheduler lets it go on."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 
 from chalicelib.errors import AwsError
 from ops.by_boto3 import ByBoto3
@@ -154,3 +154,31 @@ def test_errors_are_the_apps_own() -> None:
         ByBoto3(lambda service: Fake(refuse))("dynamodb", "PutItem")
     assert (failed.value.code, failed.value.passing) == ("TransactionCanceledException", False)
     assert failed.value.reasons == reasons
+
+
+@pytest.mark.parametrize(
+    ("code", "reasons"),
+    [("ThrottlingException", []), ("TransactionCanceledException", [{"Code": "ThrottlingError"}])],
+)
+def test_a_throttle_is_the_apps_own(code: str, reasons: list[dict[str, str]]) -> None:
+    def refuse(**_: Any) -> None:
+        response: Any = {
+            "Error": {"Code": code, "Message": "m"},
+            "ResponseMetadata": {"HTTPStatusCode": 400},
+            "CancellationReasons": reasons,
+        }
+        raise ClientError(response, "PutItem")
+
+    with pytest.raises(AwsError) as failed:
+        ByBoto3(lambda service: Fake(refuse))("dynamodb", "PutItem")
+    assert failed.value.throttled
+    assert failed.value.passing
+
+
+def test_what_cannot_be_asked_is_not_asked_again() -> None:
+    def refuse(**_: Any) -> None:
+        raise ParamValidationError(report="unknown parameter")
+
+    with pytest.raises(AwsError) as failed:
+        ByBoto3(lambda service: Fake(refuse))("dynamodb", "PutItem")
+    assert not failed.value.passing

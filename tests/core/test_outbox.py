@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chalicelib.bus import EventBus
-from chalicelib.errors import BatchFailed, HandlerFailed, HandlersBusy, Unavailable
+from chalicelib.errors import AwsError, BatchFailed, HandlerFailed, HandlersBusy, Unavailable
 from chalicelib.events import Event
 from chalicelib.explaining import CODE, Explanation, frames
 from chalicelib.inbox import Message
@@ -429,3 +429,22 @@ def test_why_a_run_failed_names_ones_own_line() -> None:
     said = Explanation(messages=True).short(caught.value)
     assert said.startswith("JSONDecodeError (Expecting property name")
     assert said.endswith("), chalicelib/handlers.py:3 in ship")
+
+
+def test_a_table_that_cannot_be_read_is_no_handlers_fault() -> None:
+    """It was not called: nothing says that it failed, and it is notified when the event comes again."""
+    setup = Setup()
+    reads = setup.ledger.payment
+
+    def throttled(subject: str) -> Any:
+        raise AwsError("dynamodb", "GetItem", "ThrottlingException", passing=True, throttled=True)
+
+    succeeded = paid_payment(1)
+    setup.ledger.payment = throttled  # type: ignore[method-assign]
+    with pytest.raises(AwsError):
+        setup.record(succeeded)
+    assert not any("handler failed" in line for line in setup.lines)
+    setup.ledger.payment = reads  # type: ignore[method-assign]
+    setup.clock.now += 2 * MINUTE
+    setup.record(succeeded)
+    assert [name for name, _ in setup.business.heard] == ["fulfil", "thank"]

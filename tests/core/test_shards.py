@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from chalicelib import listing
-from chalicelib.entries import SPREAD, Outbox, partitions
+from chalicelib.entries import SPREAD, Outbox, Write, partitions
 from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, fact
-from chalicelib.retention import expire
+from chalicelib.retention import BACK, expire
 from chalicelib.settings import read
-from chalicelib.times import DAY
+from chalicelib.times import DAY, to_iso
 from tests.fakes import NOW, an_event, record_of, write_of
 from tests.little_dynamo import LittleDynamo
 
@@ -115,9 +115,47 @@ def test_what_is_not_right_is_found_in_every_partition() -> None:
 
 
 def test_bodies_expire_in_every_partition() -> None:
-    """Those that came on a day, wherever they are listed."""
-    ledger = Ledger(LittleDynamo(), "t", bodies_expire=True, shards=5)
+    """Those that came on a day, wherever they are listed; then that day is looked at no more."""
+    counted = Counted()
+    ledger = Ledger(counted, "t", bodies_expire=True, shards=5)
     fill(ledger, 30)
     assert expire(ledger, 30, NOW + 20 * DAY, lambda: True) == 0
     assert expire(ledger, 30, NOW + 40 * DAY, lambda: True) == 30
+    counted.calls.clear()
     assert expire(ledger, 30, NOW + 40 * DAY, lambda: True) == 0
+    assert counted.calls["Query"] == 1 + BACK
+
+
+def test_what_there_is_no_time_for_expires_the_next_time() -> None:
+    """The time is looked at before each query, and a day that was not finished is not forgotten."""
+    counted = Counted()
+    ledger = Ledger(counted, "t", bodies_expire=True, shards=5)
+    fill(ledger, 30)
+    counted.calls.clear()
+    assert expire(ledger, 30, NOW + 40 * DAY, lambda: False) == 0
+    assert counted.calls["Query"] <= 2
+    left = iter(range(BACK + 10))
+    some = expire(ledger, 30, NOW + 40 * DAY, lambda: next(left, None) is not None)
+    assert some < 30
+    assert some + expire(ledger, 30, NOW + 40 * DAY, lambda: True) == 30
+
+
+def test_a_day_of_bodies_alone_is_none_of_the_listing() -> None:
+    """Events that make no payment, on many days: the first page is not spent on those."""
+    ledger = Ledger(LittleDynamo(), "t", bodies_expire=True, shards=3)
+    made = fill(ledger, 3)
+    for n in range(12):
+        event = an_event(f"evt_{n}", f"stripe:cus_{n}", received_at=NOW + n * DAY)
+        ledger.save(Write(event=event, body=b"{}"))
+    page = listing.payments(ledger, listing.parse({}))
+    assert ([each["id"] for each in page["payments"]], page["cursor"]) == (made, None)
+
+
+def test_a_part_of_a_day_is_listed() -> None:
+    """From one moment to another."""
+    ledger = Ledger(LittleDynamo(), "t", shards=3)
+    made = fill(ledger, 60)
+    ats = {each: ledger.payment(each).facts["payment"]["created_at"] for each in made}
+    since, until = sorted(ats.values())[20], sorted(ats.values())[39]
+    some = listed(ledger, since=to_iso(since), until=to_iso(until), limit="7")
+    assert some == [each for each in made if since <= ats[each] <= until]

@@ -69,6 +69,13 @@ def test_what_is_no_new_stage_is_refused(checkout: Path, name: str) -> None:
     assert {path: path.read_text() for path in (checkout / ".chalice").iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["dev-process", "prod-watch"])
+def test_a_stage_is_not_called_as_anothers_function(checkout: Path, name: str) -> None:
+    """Its first function would have the name of that one, and be taken for it."""
+    with pytest.raises(Failed, match="their functions would have one name"):
+        stages.add(checkout, name, "dev")
+
+
 def test_a_policy_that_is_there_is_not_overwritten(checkout: Path) -> None:
     """It may be somebody's work."""
     (checkout / ".chalice" / "policy-qa-park.json").write_text("mine")

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
 from chalicelib.errors import Unavailable
+from chalicelib.names import Names, names
 from ops import deployed
 from ops.cli import main
 from ops.deploy import Deployment, Stack
@@ -261,6 +262,44 @@ def test_what_the_code_has_no_more_is_deleted(emulator: str, checkout: Path) -> 
         "rules": ["daybook-dev-eu-event"],
         "log groups": ["/aws/lambda/daybook-dev-eu", "/aws/lambda/daybook-dev-old"],
     }
+
+
+def test_a_function_of_another_stage_is_not_taken_for_ones_own(emulator: str, checkout: Path) -> None:
+    """Of a stage `dev-process` the first has the name of stage `dev`'s consumer."""
+    life = deployment(checkout, emulator, [])
+    leave_function(life.stage, "daybook-dev-process", "dev-process")
+    try:
+        with pytest.raises(Failed, match="daybook-dev-process is of another stage"):
+            life.destroy()
+        assert "daybook-dev-process" in left(life.stage)["functions"]
+    finally:
+        remove_function(life.stage, "daybook-dev-process")
+    check_nothing(life.stage)
+
+
+def test_a_secret_that_is_not_the_stacks_is_left(emulator: str, checkout: Path, tmp_path: Path) -> None:
+    """One that the configuration names may be somebody else's too."""
+    said: list[str] = []
+    life = deployment(checkout, emulator, said)
+    secrets = life.stage.client("secretsmanager")
+    secrets.create_secret(Name="company/payments", SecretString="{}")
+    named = replace(names("dev", {}), secret="company/payments")
+    stage: Any = Named(life.stage, named)
+    replace(life, stage=stage).destroy()
+    assert secrets.get_secret_value(SecretId="company/payments")["SecretString"] == "{}"
+    assert said[-1] == "the secret company/payments is not the stack's, and is left"
+    secrets.delete_secret(SecretId="company/payments", ForceDeleteWithoutRecovery=True)
+
+
+class Named:
+    """A stage whose parts are called otherwise."""
+
+    def __init__(self, stage: Stage, named: Names) -> None:
+        self._stage = stage
+        self.names = named
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
 
 
 def test_the_life_of_a_stage(emulator: str, checkout: Path) -> None:

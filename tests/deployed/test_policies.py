@@ -269,7 +269,7 @@ class Work:
         self._note("park")
 
     def watch(self) -> None:
-        ledger = Ledger(self._dev.aws(), self._dev.names.table, bodies_expire=True)
+        ledger = Ledger(self._dev.aws(), self._dev.names.table, bodies_expire=True, shards=2)
         old = an_event("evt_old", "stripe:evt_old", created_at=0, received_at=now() - 9 * DAY)
         ledger.save(write_of(old, b"{}", Outbox(old.subject, "event:evt_old", 1)))
         self._functions.start("Watch", DAYBOOK_KEEP_BODIES="1").invoke(SCHEDULE)

@@ -172,6 +172,31 @@ def test_what_is_throttled_is_waited_for_ever_longer(calls: Calls) -> None:
     assert calls.pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, pytest.approx(7.3)]
 
 
+THROTTLE = failure(400, "ThrottlingException")
+
+
+@answers(THROTTLE, THROTTLE, failure(500, "InternalServerError"), THROTTLE, None, OK)
+def test_throttles_use_up_no_tries_of_other_failures(calls: Calls) -> None:
+    """Who is patient has three of those, however often it was throttled."""
+    with calls.aws.patient(lambda: 20.0 - sum(calls.pauses)):
+        assert calls() == {"done": "1"}
+
+
+@answers(THROTTLE, *[failure(500, "InternalServerError")] * 3)
+def test_who_is_patient_gives_up_what_fails_otherwise(calls: Calls) -> None:
+    """After three of those."""
+    with calls.aws.patient(lambda: 20.0 - sum(calls.pauses)), pytest.raises(AwsError, match="InternalServer"):
+        calls()
+
+
+@answers(THROTTLE, THROTTLE, THROTTLE)
+def test_only_the_table_is_waited_for(calls: Calls) -> None:
+    """A handler that is throttled by another service fails soon, and the others have their time."""
+    with calls.aws.patient(lambda: 20.0), pytest.raises(AwsError, match="Throttling"):
+        calls.aws("events", "PutEvents", Entries=[])
+    assert len(calls.pauses) == 2
+
+
 def test_a_kept_connection_that_broke_is_no_failure() -> None:
     """One closed while a function was frozen: asked again at once, also where little time is left."""
     with socket.create_server(("127.0.0.1", 0)) as server:
