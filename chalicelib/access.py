@@ -80,7 +80,7 @@ def subscription(ledger: Ledger, provider: str, object_id: str, at: int, terms: 
         stored = ledger.subscription(subject)
     shown = project(subject, stored.facts).to_dict(at, terms)
     events = [event.to_dict() for event in ledger.listed_events(subject)]
-    return {**shown, "milestones": [], "events": events}
+    return {**shown, "events": events}
 
 
 def _connected(ledger: Ledger, name: str) -> str:

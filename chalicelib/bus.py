@@ -15,6 +15,7 @@ from chalicelib.events import Event
 from chalicelib.payments import Milestone, Payment
 from chalicelib.reactions import KINDS, RAW, Handler, Handlers, registered
 from chalicelib.settings import Settings
+from chalicelib.subscriptions import Subscription
 
 MILESTONE_TYPES = tuple(f"{kind}*" for kind in KINDS)
 RAW_TYPES = tuple(f"{name}*" for name in RAW)
@@ -57,12 +58,16 @@ class EventBus:
             raise
         return True
 
-    def publish_milestone(self, payment: Payment, milestone: Milestone) -> None:
+    def publish_milestone(self, about: Payment | Subscription, milestone: Milestone) -> None:
         """One whose payment is too large for the bus goes without its other milestones and related objects.
 
         Raises ``Unavailable`` if the bus did not take it.
         """
-        shown, reached = payment.to_dict(), asdict(milestone)
+        if isinstance(about, Subscription):
+            own = {"subscription": about.record(), "milestone": asdict(milestone)}
+            self._publish(milestone.type, json.dumps(own))
+            return
+        shown, reached = about.to_dict(), asdict(milestone)
         detail = json.dumps({"payment": shown, "milestone": reached})
         if len(detail) > LARGEST:
             short = {**shown, "milestones": [reached], "related": {}}

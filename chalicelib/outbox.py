@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from chalicelib import subscriptions
 from chalicelib.entries import Outbox
 from chalicelib.errors import BodyRemoved, HandlerFailed, HandlersBusy, VersionMoved
 from chalicelib.events import Event
 from chalicelib.explaining import PLACES, Explanation
+from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
 from chalicelib.reactions import NEEDS, Handler, Handlers, Task
@@ -137,8 +139,9 @@ class Runner:
         """What handlers of it are called with. Reading it is no handler's time. Raises ``BodyRemoved``."""
         if task.event_id is not None:
             return (self.event(outbox.subject, task.event_id),)
-        payment = project(outbox.subject, self.ledger.payment(outbox.subject).facts)
-        return payment, task.milestone
+        facts = self.ledger.record(outbox.subject).facts
+        made = project if outbox.entry == PAYMENT else subscriptions.project
+        return made(outbox.subject, facts), task.milestone
 
     @contextmanager
     def _ended_in_time(self, handler: Handler, task: Task, outbox: Outbox) -> Iterator[None]:

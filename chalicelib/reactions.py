@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from chalicelib import payments, subscriptions
 from chalicelib.events import Event
-from chalicelib.payments import MILESTONES, Milestone, Payment
+from chalicelib.payments import Milestone, Payment
 from chalicelib.providers import PROVIDERS
+from chalicelib.subscriptions import Subscription
 
-MilestoneHandler = Callable[[Payment, Milestone], Any]
+MILESTONES = (*payments.MILESTONES, *subscriptions.MILESTONES)
+MilestoneHandler = Callable[[Payment, Milestone], Any] | Callable[[Subscription, Milestone], Any]
 EventHandler = Callable[[Event], Any]
 RAW = tuple(f"{name}." for name in PROVIDERS)
 NEEDS = ("reference",)

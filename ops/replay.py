@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from chalicelib import listing
+from chalicelib import listing, subscriptions
 from chalicelib.entries import Outbox, StoredEvent
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.events import Event
@@ -100,8 +100,9 @@ def _tasks(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> Mapping[s
         if chosen.event_id:
             proved = dict(_of_event(to, chosen.subject, event))
             return {**proved, chosen.subject: (*proved[chosen.subject], *raw)}
-    stored = to.ledger.payment(chosen.subject)
-    reached = project(chosen.subject, stored.facts).milestones if stored.facts else ()
+    stored = to.ledger.record(chosen.subject)
+    listed = project if stored.outbox.entry == PAYMENT else subscriptions.project
+    reached = listed(chosen.subject, stored.facts).milestones if stored.facts else ()
     superseded = {f"{chosen.subject}/{name}" for name in stored.outbox.superseded}
     notified = [milestone for milestone in reached if milestone.id not in superseded]
     return {chosen.subject: (*to.handlers.milestone_tasks(notified), *raw)}

@@ -11,6 +11,7 @@ from chalicelib.joining import (
     Rules,
     earliest,
     fact,
+    first_of_each,
     fold_by,
     join_by,
     largest,
@@ -36,12 +37,16 @@ RULES: Rules = {
     "past_due_at": union,
     "well_at": largest,  # when its status was last another than past_due
     "paid_at": earliest,
+    "left_pending_at": earliest,
+    "trial_ending_at": earliest,
+    "failed": first_of_each,  # [attempt, instant] of each
     # what never changes
     "account": union,
     "livemode": largest,
     "test_clock": largest,
     "paid": largest,  # [amount, currency]
     "payment": largest,
+    "billed_for": largest,
     "is_out_of_band": largest,
     "line": largest,  # [item, start, end, amount, price]
 }

@@ -1,10 +1,11 @@
-"""What new facts make of a subscription. Milestones: none yet."""
+"""What new facts make of a subscription: which milestones are news."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.joining import Facts
 from chalicelib.payments import Milestone
+from chalicelib.subscriptions.milestones import reached
 from chalicelib.subscriptions.subscription import Subscription, project
 
 
@@ -14,7 +15,7 @@ class Change:
 
     facts: Facts
     after: Subscription
-    milestones: tuple[Milestone, ...] = ()
+    milestones: tuple[Milestone, ...]
     superseded: tuple[str, ...] = ()
     moved: Mapping[str, int] = field(default_factory=dict)
     currency: str | None = None
@@ -22,4 +23,7 @@ class Change:
 
 def change(subject: str, before: Facts, after: Facts, superseded: Iterable[str] = ()) -> Change:
     """From the facts ``before`` to those ``after``."""
-    return Change(facts=after, after=project(subject, after), superseded=tuple(superseded))
+    known = {each.milestone(subject).id for each in reached(before)}
+    listed = (each.milestone(subject) for each in reached(after))
+    news = tuple(each for each in listed if each.id not in known)
+    return Change(facts=after, after=project(subject, after), milestones=news, superseded=tuple(superseded))

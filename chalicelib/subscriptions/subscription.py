@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chalicelib.joining import Facts, Fields, reported, things
+from chalicelib.payments import Milestone
+from chalicelib.subscriptions.milestones import reached
 from chalicelib.subscriptions.order import last
 from chalicelib.subscriptions.paid import Line, lines, paid_through
 from chalicelib.times import DAY, to_iso
@@ -85,6 +87,7 @@ class Subscription:
     certain: bool
     created_at: int | None
     updated_at: int | None
+    milestones: tuple[Milestone, ...]
 
     @property
     def period_end(self) -> int | None:
@@ -97,15 +100,19 @@ class Subscription:
 
     def to_dict(self, at: int, terms: Terms) -> dict[str, Any]:
         """As JSON shows it, with the access at that instant."""
+        found = access(self, at, terms)
+        granted = {"access": found.access, "access_until": _iso(found.until), "access_reason": found.reason}
+        return {**self.record(), **granted}
+
+    def record(self) -> dict[str, Any]:
+        """As JSON shows it, without what depends on the instant."""
         shown = asdict(self)
         for name in INSTANTS:
             shown[name] = _iso(shown[name])
         shown["items"] = [{**each, **{name: _iso(each[name]) for name in OF_ITEM}} for each in shown["items"]]
         if self.last_payment:
             shown["last_payment"] = {**self.last_payment, "at": _iso(self.last_payment["at"])}
-        found = access(self, at, terms)
-        granted = {"access": found.access, "access_until": _iso(found.until), "access_reason": found.reason}
-        return {**shown, **granted}
+        return {**shown, "milestones": [each.to_dict() for each in self.milestones]}
 
 
 def _iso(instant: int | None) -> str | None:
@@ -153,6 +160,7 @@ def project(subject: str, facts: Facts) -> Subscription:
         certain=is_certain and status in STATUSES and _is_known(state, items),
         created_at=own.get("created_at"),
         updated_at=own.get("updated_at"),
+        milestones=tuple(each.milestone(subject) for each in reached(facts)),
     )
     return _ended(found, state, own) if status == ENDED else found
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chalicelib.events import Event, items, mapping
+from chalicelib.events import Event, items, mapping, safe_id
 from chalicelib.payments import labels
 from chalicelib.payments.labels import METADATA
 from chalicelib.providers.stripe.objects import (
@@ -25,7 +25,8 @@ from chalicelib.subscriptions import CREATED, SEEN, UPDATED, Facts, fact, fold
 
 KINDS = {"customer.subscription.created": CREATED, "customer.subscription.updated": UPDATED}
 OVER = ("canceled", "incomplete_expired")  # for good
-FAILED = "invoice.payment_failed"
+PENDING = ("incomplete", "incomplete_expired")  # nothing was ever begun
+FAILED, TRIAL_ENDS = "invoice.payment_failed", "customer.subscription.trial_will_end"
 
 
 def facts(event: Event) -> Mapping[str, Facts]:
@@ -71,6 +72,8 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
         customer=[at, customer] if customer else None,
         labels=_labels(event, about.get("metadata")),
         test_clock=clock,
+        left_pending_at=None if after["status"] in PENDING else at,
+        trial_ending_at=at if type_of(event) == TRIAL_ENDS else None,
         **_spell(after["status"], at),
     )
     if type_of(event) == "customer.subscription.deleted" or after["status"] in OVER:
@@ -177,7 +180,12 @@ def _of_invoice(event: Event, invoice: Object) -> Iterator[Facts]:
     thing = f"invoice {id_of(invoice.get('id'))}"
     if type_of(event) == FAILED:
         count, next_at = invoice.get("attempt_count"), _at(invoice.get("next_payment_attempt"))
-        yield fact(thing, attempts=[event.created_at, count if isinstance(count, int) else 0, next_at or 0])
+        attempt = count if isinstance(count, int) else 0
+        yield fact(
+            thing,
+            attempts=[event.created_at, attempt, next_at or 0],
+            failed=[[attempt, event.created_at]],
+        )
     if invoice.get("status") == "paid":
         yield from _of_paid_invoice(event, invoice, thing)
 
@@ -191,6 +199,7 @@ def _of_paid_invoice(event: Event, invoice: Object, thing: str) -> Iterator[Fact
         thing,
         paid=[in_minor_units(amount, currency) if isinstance(amount, int) else 0, currency],
         paid_at=paid_at,
+        billed_for=safe_id(invoice.get("billing_reason")),
         payment=f"{event.provider}:{intent}" if intent else None,
         is_out_of_band=1 if invoice.get("paid_out_of_band") else None,
     )

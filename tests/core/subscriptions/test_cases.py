@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from itertools import islice, permutations
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from chalicelib.payments import Labels
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.stripe import subscriptions
-from chalicelib.subscriptions import Facts, Terms, access, fold, join, project
+from chalicelib.subscriptions import MILESTONES, Facts, Terms, access, fold, join, project
 from chalicelib.times import from_iso
 from tests.conftest import load, vectors
 from tests.fakes import NOW, as_bytes
@@ -48,6 +49,14 @@ def differences(expected: Any, found: Any, where: str = "") -> list[str]:
     return [] if is_left else [f"{where}: {found}, not {expected}"]
 
 
+def told_wrongly(case: dict[str, Any], found: Counter[str]) -> list[str]:
+    """Of the milestones that there are yet, those that are reached another number of times than is right."""
+    right = {**case["notified"], **case.get("notified_if", {}).get("first-payment-is-no-renewal", {})}
+    right |= dict.fromkeys(case.get("never_notified", ()), 0)
+    wrong = {name: times for name, times in right.items() if name in MILESTONES and found[name] != times}
+    return [f"{name}: {found[name]}, not {times}" for name, times in wrong.items()]
+
+
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_a_public_case_comes_out_right(path: Path) -> None:
     """Its record, and its access at each instant."""
@@ -61,6 +70,7 @@ def test_a_public_case_comes_out_right(path: Path) -> None:
         granted = access(shown, from_iso(asked["at"]), Terms())
         assert granted.access == asked["access"], asked
         assert granted.reason == asked.get("reason", granted.reason), asked
+    assert told_wrongly(case, Counter(each.type for each in shown.milestones)) == []
     rng = random.Random(1)
     for order in islice(permutations(case["events"]), 200):
         shuffled = [*order, *rng.sample(case["events"], 2)]
