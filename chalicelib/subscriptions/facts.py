@@ -1,6 +1,7 @@
 """Facts of a subscription, and how two reports of one thing become one; as for payments.
 
-A thing is ``subscription``, ``invoice in_1`` or ``line in_1 il_1``.
+A thing is ``subscription``, ``invoice in_1``, ``line in_1 il_1``, or ``change evt_1``: what changed with an
+event, by what it says was before.
 """
 
 from collections.abc import Iterable
@@ -37,11 +38,13 @@ RULES: Rules = {
     "past_due_at": union,
     "well_at": largest,  # when its status was last another than past_due
     "paid_at": earliest,
+    "changed_at": earliest,
     "left_pending_at": earliest,
     "trial_ending_at": earliest,
     "failed": first_of_each,  # [attempt, instant] of each
     # what never changes
     "account": union,
+    "types": union,  # of milestones
     "livemode": largest,
     "test_clock": largest,
     "paid": largest,  # [amount, currency]

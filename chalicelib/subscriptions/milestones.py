@@ -1,7 +1,7 @@
 """Milestones of a subscription: changes that matter, each reached once.
 
-Those that follow from what happened at all, in any order; what only comes and goes (past due, paused, a
-cancellation that is taken back) is none yet.
+What comes and goes (past due, paused, a cancellation that is taken back) is told by the event that changed
+it, which says what was before: each such event is one, whatever came before or after it.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,13 @@ MILESTONES = (
     "subscription.renewed",
     "subscription.trial_ending",
     "subscription.payment_failed",
+    "subscription.past_due",
+    "subscription.recovered",
+    "subscription.paused",
+    "subscription.resumed",
+    "subscription.changed",
+    "subscription.cancel_scheduled",
+    "subscription.cancel_unscheduled",
     "subscription.ended",
 )
 CYCLE = "subscription_cycle"  # https://docs.stripe.com/api/invoices/object#invoice_object-billing_reason
@@ -41,7 +48,13 @@ class Reached(NamedTuple):
 def reached(facts: Facts) -> list[Reached]:
     """All that were, in the provider's time."""
     own = facts.get("subscription", {})
-    return sorted([*_of_life(own), *_of_invoices(facts)])
+    return sorted([*_of_life(own), *_of_invoices(facts), *_of_changes(facts)])
+
+
+def _of_changes(facts: Facts) -> Iterator[Reached]:
+    for event_id, fields in things(facts, "change"):
+        for type_ in fields["types"]:
+            yield Reached(fields["changed_at"], f"subscription.{type_}", event_id)
 
 
 def _of_life(own: Fields) -> Iterator[Reached]:

@@ -6,7 +6,7 @@ https://docs.stripe.com/api/subscriptions/object, https://docs.stripe.com/api/in
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chalicelib.events import Event, items, mapping, safe_id
@@ -80,8 +80,11 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
         yield fact("subscription", end=[at, written])
         return
     kind = KINDS.get(type_of(event), SEEN)
-    before = _text(_state(_put_back(about, _previous(event)))) if kind == UPDATED else ""
-    yield fact("subscription", reports=[[at, kind, event.id, before, written]])
+    before = _state(_put_back(about, _previous(event))) if kind == UPDATED else {}
+    yield fact("subscription", reports=[[at, kind, event.id, _text(before) if before else "", written]])
+    types = [type_ for type_, holds in CHANGES.items() if before and holds(before, after)]
+    if types:
+        yield fact(f"change {event.id}", changed_at=at, types=types)
 
 
 def _spell(status: str, at: int) -> dict[str, Any]:
@@ -225,6 +228,34 @@ def _line(line: Object, billed_at: int) -> list[Any] | None:
     )
     return [billed_at, item, start, end, amount, named or ""]
 
+
+State = Mapping[str, Any]
+
+
+def _is_paused(state: State) -> bool:
+    return state["status"] == "paused" or bool(state.get("is_collection_paused"))
+
+
+def _is_canceling(state: State) -> bool:
+    return state.get("cancel_at") is not None
+
+
+def _sold(state: State) -> list[Any]:
+    """What is paid for, without the time it is paid for."""
+    return [[each[name] for name in ("id", "price", "quantity", "amount")] for each in state["items"]]
+
+
+OWING = ("past_due", "unpaid")
+# What a change is, by what was before and what is after it.
+CHANGES: Mapping[str, Callable[[State, State], bool]] = {
+    "past_due": lambda was, is_now: was["status"] != "past_due" == is_now["status"],
+    "recovered": lambda was, is_now: was["status"] in OWING and is_now["status"] == "active",
+    "paused": lambda was, is_now: _is_paused(is_now) and not _is_paused(was),
+    "resumed": lambda was, is_now: _is_paused(was) and not _is_paused(is_now),
+    "changed": lambda was, is_now: _sold(was) != _sold(is_now),
+    "cancel_scheduled": lambda was, is_now: _is_canceling(is_now) and not _is_canceling(was),
+    "cancel_unscheduled": lambda was, is_now: _is_canceling(was) and not _is_canceling(is_now),
+}
 
 OBJECTS = {
     "subscription": _of_subscription,

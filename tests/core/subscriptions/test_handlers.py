@@ -64,5 +64,5 @@ def test_each_milestone_is_notified_once(path: Any, seed: int) -> None:
 
 def test_a_milestone_that_there_is_not_is_refused() -> None:
     """At once, with what there is."""
-    with pytest.raises(ValueError, match=r"nobody is ever notified of subscription\.paused"):
-        Handlers().on("subscription.paused")
+    with pytest.raises(ValueError, match=r"nobody is ever notified of subscription\.upgraded"):
+        Handlers().on("subscription.upgraded")
