@@ -15,16 +15,21 @@ from ops import sender, stories
 from ops.commands import Failed, beside, now, say
 from ops.stage import PORT, port
 
+STORIES = (*stories.STORIES, *stories.SUBSCRIPTIONS)
 MANY = 50  # deliveries from which a progress bar is shown
 
 
 @click.command()
 @click.argument("provider", type=click.Choice(list(stories.MADE)))
 @click.argument("type_", metavar="[TYPE]", required=False)
-@click.option("--story", type=click.Choice(stories.STORIES), help="A whole story instead of one TYPE.")
+@click.option(
+    "--story",
+    type=click.Choice(STORIES),
+    help="A whole story instead of one TYPE.",
+)
 @click.option("--amount", default=5000, show_default=True, help="In minor units (cents).")
 @click.option("--currency", default="EUR", show_default=True, help="ISO 4217 code.")
-@click.option("--id", "object_id", help="The payment's id (pi_…, or a PayPal capture). [default: a new one]")
+@click.option("--id", "object_id", help="The id (pi_…, sub_…, a PayPal capture). [default: a new one]")
 @click.option(
     "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Send every event that many times."
 )

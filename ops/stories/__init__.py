@@ -1,4 +1,4 @@
-"""Realistic events of each provider: single ones by type, and whole stories of a payment.
+"""Realistic events of each provider: single ones by type, and whole stories of a payment or subscription.
 
 An event is made as the provider makes it: with the object as it was at that moment. Ids and times follow
 from the seed and the start alone, so that the same story can be sent again as the same events. A provider is
@@ -9,11 +9,12 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from ops.stories import subscriptions
 from ops.stories.made import Json, Maker, UnknownType
 from ops.stories.paypal import PAYPAL
 from ops.stories.stripe import STRIPE
 
-__all__ = ["MADE", "STORIES", "Json", "Maker", "UnknownType", "tell"]
+__all__ = ["MADE", "STORIES", "SUBSCRIPTIONS", "Json", "Maker", "UnknownType", "tell"]
 
 
 MADE: Mapping[str, Maker[Any]] = {
@@ -21,6 +22,7 @@ MADE: Mapping[str, Maker[Any]] = {
     "paypal": PAYPAL,
 }
 STORIES = tuple(STRIPE.stories)  # the same of each
+SUBSCRIPTIONS = tuple(subscriptions.STORIES)  # Stripe's
 
 
 def tell(
@@ -34,10 +36,15 @@ def tell(
     story: str | None = None,
     type_: str | None = None,
 ) -> tuple[str, list[Json]]:
-    """The payment's subject and its events, in order: a story's, or one of a type. ``start`` in ms.
+    """The subject of the payment, or subscription, and its events in order: a story's, or one of a type.
 
-    Raises ``UnknownType``.
+    ``start`` in milliseconds; of a subscription it is the end. Raises ``UnknownType``.
     """
+    if story in SUBSCRIPTIONS:
+        if provider != "stripe":
+            raise UnknownType(f"no story {story} of {provider}; there are {', '.join(STORIES)}")
+        subscription = subscriptions.StripeSubscription(rng, start, amount, currency, id)
+        return subscription.subject, list(subscriptions.STORIES[story](subscription))
     made = MADE[provider]
     stories, types = made.stories, made.types
     payment = made.payment(rng, start, amount, currency, id)

@@ -1,0 +1,57 @@
+"""The stories that `daybook send` tells of a subscription: right in any order, each event three times."""
+
+import random
+from typing import Any
+
+import pytest
+
+from chalicelib.folding import folded
+from chalicelib.providers import PROVIDERS
+from chalicelib.subscriptions import Terms, access, project
+from chalicelib.times import DAY
+from ops.stories import SUBSCRIPTIONS, UnknownType, tell
+from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer, message_of
+
+RIGHT = {
+    # status, reason, days of access from now on, milestones
+    "trial-converts": ("active", "paid", 29 + 3, {"started", "trial_ending", "activated"}),
+    "renewal-fails-then-recovers": (
+        "active",
+        "paid",
+        25 + 3,
+        {"started", "activated", "payment_failed", "past_due", "recovered", "renewed"},
+    ),
+    "upgrade": ("active", "paid", 30 + 3, {"started", "activated", "changed"}),
+    "pause": ("paused", "paused", 20 + 3, {"started", "activated", "paused"}),
+    "cancel-at-end": ("active", "paid", 20, {"started", "activated", "cancel_scheduled"}),
+}
+
+
+@pytest.mark.parametrize("story", SUBSCRIPTIONS)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_story_ends_right_in_any_order(story: str, seed: int) -> None:
+    """Its status, what it grants to the day, and what was reached."""
+    rng = random.Random(seed)
+    subject, events = tell("stripe", rng, NOW, 1900, "EUR", story=story)
+    delivered = [message_of(as_bytes(each)) for each in events * 3]
+    rng.shuffle(delivered)
+    ledger: Any = MemoryLedger()
+    to = consumer(ledger, MemoryInbox())
+    for message in delivered:
+        to.record(message, NOW + 60_000)
+    facts = ledger.subscription(subject).facts
+    assert folded(ledger, PROVIDERS, subject, {}) == facts
+    shown = project(subject, facts)
+    status, reason, days, milestones = RIGHT[story]
+    assert (shown.status, shown.certain) == (status, True)
+    assert {each.type.partition(".")[2] for each in shown.milestones} == milestones
+    begins, ends = (NOW + (days - n) * DAY for n in (2, -2))
+    assert access(shown, begins, Terms()).access
+    assert not access(shown, ends, Terms()).access
+    assert access(shown, NOW, Terms()).reason == reason
+
+
+def test_paypal_has_none_yet() -> None:
+    """Which is said, with those that there are."""
+    with pytest.raises(UnknownType, match="no story pause of paypal; there are checkout"):
+        tell("paypal", random.Random(1), NOW, 1900, "EUR", story="pause")
