@@ -48,7 +48,8 @@ class Reached(NamedTuple):
 def reached(facts: Facts) -> list[Reached]:
     """All that were, in the provider's time."""
     own = facts.get("subscription", {})
-    return sorted([*_of_life(own), *_of_invoices(facts), *_of_changes(facts)])
+    found = [*_of_life(own), *_of_invoices(facts), *_of_changes(facts)]
+    return sorted(found, key=lambda each: (each.at, MILESTONES.index(each.type), each.key))
 
 
 def _of_changes(facts: Facts) -> Iterator[Reached]:

@@ -40,8 +40,9 @@ def access(stage: str, as_json: bool, **given: str | None) -> None:
 
 def in_words(has_access: bool, until: str | None, reason: str) -> str:
     """One line: the answer, its end and its reason."""
-    end = f" until {until}" if until else ""
-    return f"{'access' if has_access else 'no access'}{end} ({reason})"
+    if has_access:
+        return f"access{f' until {until}' if until else ''} ({reason})"
+    return f"no access{f' since {until}' if until else ''} ({reason})"
 
 
 def print_subscription(console: Console, found: Mapping[str, Any]) -> None:

@@ -211,6 +211,10 @@ def test_the_commands(stage: Stage, daybook: Any, record: Any, aws: dict[str, st
         0,
         f"access until 2026-12-03T09:00:00Z (paid)\n  {SUBJECT}\n",
     )
+    assert run("access", "--reference", "user-42", "--at", "2027-01-01") == (
+        3,
+        f"no access since 2026-12-03T09:00:00Z (paid)\n  {SUBJECT}\n",
+    )
     code, output = run("access", "--customer", "cus_9", "--json")
     assert (code, json.loads(output)["reason"]) == (3, "unknown")
     assert run("access")[0] == 2
