@@ -22,8 +22,9 @@ from chalicelib.events import Event
 from chalicelib.explaining import PLACES, Explanation
 from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
-from chalicelib.payments import project
+from chalicelib.payments import Payment, project
 from chalicelib.reactions import NEEDS, Handler, Handlers, Task
+from chalicelib.subscriptions import Subscription
 from chalicelib.telemetry import Telemetry
 
 TRIES = 4  # to mark as handled while others write the same payment
@@ -108,11 +109,16 @@ class Runner:
         return None
 
     def _needs(self, outbox: Outbox) -> Collection[str]:
-        """What handlers of it need and the payment does not have."""
+        """What handlers of it need and the record does not have."""
         if not any(task.needs for task in outbox.tasks):
             return ()
-        payment = project(outbox.subject, self.ledger.payment(outbox.subject).facts)
-        return [name for name in NEEDS if getattr(payment, name) is None]
+        shown = self._shown(outbox)
+        return [name for name in NEEDS if getattr(shown, name) is None]
+
+    def _shown(self, outbox: Outbox) -> Payment | Subscription:
+        facts = self.ledger.record(outbox.subject).facts
+        made = project if outbox.entry == PAYMENT else subscriptions.project
+        return made(outbox.subject, facts)
 
     def _call(self, handler: Handler, task: Task, outbox: Outbox) -> None:
         began = self.clock()
@@ -139,9 +145,7 @@ class Runner:
         """What handlers of it are called with. Reading it is no handler's time. Raises ``BodyRemoved``."""
         if task.event_id is not None:
             return (self.event(outbox.subject, task.event_id),)
-        facts = self.ledger.record(outbox.subject).facts
-        made = project if outbox.entry == PAYMENT else subscriptions.project
-        return made(outbox.subject, facts), task.milestone
+        return self._shown(outbox), task.milestone
 
     @contextmanager
     def _ended_in_time(self, handler: Handler, task: Task, outbox: Outbox) -> Iterator[None]:

@@ -9,13 +9,14 @@ from chalicelib.subscriptions.facts import RULES, Facts, fact, fold, join
 from chalicelib.subscriptions.milestones import MILESTONES
 from chalicelib.subscriptions.news import Change, change
 from chalicelib.subscriptions.order import CREATED, SEEN, UPDATED
-from chalicelib.subscriptions.subscription import Access, Subscription, Terms, access, project
+from chalicelib.subscriptions.subscription import STATUS_OF, Access, Subscription, Terms, access, project
 
 __all__ = [
     "CREATED",
     "MILESTONES",
     "RULES",
     "SEEN",
+    "STATUS_OF",
     "UPDATED",
     "Access",
     "Change",

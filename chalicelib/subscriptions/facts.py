@@ -29,6 +29,7 @@ RULES: Rules = {
     # [instant, value, …]: the later one holds
     "customer": largest,
     "attempts": largest,  # [instant, attempts that failed, the next one's instant or 0]
+    "known": largest,  # [instant, the provider's word for a status that is one]
     "reference": largest,
     "metadata": of_each,
     "labels": of_each,

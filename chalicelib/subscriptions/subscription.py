@@ -126,7 +126,7 @@ def project(subject: str, facts: Facts) -> Subscription:
     """The subscription that follows from these facts."""
     own = facts.get("subscription", {})
     state, is_certain = _state(own)
-    status = _status(state)
+    status = _status(state, own)
     trial_ends_at = state.get("trial_end")
     items = _items(state, lines(facts), trial_ends_at)
     paid = [each["paid_through"] for each in items]
@@ -173,7 +173,7 @@ def _state(own: Fields) -> tuple[Mapping[str, Any], bool]:
     return (json.loads(found.state), found.is_certain) if found.state else ({}, False)
 
 
-STATUS_OF = {
+STATUS_OF = {  # https://docs.stripe.com/api/subscriptions/object#subscription_object-status
     "incomplete": PENDING,
     "trialing": TRIALING,
     "active": ACTIVE,
@@ -185,8 +185,10 @@ STATUS_OF = {
 }
 
 
-def _status(state: Mapping[str, Any]) -> str:
-    status = STATUS_OF.get(str(state.get("status")), PENDING)
+def _status(state: Mapping[str, Any], own: Fields) -> str:
+    """One that nobody knows changes nothing: it stays what it was."""
+    known = STATUS_OF.get(reported(own, "known") or "", PENDING)
+    status = STATUS_OF.get(str(state.get("status")), known)
     return PAUSED if status == ACTIVE and state.get("is_collection_paused") else status
 
 
@@ -211,8 +213,9 @@ def _is_known(state: Mapping[str, Any], items: tuple[dict[str, Any], ...]) -> bo
 
 
 def _past_due_since(own: Fields) -> int | None:
-    """When this spell began: the first time after it was last said to be well."""
-    return min((at for at in own.get("past_due_at", ()) if at > own.get("well_at", -1)), default=None)
+    """When this spell began: the first time after it was last well, or the same second."""
+    told = own.get("past_due_at", [])
+    return min((at for at in told if at > own.get("well_at", -1)), default=max(told, default=None))
 
 
 def _attempts(facts: Facts) -> tuple[int, int | None]:

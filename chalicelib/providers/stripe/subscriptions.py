@@ -21,7 +21,7 @@ from chalicelib.providers.stripe.objects import (
     object_of,
     type_of,
 )
-from chalicelib.subscriptions import CREATED, SEEN, UPDATED, Facts, fact, fold
+from chalicelib.subscriptions import CREATED, SEEN, STATUS_OF, UPDATED, Facts, fact, fold
 
 KINDS = {"customer.subscription.created": CREATED, "customer.subscription.updated": UPDATED}
 OVER = ("canceled", "incomplete_expired")  # for good
@@ -72,6 +72,7 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
         customer=[at, customer] if customer else None,
         labels=_labels(event, about.get("metadata")),
         test_clock=clock,
+        known=[at, after["status"]] if after["status"] in STATUS_OF else None,
         left_pending_at=None if after["status"] in PENDING else at,
         trial_ending_at=at if type_of(event) == TRIAL_ENDS else None,
         **_spell(after["status"], at),
@@ -82,7 +83,7 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
     kind = KINDS.get(type_of(event), SEEN)
     before = _state(_put_back(about, _previous(event))) if kind == UPDATED else {}
     yield fact("subscription", reports=[[at, kind, event.id, _text(before) if before else "", written]])
-    types = [type_ for type_, holds in CHANGES.items() if before and holds(before, after)]
+    types = sorted(type_ for type_, holds in CHANGES.items() if before and holds(before, after))
     if types:
         yield fact(f"change {event.id}", changed_at=at, types=types)
 
