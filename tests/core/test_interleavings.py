@@ -14,6 +14,9 @@ from tests.conftest import TORTURE
 from tests.fakes import NOW, as_bytes
 from tests.interleavings import MINUTE, History, explore
 
+# what is traced for coverage takes twice the time, and is covered by others
+pytestmark = pytest.mark.no_cover
+
 PAST = NOW - 100_000
 
 
@@ -43,7 +46,7 @@ ONE, [FIRST, BACK, MORE] = told(1)
 TWO, [OTHER, *_] = told(2)
 
 SMALL = {
-    "one event twice": both([FIRST], [FIRST], right={ONE: (5000, 0)}, is_raw=True),
+    "one event twice, no kill": both([FIRST], [FIRST], right={ONE: (5000, 0)}, is_raw=True, kills=0),
     "a handler that fails once": both([FIRST], [BACK], right={ONE: (5000, 400)}, fails="payment.succeeded"),
     "a payment and its refund, no kill": both([FIRST], [BACK], right={ONE: (5000, 400)}, kills=0),
     "two payments in one transaction, no kill": both(
@@ -51,6 +54,7 @@ SMALL = {
     ),
 }
 LARGE = {
+    "one event twice": both([FIRST], [FIRST], right={ONE: (5000, 0)}, is_raw=True),
     "a payment and its refund": both([FIRST], [BACK], right={ONE: (5000, 400)}),
     "in order, and again in another": both([FIRST, BACK], [BACK, FIRST], right={ONE: (5000, 400)}),
     "two payments in one transaction": both(
@@ -84,4 +88,4 @@ def test_a_table_that_takes_everything_is_found_out() -> None:
 def test_a_lease_that_is_not_kept_is_found_out() -> None:
     """That nobody is notified twice is the lease's work: here the second consumer thinks it is over."""
     with pytest.raises(AssertionError, match="after"):
-        explore(SMALL["one event twice"], at=(NOW, NOW + 2 * MINUTE))
+        explore(LARGE["one event twice"], at=(NOW, NOW + 2 * MINUTE))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.payments import Labels
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.stripe import subscriptions
 from chalicelib.subscriptions import Facts, Subscription, Terms, access, fold, join, project
@@ -146,6 +147,43 @@ def test_what_ended_keeps_what_was_paid_or_not(reason: str | None, ended_reason:
         assert (found.status, found.ended_reason, found.provider_reason) == ("ended", ended_reason, reason)
         assert access(found, NOW + DAY, Terms()).access == keeps
         assert not access(found, NOW + DAY, Terms(ended_keeps_paid=False)).access
+
+
+def test_its_session_says_whose_it_is() -> None:
+    """Before the subscription itself is heard of, and where its own metadata says nothing."""
+    session = {
+        "object": "checkout.session",
+        "id": "cs_1",
+        "subscription": "sub_1",
+        "client_reference_id": "user-7",
+    }
+    event = {"id": "evt_cs", "type": "checkout.session.completed", "created": 1, "data": {"object": session}}
+    assert (
+        Labels().kept(proved(event, "stripe:sub_1"), "subscription")["subscription"]["reference"][2]
+        == "user-7"
+    )
+    connected = proved({**event, "account": "acct_1"}, "stripe:acct_1:sub_1")
+    assert project("stripe:acct_1:sub_1", connected).account == "acct_1"
+
+
+def test_usage_and_what_is_sold_once_pay_for_no_time() -> None:
+    """Neither a metered line nor one of no item."""
+    subject, events = story("upgrade")
+    paid = [each for each in events if each["type"] == "invoice.paid"]
+    [line] = paid[0]["data"]["object"]["lines"]["data"]
+    for other in ({**line, "price": {"recurring": {"usage_type": "metered"}}}, {**line, "parent": {}}):
+        about = {**paid[0]["data"]["object"], "lines": {"data": [other]}}
+        facts = proved({**paid[0], "data": {"object": about}}, subject)
+        assert not [thing for thing in facts if thing.startswith("line ")]
+
+
+def test_an_unpaid_start_that_expires_was_never_begun() -> None:
+    """Nor is it ended for anybody."""
+    subject, events = story("upgrade")
+    begun = {**own(events)[0]["data"]["object"], "status": "incomplete"}
+    made = {**own(events)[0], "data": {"object": begun}}
+    found = shown(subject, [made, updated(made, 60, status="incomplete_expired")])
+    assert (found.status, found.ended_reason, found.milestones) == ("ended", "never_paid", ())
 
 
 ODD: tuple[Any, ...] = (None, "", 0, -1, True, 1.5, 10**30, "x" * 600, [], {}, [None], {"a": None}, "\ud800")
