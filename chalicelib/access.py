@@ -7,7 +7,7 @@ from typing import Any
 from chalicelib.errors import InvalidParameter, NotFound
 from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
-from chalicelib.listing import named
+from chalicelib.listing import BATCH, named
 from chalicelib.subscriptions import Subscription, Terms, access, project
 from chalicelib.times import from_iso, to_iso
 
@@ -56,10 +56,14 @@ def answer(ledger: Ledger, question: Question, terms: Terms) -> dict[str, Any]:
 
 
 def _of(ledger: Ledger, question: Question) -> Iterator[Subscription]:
-    for subject in _subjects(ledger, question):
-        stored = ledger.subscription(subject)
-        if stored.version:
-            yield project(subject, stored.facts)
+    subjects = _subjects(ledger, question)
+    for start in range(0, len(subjects), BATCH):
+        some = subjects[start : start + BATCH]
+        found = ledger.payments(some)
+        for subject in some:
+            stored = found.get(subject) or ledger.subscription(subject)
+            if stored.version:
+                yield project(subject, stored.facts)
 
 
 def _subjects(ledger: Ledger, question: Question) -> list[str]:

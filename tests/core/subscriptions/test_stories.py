@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
+from chalicelib.access import answer, parse
 from chalicelib.folding import folded
+from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions import Terms, access, project
 from chalicelib.times import DAY
 from ops.stories import SUBSCRIPTIONS, UnknownType, tell
 from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer, message_of
+from tests.little_dynamo import LittleDynamo
 
 RIGHT = {
     # status, reason, days of access from now on, milestones
@@ -49,6 +52,29 @@ def test_a_story_ends_right_in_any_order(story: str, seed: int) -> None:
     assert access(shown, begins, Terms()).access
     assert not access(shown, ends, Terms()).access
     assert access(shown, NOW, Terms()).reason == reason
+
+
+def test_asking_costs_a_query_and_a_read() -> None:
+    """However many events there were, and however many subscriptions."""
+    calls: list[str] = []
+    table = LittleDynamo()
+
+    def counted(service: str, operation: str, /, **request: Any) -> dict[str, Any]:
+        calls.append(operation)
+        return table(service, operation, **request)
+
+    ledger = Ledger(counted, "t")
+    to = consumer(ledger, MemoryInbox())
+    for seed, story in enumerate(SUBSCRIPTIONS):
+        _, events = tell("stripe", random.Random(seed), NOW, 1900, "EUR", story=story, id=f"sub_{seed}FORONE")
+        for each in events:
+            to.record(message_of(as_bytes(each)), NOW + 60_000)
+    calls.clear()
+    found = answer(ledger, parse({"reference": "user-forone"}, NOW), Terms())
+    assert (found["access"], len(found["subscriptions"])) == (True, len(SUBSCRIPTIONS))
+    assert calls.count("Query") == 2  # the index, and the names of connected accounts' records
+    assert calls.count("BatchGetItem") == 1
+    assert len(calls) == 3
 
 
 def test_paypal_has_none_yet() -> None:
