@@ -65,6 +65,8 @@ class EventBus:
         """
         if isinstance(about, Subscription):
             own = {"subscription": about.record(), "milestone": asdict(milestone)}
+            if len(json.dumps(own)) > LARGEST:
+                own["subscription"]["milestones"] = [asdict(milestone)]
             self._publish(milestone.type, json.dumps(own))
             return
         shown, reached = about.to_dict(), asdict(milestone)

@@ -30,7 +30,7 @@ from typing import Any
 from chalicelib import packing, payments, subscriptions
 from chalicelib.events import Event
 from chalicelib.joining import Facts
-from chalicelib.kinds import PAYMENT, Change, kind_of
+from chalicelib.kinds import PAYMENT, SUBSCRIPTION, Change, kind_of
 from chalicelib.payments import RULES_VERSION, books, notes_of_waiting, shown
 from chalicelib.payments.conversion import converted
 from chalicelib.reactions import Task
@@ -65,6 +65,11 @@ class StoredPayment:
     def is_outdated(self) -> bool:
         """Whether other rules made it: its events may prove something else by today's."""
         return self.version > 0 and self.rules != RULES_VERSION
+
+    @property
+    def is_to_be_folded(self) -> bool:
+        """Whether its events say more than it does: also those of a subscription that is not stored yet."""
+        return self.is_outdated or (not self.version and self.outbox.entry == SUBSCRIPTION)
 
     def noting(self, facts: Facts) -> "StoredPayment":
         """It with a note of what older rules notified, and these facts have wait: to be notified once."""

@@ -34,7 +34,7 @@ from chalicelib.events import Event
 from chalicelib.explaining import PLACES, Explanation
 from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
-from chalicelib.kinds import SUBSCRIPTION, kind_of
+from chalicelib.kinds import kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.outbox import Runner, one_after_another
 from chalicelib.payments import Facts, Labels, Milestone
@@ -253,11 +253,10 @@ class Consumer:
         So is a subscription that is not stored yet: before it was a record its events were kept alone.
         """
         stored = self.ledger.record(subject)
-        is_new = not stored.version and stored.outbox.entry == SUBSCRIPTION
-        if not stored.is_outdated and not is_new:
+        if not stored.is_to_be_folded:
             return stored
         facts = folded(self.ledger, self.providers, subject, stored.facts, self.labels)
-        if not is_new:
+        if stored.version:
             self.telemetry.log("folded by today's rules", subject=subject, rules=stored.rules)
         return replace(stored.noting(facts), facts=facts)
 
@@ -485,8 +484,10 @@ class Batch:
         if event.subject != message.subject or facts.keys() - {event.subject}:
             return None  # about another subject, or about several
         stored = [payments[subject] for subject in facts if subject in payments]
-        if len(stored) < len(facts) or any(
-            self.consumer.is_busy(each) or each.is_outdated for each in stored
-        ):
+        if len(stored) < len(facts) or not all(map(self._is_ready, stored)):
             return None
         return self.consumer.prepared(understood, message, stored, self.deadline)
+
+    def _is_ready(self, stored: StoredPayment) -> bool:
+        """Whether it can be joined to as it is: it is nobody else's now, and needs no folding."""
+        return not (self.consumer.is_busy(stored) or stored.is_to_be_folded)

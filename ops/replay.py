@@ -8,6 +8,7 @@ from chalicelib import listing, subscriptions
 from chalicelib.entries import Outbox, StoredEvent
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.events import Event
+from chalicelib.joining import Facts
 from chalicelib.kinds import PAYMENT, kind_of
 from chalicelib.outbox import one_after_another
 from chalicelib.payments import Milestone, project
@@ -111,8 +112,17 @@ def _tasks(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> Mapping[s
 def _of_event(to: Consumer, own: str, event: Event) -> Iterator[tuple[str, tuple[Task, ...]]]:
     """The milestones that one event alone proves, of its own subject and of all others."""
     for subject, facts in {own: {}, **to.facts(event)}.items():
-        reached = kind_of(subject).change(subject, {}, facts, ()).milestones
+        kind = kind_of(subject)
+        before, after = ({}, facts) if kind.entry == PAYMENT else _with_and_without(to, subject, event)
+        reached = kind.change(subject, before, after, ()).milestones
         yield subject, tuple(to.handlers.milestone_tasks(reached))
+
+
+def _with_and_without(to: Consumer, subject: str, event: Event) -> tuple[Facts, Facts]:
+    """What all others prove of a subscription, and what is stored: an invoice alone may be any of its."""
+    others = (each for each in to.ledger.events(subject) if each.id != event.id and each.content is not None)
+    proved = [to.facts(to.parsed(each)).get(subject, {}) for each in others]
+    return dict(kind_of(subject).fold(proved)), to.ledger.record(subject).facts
 
 
 def _requeue(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> None:

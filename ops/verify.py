@@ -58,7 +58,7 @@ def repair(ledger: Ledger, found: Drift, handlers: Handlers, now: int) -> int:
     stored = found.stored
     record = stored.noting(found.folded).with_facts(found.folded, now)
     # what other rules call by another name is not news: handlers were notified of it by those
-    news = () if stored.is_outdated else record.change.milestones
+    news = () if stored.is_to_be_folded else record.change.milestones
     tasks = handlers.milestone_tasks(news)
     ledger.save_payment(record.with_tasks(tasks, stored.outbox.leased_until))
     return len(tasks)

@@ -41,7 +41,7 @@ RULES: Rules = {
     "paid_at": earliest,
     "changed_at": earliest,
     "left_pending_at": earliest,
-    "trial_ending_at": earliest,
+    "trial_endings": first_of_each,  # [the trial's end, instant] of each
     "failed": first_of_each,  # [attempt, instant] of each
     # what never changes
     "account": union,
@@ -52,6 +52,7 @@ RULES: Rules = {
     "payment": largest,
     "billed_for": largest,
     "is_out_of_band": largest,
+    "closed": largest,
     "line": largest,  # [item, start, end, amount, price]
 }
 

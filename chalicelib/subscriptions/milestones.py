@@ -58,14 +58,19 @@ def _of_changes(facts: Facts) -> Iterator[Reached]:
             yield Reached(fields["changed_at"], f"subscription.{type_}", event_id)
 
 
+def is_money(invoice: Fields) -> bool:
+    """Whether more than nothing was paid, here or by other ways."""
+    return bool(invoice.get("is_out_of_band")) or invoice.get("paid", [0])[0] > 0
+
+
 def _of_life(own: Fields) -> Iterator[Reached]:
     started_at = own.get("left_pending_at")
     if started_at is not None:
         yield Reached(started_at, "subscription.started")
         if "end" in own:
             yield Reached(own["end"][0], "subscription.ended")
-    if "trial_ending_at" in own:
-        yield Reached(own["trial_ending_at"], "subscription.trial_ending")
+    for ends_at, at in own.get("trial_endings", ()):
+        yield Reached(at, "subscription.trial_ending", to_iso(ends_at))
 
 
 def _of_invoices(facts: Facts) -> Iterator[Reached]:
@@ -73,7 +78,7 @@ def _of_invoices(facts: Facts) -> Iterator[Reached]:
     paid = sorted(
         (fields["paid_at"], id_, fields) for id_, fields in things(facts, "invoice") if "paid" in fields
     )
-    first = next((id_ for _, id_, fields in paid if fields["paid"][0] > 0), None)
+    first = next((id_ for _, id_, fields in paid if is_money(fields)), None)
     for at, id_, fields in paid:
         amount = fields["paid"][0]
         if id_ == first:

@@ -54,9 +54,20 @@ def _end(edges: Sequence[tuple[str, str]], start: str | None) -> Last:
     balance.subtract(was for was, _ in edges)
     ends = [state for state, more in balance.items() if more > 0]
     starts = [state for state, more in balance.items() if more < 0]
+    is_whole = _is_connected(edges)
     if not ends:
         if len(balance) == 1:  # what is tracked did not change
             return Last(max(balance), True)
-        return Last(start, True) if start in balance else Last(max(balance), False)
-    is_one_way = len(ends) == len(starts) == 1 and balance[ends[0]] == 1
+        return Last(start, is_whole) if start in balance else Last(max(balance), False)
+    is_one_way = is_whole and len(ends) == len(starts) == 1 and balance[ends[0]] == 1
     return Last(max(ends), is_one_way and (len(edges) == 1 or starts[0] == start))
+
+
+def _is_connected(edges: Sequence[tuple[str, str]]) -> bool:
+    """Whether one walk can take them all: what is missing between two parts may be the last."""
+    reached = {*edges[0]}
+    left = list(edges[1:])
+    while near := [each for each in left if reached & {*each}]:
+        reached.update(*near)
+        left = [each for each in left if each not in near]
+    return not left

@@ -13,6 +13,7 @@ from chalicelib.joining import Facts, things
 class Line(NamedTuple):
     """A line of a paid invoice, for a time of one item, billed ``at``. Instants in milliseconds."""
 
+    invoice: str
     at: int
     item: str
     start: int
@@ -27,7 +28,7 @@ class Line(NamedTuple):
 
 def lines(facts: Facts) -> list[Line]:
     """All of them."""
-    return [Line(*fields["line"]) for _, fields in things(facts, "line")]
+    return [Line(id_.partition(" ")[0], *fields["line"]) for id_, fields in things(facts, "line")]
 
 
 def paid_through(item: str, billed: Sequence[Line], trial_ends_at: int | None) -> int | None:
@@ -39,10 +40,16 @@ def paid_through(item: str, billed: Sequence[Line], trial_ends_at: int | None) -
 
 
 def _is_of_trial(line: Line, trial_ends_at: int | None) -> bool:
-    return line.amount == 0 and trial_ends_at is not None and line.end <= trial_ends_at
+    return line.amount == 0 and trial_ends_at is not None and line.start < trial_ends_at
 
 
 def _cut(line: Line, credits_: Iterable[Line]) -> int:
     """The end of a line, or where a later credit of its time begins."""
-    later = (each.start for each in credits_ if each.at > line.at and line.start <= each.start < line.end)
-    return min(later, default=line.end)
+    later = (each for each in credits_ if line.start <= each.start < line.end and _is_later(each, line))
+    return min((each.start for each in later), default=line.end)
+
+
+def _is_later(credit: Line, line: Line) -> bool:
+    """Of one second, the credit of that price is, by another invoice."""
+    is_of_second = credit.at == line.at and credit.invoice != line.invoice and credit.price == line.price
+    return credit.at > line.at or is_of_second

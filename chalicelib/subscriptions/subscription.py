@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.joining import Facts, Fields, reported, things
 from chalicelib.payments import Milestone
-from chalicelib.subscriptions.milestones import reached
+from chalicelib.subscriptions.milestones import is_money, reached
 from chalicelib.subscriptions.order import last
 from chalicelib.subscriptions.paid import Line, lines, paid_through
 from chalicelib.times import DAY, to_iso
@@ -193,18 +193,21 @@ def _status(state: Mapping[str, Any], own: Fields) -> str:
 
 
 def _pause(state: Mapping[str, Any], status: str) -> str | None:
-    if state.get("is_collection_paused"):
-        return "collection"
-    return "service" if status == PAUSED else None
+    if state.get("status") == "paused":
+        return "service"
+    return "collection" if state.get("is_collection_paused") else None
 
 
 def _items(
     state: Mapping[str, Any], billed: list[Line], trial_ends_at: int | None
 ) -> tuple[dict[str, Any], ...]:
-    return tuple(
-        {**each, "paid_through": paid_through(each["id"], billed, trial_ends_at)}
-        for each in state.get("items", ())
-    )
+    """Usage is billed afterwards: it pays for no time to come."""
+    shown = []
+    for each in state.get("items", ()):
+        paid = None if each.get("is_metered") else paid_through(each["id"], billed, trial_ends_at)
+        item = {name: value for name, value in each.items() if name != "is_metered"}
+        shown.append({**item, "paid_through": paid})
+    return tuple(shown)
 
 
 def _is_known(state: Mapping[str, Any], items: tuple[dict[str, Any], ...]) -> bool:
@@ -223,7 +226,7 @@ def _attempts(facts: Facts) -> tuple[int, int | None]:
     open_ = [
         fields["attempts"]
         for _, fields in things(facts, "invoice")
-        if "attempts" in fields and "paid" not in fields
+        if "attempts" in fields and not {"paid", "closed"} & fields.keys()
     ]
     if not open_:
         return 0, None
@@ -232,7 +235,7 @@ def _attempts(facts: Facts) -> tuple[int, int | None]:
 
 
 def _last_payment(facts: Facts) -> dict[str, Any] | None:
-    paid = [fields for _, fields in things(facts, "invoice") if fields.get("paid", [0])[0] > 0]
+    paid = [fields for _, fields in things(facts, "invoice") if is_money(fields)]
     if not paid:
         return None
     latest = max(paid, key=lambda fields: (fields["paid_at"], str(fields.get("payment", ""))))
@@ -275,7 +278,9 @@ def _ended_reason(state: Mapping[str, Any], own: Fields) -> str:
     reason = state.get("reason")
     if reason is not None:
         return REASON_OF.get(reason, "other")
-    return "payment_failed" if max(own.get("past_due_at", [-1])) > own.get("well_at", -1) else "requested"
+    before = last(own.get("reports", ())).state
+    was = json.loads(before)["status"] if before else None
+    return "payment_failed" if was in ("past_due", "unpaid") else "requested"
 
 
 # ── access ──────────────────────────────────────────────────────────────────────────────────────────
@@ -283,6 +288,8 @@ def _ended_reason(state: Mapping[str, Any], own: Fields) -> str:
 
 def access(of: Subscription, at: int, terms: Terms) -> Access:
     """What it grants at an instant: never longer than what was paid, and the stage's own terms."""
+    if of.started_at is not None and at < of.started_at:
+        return Access(access=False, until=None, reason=PENDING)
     until, slack, reason = GRANTS[of.status](of, at, terms)
     return Access(access=until is not None and at < until + slack * DAY, until=until, reason=reason)
 

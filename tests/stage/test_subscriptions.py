@@ -11,14 +11,19 @@ from chalice.test import Client
 from click.testing import CliRunner
 
 from chalicelib.folding import folded
+from chalicelib.payments import Milestone
 from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Handlers
+from chalicelib.subscriptions import Subscription
 from ops import verify
 from ops.cli import main
 from ops.forget import forget_labels, traces
 from ops.local.event_source import EventSource
+from ops.replay import choose as chosen
+from ops.replay import replay
 from ops.sender import StripeSigner
 from ops.stage import Stage
-from tests.fakes import NOW, as_bytes
+from tests.fakes import NOW, as_bytes, consumer
 
 SUB, ITEM, START, TRIAL_ENDS, NEXT = "sub_1", "si_1", 1792486800, 1793696400, 1796288400
 SUBJECT = f"stripe:{SUB}"
@@ -192,6 +197,51 @@ def test_one_that_was_there_before_is_made_of_all_its_events(daybook: Any, stage
         "2026-10-20T09:00:00Z",
     )
     assert len(shown["events"]) == 3
+
+
+def test_in_a_batch_too(daybook: Any, stage: Stage, record: Any) -> None:
+    """With another payment's event beside it: it is folded first, and what is old is no news."""
+    record(life()[:1])
+    dynamodb = stage.client("dynamodb")
+    key = {"subject": {"S": SUBJECT}, "entry": {"S": "subscription"}}
+    dynamodb.delete_item(TableName=stage.names.table, Key=key)
+    charge = {"id": "ch_1", "object": "charge", "payment_intent": "pi_1", "amount": 5, "currency": "eur"}
+    record([life()[2], event("evt_other", "charge.pending", START, charge)])
+    assert verify.drift(stage.ledger(), SUBJECT) is None
+    reached = [each["type"] for each in get(daybook, f"/subscriptions/stripe/{SUB}")[1]["milestones"]]
+    assert reached == ["subscription.started", "subscription.past_due"]
+
+
+def test_repair_makes_records_and_notifies_of_nothing(stage: Stage, record: Any) -> None:
+    """Of what happened before there were records."""
+    record(life())
+    ledger = stage.ledger()
+    dynamodb = stage.client("dynamodb")
+    key = {"subject": {"S": SUBJECT}, "entry": {"S": "subscription"}}
+    dynamodb.delete_item(TableName=stage.names.table, Key=key)
+    found = verify.drift(ledger, SUBJECT)
+    assert found is not None
+    handlers = Handlers()
+    handlers.on("subscription.*")(lambda about, milestone: None)
+    assert verify.repair(ledger, found, handlers, NOW) == 0
+    assert verify.drift(ledger, SUBJECT) is None
+
+
+def test_a_replayed_invoice_is_what_it_was(stage: Stage, record: Any) -> None:
+    """The second period's renews, though alone it would be the first that money was paid for."""
+    third = event("evt_6", "invoice.paid", NEXT, invoice("in_3", 1900, NEXT, NEXT + 86_400))
+    third["data"]["object"]["billing_reason"] = "subscription_cycle"
+    record([*life(), third])
+    heard: list[str] = []
+    handlers = Handlers()
+
+    @handlers.on("subscription.*")
+    def listen(about: Subscription, milestone: Milestone) -> None:
+        heard.append(milestone.type)
+
+    to = consumer(stage.ledger(), None, handlers=handlers)
+    assert replay(to, chosen(to, "evt_6"), again=True, deadline=NOW + 60_000) == 1
+    assert heard == ["subscription.renewed"]
 
 
 def test_the_commands(stage: Stage, daybook: Any, record: Any, aws: dict[str, str]) -> None:

@@ -64,17 +64,16 @@ def _common(event: Event) -> Facts:
 def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
     after, at = _state(about), event.as_of
     written = _text(after)
-    customer = id_of(about.get("customer"))
     clock = id_of(about.get("test_clock"))
     yield fact(
         "subscription",
         created_at=instant(about.get("created"), event.created_at),
-        customer=[at, customer] if customer else None,
-        labels=_labels(event, about.get("metadata")),
+        customer=_customer(event, about),
+        labels=_labels(at, about.get("metadata")),
         test_clock=clock,
         known=[at, after["status"]] if after["status"] in STATUS_OF else None,
         left_pending_at=None if after["status"] in PENDING else at,
-        trial_ending_at=at if type_of(event) == TRIAL_ENDS else None,
+        trial_endings=[[after.get("trial_end", 0), at]] if type_of(event) == TRIAL_ENDS else None,
         **_spell(after["status"], at),
     )
     if type_of(event) == "customer.subscription.deleted" or after["status"] in OVER:
@@ -82,7 +81,8 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
         return
     kind = KINDS.get(type_of(event), SEEN)
     before = _state(_put_back(about, _previous(event))) if kind == UPDATED else {}
-    yield fact("subscription", reports=[[at, kind, event.id, _text(before) if before else "", written]])
+    second = at // 1000 * 1000  # as its own events have it: what was fetched in one is no later
+    yield fact("subscription", reports=[[second, kind, event.id, _text(before) if before else "", written]])
     types = sorted(type_ for type_, holds in CHANGES.items() if before and holds(before, after))
     if types:
         yield fact(f"change {event.id}", changed_at=at, types=types)
@@ -147,9 +147,8 @@ def _item(item: Object, about: Object) -> dict[str, Any]:
     recurring = mapping(price.get("recurring")) or price
     unit = price.get("unit_amount", price.get("amount"))
     currency = currency_of(price if price.get("currency") else about)
-    is_flat = (
-        price.get("billing_scheme", "per_unit") == "per_unit" and recurring.get("usage_type") != "metered"
-    )
+    is_metered = recurring.get("usage_type") == "metered"
+    is_flat = price.get("billing_scheme", "per_unit") == "per_unit" and not is_metered
     return {
         "id": id_of(item.get("id")),
         "price": id_of(price.get("id")),
@@ -160,27 +159,39 @@ def _item(item: Object, about: Object) -> dict[str, Any]:
         "interval": f"{recurring.get('interval_count', 1)} {recurring.get('interval')}",
         "period_start": _at(item.get("current_period_start", about.get("current_period_start"))),
         "period_end": _at(item.get("current_period_end", about.get("current_period_end"))),
+        **({"is_metered": True} if is_metered else {}),
     }
 
 
-def _labels(event: Event, metadata: object, **more: object) -> dict[str, list[int | str]] | None:
+def _labels(at: int, metadata: object, **more: object) -> dict[str, list[int | str]] | None:
     written = {f"{METADATA}{name}": value for name, value in mapping(metadata).items()}
-    return labels(event.as_of, **written, **more)
+    return labels(at, **written, **more)
+
+
+def _customer(event: Event, about: Object) -> list[Any] | None:
+    """Without it, nobody who is to be forgotten would be found by it."""
+    customer = id_of(about.get("customer"))
+    return [event.as_of, customer] if customer else None
 
 
 # ── what names it ───────────────────────────────────────────────────────────────────────────────────
 
 
 def _of_session(event: Event, session: Object) -> Iterator[Facts]:
-    named = _labels(event, session.get("metadata"), client_reference_id=session.get("client_reference_id"))
-    yield fact("subscription", labels=named)
+    written, own = session.get("metadata"), session.get("client_reference_id")
+    named = _labels(event.as_of, written, client_reference_id=own)
+    yield fact("subscription", labels=named, customer=_customer(event, session))
 
 
 def _of_invoice(event: Event, invoice: Object) -> Iterator[Facts]:
+    """Its copy of the metadata is as of when it was finalized, whenever it is paid."""
     details = mapping(mapping(invoice.get("parent")).get("subscription_details")) or mapping(
         invoice.get("subscription_details")
     )
-    yield fact("subscription", labels=_labels(event, details.get("metadata")))
+    finalized_at = _at(mapping(invoice.get("status_transitions")).get("finalized_at"))
+    copied_at = finalized_at or _at(invoice.get("created")) or event.created_at
+    named = _labels(copied_at, details.get("metadata"))
+    yield fact("subscription", labels=named, customer=_customer(event, invoice))
     thing = f"invoice {id_of(invoice.get('id'))}"
     if type_of(event) == FAILED:
         count, next_at = invoice.get("attempt_count"), _at(invoice.get("next_payment_attempt"))
@@ -190,6 +201,8 @@ def _of_invoice(event: Event, invoice: Object) -> Iterator[Facts]:
             attempts=[event.created_at, attempt, next_at or 0],
             failed=[[attempt, event.created_at]],
         )
+    if invoice.get("status") in ("void", "uncollectible"):
+        yield fact(thing, closed=1)
     if invoice.get("status") == "paid":
         yield from _of_paid_invoice(event, invoice, thing)
 
@@ -198,14 +211,15 @@ def _of_paid_invoice(event: Event, invoice: Object, thing: str) -> Iterator[Fact
     currency = currency_of(invoice)
     paid_at = _at(mapping(invoice.get("status_transitions")).get("paid_at")) or event.created_at
     intent = id_of(invoice.get("payment_intent"))
-    amount = invoice.get("amount_paid")
+    is_out_of_band = bool(invoice.get("paid_out_of_band"))
+    amount = invoice.get("amount_paid") or (invoice.get("amount_due") if is_out_of_band else 0)
     yield fact(
         thing,
         paid=[in_minor_units(amount, currency) if isinstance(amount, int) else 0, currency],
         paid_at=paid_at,
         billed_for=safe_id(invoice.get("billing_reason")),
         payment=f"{event.provider}:{intent}" if intent else None,
-        is_out_of_band=1 if invoice.get("paid_out_of_band") else None,
+        is_out_of_band=1 if is_out_of_band else None,
     )
     billed_at = _at(invoice.get("created")) or paid_at
     for line in items(mapping(invoice.get("lines")).get("data")):

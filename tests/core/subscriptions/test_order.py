@@ -39,6 +39,8 @@ def created(second: int, state: str) -> list[Report]:
         ([*updated(2, (A, B)), [2, SEEN, "evt", "", A]], Last(B, True)),
         ([[2, SEEN, "evt", "", A]], Last(A, True)),
         ([[2, SEEN, "evt", "", A], [2, SEEN, "evt2", "", B]], Last(B, False)),
+        (created(1, A) + updated(2, (A, A), (B, B)), Last(A, False)),  # what is between the two is missing
+        (created(1, A) + updated(2, (A, B), (C, D), (D, C)), Last(B, False)),
         (updated(1, (A, B)) + updated(2, (B, C)) + updated(3, (C, A)), Last(A, True)),
     ],
 )

@@ -1,6 +1,8 @@
 """What Stripe's events prove of a subscription, where they are odd, old, or broken."""
 
+import copy
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -184,6 +186,144 @@ def test_an_unpaid_start_that_expires_was_never_begun() -> None:
     made = {**own(events)[0], "data": {"object": begun}}
     found = shown(subject, [made, updated(made, 60, status="incomplete_expired")])
     assert (found.status, found.ended_reason, found.milestones) == ("ended", "never_paid", ())
+
+
+def invoice(events: list[Json], n: int = 0) -> Json:
+    """A copy of a story's n-th paid invoice's event."""
+    made: Json = copy.deepcopy([each for each in events if each["type"] == "invoice.paid"][n])
+    return made
+
+
+def test_usage_pays_for_no_time_to_come() -> None:
+    """Since 2025-03-31 an invoice's line does not say that it is one: the subscription's item does."""
+    subject, events = story("upgrade")
+    created = copy.deepcopy(own(events)[0])
+    [item] = created["data"]["object"]["items"]["data"]
+    item["price"]["recurring"]["usage_type"] = "metered"
+    found = shown(subject, [created, invoice(events)])
+    assert (found.paid_through, found.items[0]["paid_through"], found.items[0]["amount"]) == (
+        None,
+        None,
+        None,
+    )
+    assert "is_metered" not in found.items[0]
+
+
+def test_a_trial_that_is_cut_short_paid_nothing() -> None:
+    """Its line of nothing was for longer than it lasted."""
+    subject, events = story("trial-converts")
+    trial, free = own(events)[0], invoice(events)
+    short = trial["created"] + 5 * 86_400
+    found = shown(subject, [trial, free, updated(trial, 5 * 86_400, status="past_due", trial_end=short)])
+    assert (found.status, found.paid_through) == ("past_due", None)
+    assert not access(found, (short + 86_400) * 1000, Terms()).access
+
+
+def test_a_paused_service_gives_nothing_though_its_collection_is_paused_too() -> None:
+    """As after a trial without a way to pay."""
+    subject, events = story("pause")
+    found = shown(subject, [*events, updated(own(events)[-1], 60, status="paused")])
+    assert (found.status, found.pause) == ("paused", "service")
+    assert not access(found, NOW + DAY, Terms()).access
+
+
+def test_an_invoices_copy_of_the_metadata_is_as_old_as_the_invoice() -> None:
+    """Paid after the reference was changed, it does not bring the old one back."""
+    subject, events = story("upgrade")
+    created = own(events)[0]
+    moved = updated(created, 5 * 86_400, metadata={"user_id": "user-new"})
+    late = {**invoice(events), "created": created["created"] + 6 * 86_400}
+    facts = fold(proved(each, subject) for each in (created, moved, late))
+    assert project(subject, Labels().kept(facts, "subscription")).reference == "user-new"
+
+
+def test_who_is_known_by_an_invoice_alone_is_found_by_the_customer() -> None:
+    """Whoever is to be forgotten must be."""
+    subject, events = story("upgrade")
+    assert shown(subject, [invoice(events)]).customer == own(events)[0]["data"]["object"]["customer"]
+
+
+@pytest.mark.parametrize("amount_paid", [0, 1900])
+def test_what_is_paid_by_other_ways_is_paid(amount_paid: int) -> None:
+    """It activates, and is the last payment, whether Stripe counts it as paid or not."""
+    subject, events = story("upgrade")
+    paid = invoice(events)
+    paid["data"]["object"] |= {"paid_out_of_band": True, "amount_paid": amount_paid, "amount_due": 1900}
+    found = shown(subject, [own(events)[0], paid])
+    assert found.last_payment is not None
+    assert (found.last_payment["amount"], found.last_payment["method"]) == (1900, "out_of_band")
+    assert "subscription.activated" in [each.type for each in found.milestones]
+
+
+def test_a_credit_of_the_same_second_by_another_invoice_cuts() -> None:
+    """A year, changed to months at once: the year was given back, the month's line was not."""
+    subject, events = story("upgrade")
+    year = invoice(events)
+    [line] = year["data"]["object"]["lines"]["data"]
+    start = line["period"]["start"]
+    line["period"]["end"] = start + 365 * 86_400
+    credit = {**copy.deepcopy(line), "id": "il_credit", "amount": -1900}
+    month = {**copy.deepcopy(line), "id": "il_month", "period": {"start": start, "end": start + 30 * 86_400}}
+    month["pricing"]["price_details"]["price"] = "price_month"
+    changed_ = copy.deepcopy(year)
+    changed_["data"]["object"] |= {"id": "in_changed", "lines": {"data": [credit, month]}}
+    found = shown(subject, [own(events)[0], year, changed_])
+    assert found.paid_through == (start + 30 * 86_400) * 1000
+
+
+def test_what_is_fetched_within_a_second_is_no_later_than_its_events() -> None:
+    """The event of that second, which came after it in truth, counts."""
+    subject, events = story("upgrade")
+    last = own(events)[-1]
+    about = {**last["data"]["object"], "status": "past_due"}
+    thin = {
+        "object": "v2.core.event",
+        "id": "evt_thin",
+        "type": "v1.customer.subscription.updated",
+        "created": "2026-11-24T00:00:00.000Z",
+        "data": {"object": about},
+        "fetched_at": last["created"] * 1000 + 300,
+        "related_object": {"id": about["id"], "type": "subscription", "url": "/v1/subscriptions/x"},
+    }
+    assert shown(subject, [*events, thin]).status == "active"
+
+
+def test_unpaid_and_gone_without_a_word_is_for_the_payment() -> None:
+    """Also where it was never heard to be past due."""
+    subject, events = story("renewal-fails-then-recovers")
+    begun = own(events)[0]
+    unpaid = updated(begun, 60, status="unpaid")
+    gone = updated(unpaid, 60, status="canceled")
+    assert shown(subject, [begun, unpaid, gone]).ended_reason == "payment_failed"
+
+
+def test_a_trial_that_is_made_longer_ends_twice_soon() -> None:
+    """Each end is announced."""
+    subject, events = story("trial-converts")
+    [soon] = [each for each in events if each["type"].endswith("trial_will_end")]
+    about = {**soon["data"]["object"], "trial_end": soon["data"]["object"]["trial_end"] + 86_400}
+    again = {**soon, "id": "evt_again", "created": soon["created"] + 86_400, "data": {"object": about}}
+    found = Counter(each.type for each in shown(subject, [*events, again, again]).milestones)
+    assert found["subscription.trial_ending"] == 2
+
+
+def test_a_voided_invoice_is_tried_no_more() -> None:
+    """What failed of it is not counted any longer."""
+    subject, events = story("renewal-fails-then-recovers")
+    until_then = events[:5]
+    assert shown(subject, until_then).failed_attempts == 1
+    [failed] = [each for each in events if each["type"] == "invoice.payment_failed"]
+    about = {**failed["data"]["object"], "status": "void"}
+    void = {**failed, "id": "evt_void", "type": "invoice.voided", "data": {"object": about}}
+    assert shown(subject, [*until_then, void]).failed_attempts == 0
+
+
+def test_there_is_no_access_before_it_began() -> None:
+    subject, events = story("upgrade")
+    found = shown(subject, events)
+    assert found.started_at is not None
+    before, after = (access(found, found.started_at + days * DAY, Terms()).access for days in (-1, 1))
+    assert (before, after) == (False, True)
 
 
 ODD: tuple[Any, ...] = (None, "", 0, -1, True, 1.5, 10**30, "x" * 600, [], {}, [None], {"a": None}, "\ud800")
