@@ -5,15 +5,15 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.stub import CERT_URL
 from chalicelib.inbox import Message, queue_id
 from chalicelib.providers import PROVIDERS
 from ops.local.paypal import Issued, authority, leaf
 from ops.sender import PayPalSigner, Signer, StripeSigner
 from ops.stories import tell
 
-SECRET = "whsec_bench"
+SECRET = "whsec_BenchBench0123456789abcdefghijklmno"  # of the form that Stripe's have: a stage takes no other
 WEBHOOK_ID = "8PTBENCH000000000"
-CERT_URL = "https://api.paypal.com/v1/notifications/certs/CERT-bench"
 SIZES = {"stripe-2k": 2_000, "stripe-20k": 20_000, "paypal": 0}
 # words as metadata has them: bodies must compress as real ones do
 WORDS = ["order", "customer", "shipping", "size", "colour", "gift", "note", "campaign", "source", "region"]

@@ -66,9 +66,10 @@ def chalice(project: Path, environ: Mapping[str, str], *arguments: str) -> None:
 
 
 def hashed(project: Path) -> list[str]:
-    """All that ``requirements.txt`` pins, with the hashes that are locked: pip takes no other content then.
+    """All that is locked, with its hashes, as constraints: pip takes no other content then.
 
-    None, where a line is not locked: pip checks the hashes of all or of none. ``make lock`` locks it.
+    None, where a line of ``requirements.txt`` is not locked: pip checks the hashes of all or of none, what
+    these need in turn among them. ``make lock`` locks it.
     """
     locked = {
         _normal(entry.split()[0]): entry
@@ -76,7 +77,9 @@ def hashed(project: Path) -> list[str]:
     }
     lines = (project / "requirements.txt").read_text().splitlines()
     required = {_normal(line) for line in lines if line and not line.startswith("#")}
-    return [locked[each] for each in required] if required <= locked.keys() else []
+    # no constraint may name extras
+    entries = [entry for entry in locked.values() if "[" not in entry.split()[0]]
+    return entries if required <= locked.keys() else []
 
 
 def _normal(requirement: str) -> str:
