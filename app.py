@@ -87,7 +87,7 @@ def subscription(provider: str, object_id: str) -> Response:
     id_ = unquote(object_id)
 
     def found() -> Mapping[str, Any]:
-        instant = access.instant(at, _now())
+        instant = listing.instant(at, "at", _now())
         return access.subscription(_ledger(), provider, id_, instant, SETTINGS.terms)
 
     return _answer(lambda: _read(found))

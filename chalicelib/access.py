@@ -7,9 +7,9 @@ from typing import Any
 from chalicelib.errors import InvalidParameter, NotFound
 from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
-from chalicelib.listing import BATCH, named
+from chalicelib.listing import connected, instant, named, records
 from chalicelib.subscriptions import Subscription, Terms, access, project
-from chalicelib.times import from_iso, to_iso
+from chalicelib.times import to_iso
 
 WHOSE = ("reference", "customer")
 
@@ -31,15 +31,7 @@ def parse(parameters: Mapping[str, str], now: int) -> Question:
     given = [name for name in WHOSE if parameters.get(name)]
     if len(given) != 1:
         raise InvalidParameter("one of reference and customer is needed")
-    return Question(given[0], parameters[given[0]], instant(parameters, now))
-
-
-def instant(parameters: Mapping[str, str], now: int) -> int:
-    """The instant ``at``, now by default. Raises ``InvalidParameter``."""
-    try:
-        return from_iso(parameters["at"]) if "at" in parameters else now
-    except (ValueError, OverflowError):
-        raise InvalidParameter("at is not an ISO 8601 date or time") from None
+    return Question(given[0], parameters[given[0]], instant(parameters, "at", now))
 
 
 def answer(ledger: Ledger, question: Question, terms: Terms) -> dict[str, Any]:
@@ -56,14 +48,8 @@ def answer(ledger: Ledger, question: Question, terms: Terms) -> dict[str, Any]:
 
 
 def _of(ledger: Ledger, question: Question) -> Iterator[Subscription]:
-    subjects = _subjects(ledger, question)
-    for start in range(0, len(subjects), BATCH):
-        some = subjects[start : start + BATCH]
-        found = ledger.payments(some)
-        for subject in some:
-            stored = found.get(subject) or ledger.subscription(subject)
-            if stored.version:
-                yield project(subject, stored.facts)
+    for subject, stored in records(ledger, iter(_subjects(ledger, question))):
+        yield project(subject, stored.facts)
 
 
 def _subjects(ledger: Ledger, question: Question) -> list[str]:
@@ -80,16 +66,8 @@ def subscription(ledger: Ledger, provider: str, object_id: str, at: int, terms: 
         raise NotFound("no such subscription")
     stored = ledger.subscription(subject)
     if not stored.version:
-        subject = _connected(ledger, subject)
+        subject = connected(ledger, subject, SUBSCRIPTION)
         stored = ledger.subscription(subject)
     shown = project(subject, stored.facts).to_dict(at, terms)
     events = [event.to_dict() for event in ledger.listed_events(subject)]
     return {**shown, "events": events}
-
-
-def _connected(ledger: Ledger, name: str) -> str:
-    """The one connected account's subscription of that name. Raises ``NotFound``."""
-    subjects = ledger.referred(name, SUBSCRIPTION)
-    if len(subjects) != 1:
-        raise NotFound("no such subscription")
-    return subjects[0]

@@ -267,6 +267,11 @@ def sharded(name: str, subject: str, shards: int) -> Attribute:
     return string(partitions(name, shards)[zlib.crc32(subject.encode()) % shards])
 
 
+def unsharded(partition: Attribute) -> str:
+    """The name that a partition is one of."""
+    return str(partition["S"].partition("~")[0])
+
+
 def payment_items(write: RecordWrite, shards: int = 1) -> list[Item]:
     """The record's entry, and those of its facts' parts. ``shards``: of the listing."""
     subject, change = write.subject, write.change
@@ -353,7 +358,7 @@ def stored_payment(item: Item, facts: Facts) -> StoredPayment:
 
 
 def _since(item: Item, what: str) -> int | None:
-    is_so = item.get("inconsistent", string(""))["S"].partition("~")[0] == what
+    is_so = unsharded(item.get("inconsistent", string(""))) == what
     return int(item["inconsistent_since"]["N"]) if is_so else None
 
 

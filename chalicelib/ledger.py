@@ -176,7 +176,7 @@ class Ledger:
     def _put(self, record: RecordWrite) -> list[Request]:
         payment, *parts = entries.payment_items(record, self._shards)
         if "day" in payment:
-            self._mark_day(payment["day"]["S"].partition("~")[0])
+            self._mark_day(entries.unsharded(payment["day"]))
         condition = _version_not_moved(record.outbox.version - 1)
         return [{"Item": payment, **condition}, *({"Item": part} for part in parts)]
 

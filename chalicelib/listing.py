@@ -10,6 +10,7 @@ from datetime import date
 from itertools import islice
 from typing import Any
 
+from chalicelib.entries import StoredPayment
 from chalicelib.errors import InvalidParameter, NotFound
 from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
@@ -45,7 +46,7 @@ def parse(parameters: Mapping[str, str]) -> Query:
     unknown = set(parameters) - {*FILTERS, *CHOICES, "since", "until", "limit", "cursor"}
     if unknown:
         raise InvalidParameter(f"unknown parameter: {min(unknown)}")
-    since, until = _instant(parameters, "since", 0), _instant(parameters, "until", LAST)
+    since, until = instant(parameters, "since", 0), instant(parameters, "until", LAST)
     if since > until:
         raise InvalidParameter("since is after until")
     cursor = parameters.get("cursor")
@@ -61,7 +62,8 @@ def parse(parameters: Mapping[str, str]) -> Query:
     )
 
 
-def _instant(parameters: Mapping[str, str], name: str, default: int) -> int:
+def instant(parameters: Mapping[str, str], name: str, default: int) -> int:
+    """The instant of that name. Raises ``InvalidParameter``."""
     try:
         return from_iso(parameters[name]) if name in parameters else default
     except (ValueError, OverflowError):
@@ -161,12 +163,18 @@ def _at_places(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, d
 
 def _read(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The payments of those subjects, as they are shown."""
+    for subject, stored in records(ledger, subjects):
+        yield subject, project(subject, stored.facts).to_dict()
+
+
+def records(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, StoredPayment]]:
+    """What is stored of those subjects, many of them read at once."""
     while batch := list(islice(subjects, BATCH)):
         found = ledger.payments(batch)
         for subject in batch:
-            stored = found.get(subject) or ledger.payment(subject)
+            stored = found.get(subject) or ledger.record(subject)
             if stored.version:
-                yield subject, project(subject, stored.facts).to_dict()
+                yield subject, stored
 
 
 def _page(found: list[tuple[str, dict[str, Any]]], place: str | None) -> dict[str, Any]:
@@ -200,15 +208,15 @@ def payment(ledger: Ledger, provider: str, object_id: str) -> dict[str, Any]:
     subject = f"{provider}:{object_id}"
     stored = ledger.payment(subject)
     if not stored.version:
-        subject = _connected(ledger, subject)
+        subject = connected(ledger, subject, PAYMENT)
         stored = ledger.payment(subject)
     shown = project(subject, stored.facts).to_dict()
     return {**shown, "events": [event.to_dict() for event in ledger.listed_events(subject)]}
 
 
-def _connected(ledger: Ledger, name: str) -> str:
-    """The one connected account's payment of that name. Raises ``NotFound``."""
-    subjects = ledger.referred(name)
+def connected(ledger: Ledger, name: str, entry: str) -> str:
+    """The one connected account's record of that name and kind. Raises ``NotFound``."""
+    subjects = ledger.referred(name, entry)
     if len(subjects) != 1:
-        raise NotFound("no such payment")
+        raise NotFound(f"no such {entry}")
     return subjects[0]

@@ -19,6 +19,7 @@ from chalicelib.entries import (
     Write,
     not_stored,
     payment_items,
+    unsharded,
 )
 from chalicelib.errors import TAMPERED, UNCONFIRMED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
@@ -174,7 +175,7 @@ class MemoryLedger:
     def save_payment(self, record: RecordWrite) -> None:
         items = payment_items(record)  # what the table would keep of it says the rest
         since = items[0].get("inconsistent_since", {"N": "0"})["N"]
-        what = items[0].get("inconsistent", {"S": ""})["S"].partition("~")[0]
+        what = unsharded(items[0].get("inconsistent", {"S": ""}))
         self.kept[record.subject] = StoredPayment(
             facts=record.change.facts,
             outbox=_kept(record.outbox),

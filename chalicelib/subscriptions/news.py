@@ -24,6 +24,6 @@ class Change:
 def change(subject: str, before: Facts, after: Facts, superseded: Iterable[str] = ()) -> Change:
     """From the facts ``before`` to those ``after``."""
     known = {each.milestone(subject).id for each in reached(before)}
-    listed = (each.milestone(subject) for each in reached(after))
-    news = tuple(each for each in listed if each.id not in known)
-    return Change(facts=after, after=project(subject, after), milestones=news, superseded=tuple(superseded))
+    shown = project(subject, after)
+    news = tuple(each for each in shown.milestones if each.id not in known)
+    return Change(facts=after, after=shown, milestones=news, superseded=tuple(superseded))

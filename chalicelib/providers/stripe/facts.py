@@ -6,8 +6,7 @@ Amounts decide, not flags; and what they mean depends on the API version that th
 from collections.abc import Callable, Iterator, Mapping
 
 from chalicelib.events import Event, items, mapping, required_id
-from chalicelib.payments import UNKNOWN, Facts, claimed_at, fact, fold, labels, outcome_at, state_at
-from chalicelib.payments.labels import METADATA
+from chalicelib.payments import UNKNOWN, Facts, claimed_at, fact, fold, outcome_at, state_at
 from chalicelib.providers.stripe.objects import (
     Object,
     amount,
@@ -18,6 +17,7 @@ from chalicelib.providers.stripe.objects import (
     is_thin,
     object_of,
     type_of,
+    written,
 )
 
 # Since this version what a capture in part, or a cancellation, lets go is no refund any more.
@@ -314,8 +314,7 @@ def _at(event: Event, value: int | str | None) -> list[int | str] | None:
 
 def _labels(event: Event, about: Object, **more: object) -> dict[str, list[int | str]] | None:
     """https://docs.stripe.com/metadata; https://docs.stripe.com/api/checkout/sessions/object"""
-    written = {f"{METADATA}{name}": value for name, value in mapping(about.get("metadata")).items()}
-    return labels(event.as_of, **written, **more)
+    return written(event.as_of, about.get("metadata"), **more)
 
 
 def _related(**objects: object) -> list[str]:

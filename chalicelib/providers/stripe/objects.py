@@ -5,6 +5,7 @@ from typing import Any
 
 from chalicelib import money
 from chalicelib.events import Event, mapping, safe_id
+from chalicelib.payments.labels import METADATA, labels
 from chalicelib.times import from_iso, from_seconds
 
 NAME = "stripe"
@@ -68,3 +69,9 @@ def amount(about: Object, field: str, currency: str) -> int | None:
 def in_minor_units(value: int, currency: str) -> int:
     times, by = UNIT.get(currency, (1, 1))
     return value * times // by
+
+
+def written(at: int, metadata: object, **more: object) -> dict[str, list[int | str]] | None:
+    """What people wrote into an object, as of an instant: https://docs.stripe.com/metadata"""
+    named = {f"{METADATA}{name}": value for name, value in mapping(metadata).items()}
+    return labels(at, **named, **more)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chalicelib.events import Event, items, mapping, safe_id
-from chalicelib.payments import labels
-from chalicelib.payments.labels import METADATA
 from chalicelib.providers.stripe.objects import (
     Object,
     currency_of,
@@ -20,6 +18,7 @@ from chalicelib.providers.stripe.objects import (
     instant,
     object_of,
     type_of,
+    written,
 )
 from chalicelib.subscriptions import CREATED, SEEN, STATUS_OF, UPDATED, Facts, fact, fold
 
@@ -63,13 +62,13 @@ def _common(event: Event) -> Facts:
 
 def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
     after, at = _state(about), event.as_of
-    written = _text(after)
+    text = _text(after)
     clock = id_of(about.get("test_clock"))
     yield fact(
         "subscription",
         created_at=instant(about.get("created"), event.created_at),
         customer=_customer(event, about),
-        labels=_labels(at, about.get("metadata")),
+        labels=written(at, about.get("metadata")),
         test_clock=clock,
         known=[at, after["status"]] if after["status"] in STATUS_OF else None,
         left_pending_at=None if after["status"] in PENDING else at,
@@ -77,12 +76,12 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
         **_spell(after["status"], at),
     )
     if type_of(event) == "customer.subscription.deleted" or after["status"] in OVER:
-        yield fact("subscription", end=[at, written])
+        yield fact("subscription", end=[at, text])
         return
     kind = KINDS.get(type_of(event), SEEN)
     before = _state(_put_back(about, _previous(event))) if kind == UPDATED else {}
     second = at // 1000 * 1000  # as its own events have it: what was fetched in one is no later
-    yield fact("subscription", reports=[[second, kind, event.id, _text(before) if before else "", written]])
+    yield fact("subscription", reports=[[second, kind, event.id, _text(before) if before else "", text]])
     types = sorted(type_ for type_, holds in CHANGES.items() if before and holds(before, after))
     if types:
         yield fact(f"change {event.id}", changed_at=at, types=types)
@@ -163,11 +162,6 @@ def _item(item: Object, about: Object) -> dict[str, Any]:
     }
 
 
-def _labels(at: int, metadata: object, **more: object) -> dict[str, list[int | str]] | None:
-    written = {f"{METADATA}{name}": value for name, value in mapping(metadata).items()}
-    return labels(at, **written, **more)
-
-
 def _customer(event: Event, about: Object) -> list[Any] | None:
     """Without it, nobody who is to be forgotten would be found by it."""
     customer = id_of(about.get("customer"))
@@ -178,8 +172,8 @@ def _customer(event: Event, about: Object) -> list[Any] | None:
 
 
 def _of_session(event: Event, session: Object) -> Iterator[Facts]:
-    written, own = session.get("metadata"), session.get("client_reference_id")
-    named = _labels(event.as_of, written, client_reference_id=own)
+    own = session.get("client_reference_id")
+    named = written(event.as_of, session.get("metadata"), client_reference_id=own)
     yield fact("subscription", labels=named, customer=_customer(event, session))
 
 
@@ -190,7 +184,7 @@ def _of_invoice(event: Event, invoice: Object) -> Iterator[Facts]:
     )
     finalized_at = _at(mapping(invoice.get("status_transitions")).get("finalized_at"))
     copied_at = finalized_at or _at(invoice.get("created")) or event.created_at
-    named = _labels(copied_at, details.get("metadata"))
+    named = written(copied_at, details.get("metadata"))
     yield fact("subscription", labels=named, customer=_customer(event, invoice))
     thing = f"invoice {id_of(invoice.get('id'))}"
     if type_of(event) == FAILED:
