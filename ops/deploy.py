@@ -67,10 +67,9 @@ class Deployment:
         with tempfile.TemporaryDirectory(prefix="daybook-") as folder:
             build(self.project, self.stage.name, Path(folder), self.environ)
         self.say("3/3 functions and routes: chalice deploy")
-        for former in sorted({*deployed.made(self.stage, self.app)} - {*self.functions}):
-            self.say(f"  {former} is not in .chalice/config.json: it is deleted unless app.py has it")
         self._await_deleted()
-        self._adopt(drop_unused=True)
+        for former in self._adopt(drop_unused=True).former:
+            self.say(f"  {former} is not in .chalice/config.json: it is deleted unless app.py has it")
         chalice(self.project, self.environ, "deploy", "--stage", self.stage.name)
         self._report_failures()
         beginning.began(self.stage.ledger(), time.time_ns() // 1_000_000)  # from now on it listens
@@ -141,7 +140,6 @@ class Deployment:
             raise Failed("the ledger is protected: deploy with --parameter DeletionProtection=false first")
         self.say("1/2 functions and routes: chalice delete")
         record = self._adopt(drop_unused=False)
-        functions = {*self.functions, *deployed.made(self.stage, self.app)}
         if record.shared_paths:
             self._leave_domain(record)
         for api in record.surplus_apis:
@@ -151,7 +149,7 @@ class Deployment:
         deployed.path(self.project, self.stage.name).unlink(missing_ok=True)
         self.say(f"2/2 resources: stack {self.stack.name}")
         self.stack.delete()
-        self._delete_logs(functions)
+        self._delete_logs((*self.functions, *record.former))
         # gone at once: one that only waits for its deletion would keep its name from the next stack
         secrets = self.stage.client("secretsmanager")
         secrets.delete_secret(SecretId=self._own_secret, ForceDeleteWithoutRecovery=True)

@@ -25,12 +25,14 @@ Resource = dict[str, Any]
 class Record:
     """The resources that a stage has, in the order in which Chalice makes them; and APIs beyond the one.
 
-    ``shared_paths``: where the stage is mapped in a domain that serves other APIs too.
+    ``shared_paths``: where the stage is mapped in a domain that serves other APIs too. ``former``: functions
+    that Chalice once made and the configuration has no more.
     """
 
     resources: list[Resource]
     surplus_apis: list[str]
     shared_paths: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
     def without_domain(self) -> "Record":
         """The domain stays; it is not Chalice's to delete."""
@@ -70,7 +72,7 @@ def read(
     ``own_domain`` the domain's configured name.
     """
     resources: list[Resource] = []
-    former = [each for each in made(stage, app) if each not in functions]
+    former = tuple(each for each in _made(stage, app) if each not in functions)
     for function in (*functions, *former):
         resources += _role(stage, app, function)
         resources += _function(stage, app, function)
@@ -87,10 +89,10 @@ def read(
     if own_domain and (mine or not paths):
         resources += _domain(stage, own_domain, mine)
     shared = mine if len(mine) < len(paths) else ()
-    return Record(resources, [each for each in apis if each != kept], tuple(shared))
+    return Record(resources, [each for each in apis if each != kept], tuple(shared), former)
 
 
-def made(stage: Stage, app: str) -> list[str]:
+def _made(stage: Stage, app: str) -> list[str]:
     """The functions that Chalice made for the stage, by ``app.py``'s names.
 
     By their tag too: a stage ``dev`` is not to lose those of a stage ``dev-eu``.
