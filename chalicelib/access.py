@@ -8,7 +8,7 @@ from chalicelib.errors import InvalidParameter, NotFound
 from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.listing import connected, instant, named, records
-from chalicelib.subscriptions import Subscription, Terms, access, project
+from chalicelib.subscriptions import Subscription, Terms, access, project, shown
 from chalicelib.times import to_iso
 
 WHOSE = ("reference", "customer")
@@ -68,6 +68,6 @@ def subscription(ledger: Ledger, provider: str, object_id: str, at: int, terms: 
     if not stored.version:
         subject = connected(ledger, subject, SUBSCRIPTION)
         stored = ledger.subscription(subject)
-    shown = project(subject, stored.facts).to_dict(at, terms)
+    found = project(subject, stored.facts, terms)
     events = [event.to_dict() for event in ledger.listed_events(subject)]
-    return {**shown, "events": events}
+    return {**shown(found, at, terms), "events": events}

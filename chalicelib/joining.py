@@ -44,6 +44,11 @@ def of_each(a: Value, b: Value) -> Value:
     return {name: max(each[name] for each in (a, b) if name in each) for name in sorted({**a, **b})}
 
 
+def earliest_of_each(a: Value, b: Value) -> Value:
+    """By name the first instant."""
+    return {name: min(each[name] for each in (a, b) if name in each) for name in sorted({**a, **b})}
+
+
 def fact(thing: str, **fields: Value) -> Facts:
     """One thing with the fields that are known (those that are ``None`` are not)."""
     return {thing: {name: value for name, value in fields.items() if value is not None}}

@@ -8,6 +8,7 @@ from chalicelib import payments, subscriptions
 from chalicelib.joining import Facts
 
 PAYMENT, SUBSCRIPTION = "payment", "subscription"
+SUBSCRIPTIONS = {"stripe": ("sub_",), "paypal": ("I-",)}  # how their ids begin
 Change = payments.Change | subscriptions.Change
 
 
@@ -45,6 +46,7 @@ OF_SUBSCRIPTION = Kind(
 
 def kind_of(subject: str) -> Kind:
     """By the provider's id, the last part of the subject: a schedule of subscriptions is none."""
-    id_ = subject.rpartition(":")[2]
-    is_one = id_.startswith("sub_") and not id_.startswith("sub_sched_")
-    return OF_SUBSCRIPTION if is_one and subject.startswith("stripe:") else OF_PAYMENT
+    provider, _, id_ = subject.partition(":")
+    object_id = id_.rpartition(":")[2]
+    is_one = object_id.startswith(SUBSCRIPTIONS.get(provider, ()))
+    return OF_SUBSCRIPTION if is_one and not object_id.startswith("sub_sched_") else OF_PAYMENT

@@ -1,9 +1,13 @@
 """Instants as Daybook keeps them: integers, milliseconds since 1970 in UTC; shown as ISO 8601 with a Z."""
 
+from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY = 86_400_000  # milliseconds
+HOUR = 3_600_000  # milliseconds
+DAY = 24 * HOUR
+MONTHS = {"month": 1, "year": 12}
+DAYS = {"day": 1, "week": 7}
 FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
 LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
 
@@ -41,3 +45,19 @@ def sortable(milliseconds: int) -> str:
     """``2026-11-24T10:00:00.000Z``: sorts as text in the order of time."""
     moment = EPOCH + timedelta(milliseconds=milliseconds)
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def plus(milliseconds: int, interval: str) -> int:
+    """An instant and ``3 month``: a day that its month does not have is that month's last.
+
+    Raises ``ValueError`` for an interval that is none.
+    """
+    count, _, unit = interval.partition(" ")
+    if unit in DAYS:
+        return milliseconds + int(count) * DAYS[unit] * DAY
+    if unit not in MONTHS:
+        raise ValueError("not an interval")
+    moment = EPOCH + timedelta(milliseconds=milliseconds)
+    year, month = divmod(moment.year * 12 + moment.month - 1 + int(count) * MONTHS[unit], 12)
+    day = min(moment.day, monthrange(year, month + 1)[1])
+    return (moment.replace(year=year, month=month + 1, day=day) - EPOCH) // timedelta(milliseconds=1)

@@ -241,6 +241,6 @@ def consumer(
     )
 
 
-def message_of(body: bytes) -> Message:
-    event = PROVIDERS["stripe"].event(body, NOW)
-    return Message(provider="stripe", event_id=event.id, subject=event.subject, received_at=NOW, body=body)
+def message_of(body: bytes, provider: str = "stripe") -> Message:
+    event = PROVIDERS[provider].event(body, NOW)
+    return Message(provider=provider, event_id=event.id, subject=event.subject, received_at=NOW, body=body)

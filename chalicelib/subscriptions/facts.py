@@ -1,7 +1,8 @@
 """Facts of a subscription, and how two reports of one thing become one; as for payments.
 
-A thing is ``subscription``, ``invoice in_1``, ``line in_1 il_1``, or ``change evt_1``: what changed with an
-event, by what it says was before.
+A thing is ``subscription``, ``invoice in_1``, ``line in_1 il_1``, ``sale 1AB``, ``plan P-1``; or
+``change evt_1``: what an event changed, by what it says was before; or ``spell 2026-…``: of payments that
+fail, since the last that did not.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from chalicelib.joining import (
     Fields,
     Rules,
     earliest,
+    earliest_of_each,
     fact,
     first_of_each,
     fold_by,
@@ -30,9 +32,15 @@ RULES: Rules = {
     "customer": largest,
     "attempts": largest,  # [instant, attempts that failed, the next one's instant or 0]
     "known": largest,  # [instant, the provider's word for a status that is one]
+    "offer": largest,  # [instant, product, interval, amount and currency as text]
+    "body": largest,  # [instant, has begun, the event's, state as text]: from_bodies.py
+    "status_said": largest,  # [its instant, has begun, the body's, the event's, the provider's word]
+    "billed_until": largest,  # [instant, next billing, last payment's instant]
+    "trial": largest,  # [instant, the trial's end]
     "reference": largest,
     "metadata": of_each,
     "labels": of_each,
+    "sold": earliest_of_each,
     # instants
     "created_at": earliest,
     "updated_at": largest,
@@ -41,6 +49,11 @@ RULES: Rules = {
     "paid_at": earliest,
     "changed_at": earliest,
     "left_pending_at": earliest,
+    "began_at": earliest,
+    "owed_at": earliest,
+    "expired_at": union,
+    "paused_at": union,
+    "resumed_at": union,
     "trial_endings": first_of_each,  # [the trial's end, instant] of each
     "failed": first_of_each,  # [attempt, instant] of each
     # what never changes

@@ -1,7 +1,8 @@
 """Milestones of a subscription: changes that matter, each reached once.
 
 What comes and goes (past due, paused, a cancellation that is taken back) is told by the event that changed
-it, which says what was before: each such event is one, whatever came before or after it.
+it, which says what was before: each such event is one, whatever came before or after it. PayPal's do not:
+there a spell of failing payments is told from others by the payment that was the last before it.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 from chalicelib.joining import Facts, Fields, things
 from chalicelib.payments import Milestone
+from chalicelib.subscriptions.paid import bills
 from chalicelib.times import to_iso
 
 MILESTONES = (
@@ -26,7 +28,6 @@ MILESTONES = (
     "subscription.cancel_unscheduled",
     "subscription.ended",
 )
-CYCLE = "subscription_cycle"  # https://docs.stripe.com/api/invoices/object#invoice_object-billing_reason
 
 
 class Reached(NamedTuple):
@@ -48,7 +49,7 @@ class Reached(NamedTuple):
 def reached(facts: Facts) -> list[Reached]:
     """All that were, in the provider's time."""
     own = facts.get("subscription", {})
-    found = [*_of_life(own), *_of_invoices(facts), *_of_changes(facts)]
+    found = [*_of_life(own), *_of_bills(facts), *_of_changes(facts), *_of_spells(facts), *_of_bodies(own)]
     return sorted(found, key=lambda each: (each.at, MILESTONES.index(each.type), each.key))
 
 
@@ -58,33 +59,53 @@ def _of_changes(facts: Facts) -> Iterator[Reached]:
             yield Reached(fields["changed_at"], f"subscription.{type_}", event_id)
 
 
-def is_money(invoice: Fields) -> bool:
-    """Whether more than nothing was paid, here or by other ways."""
-    return bool(invoice.get("is_out_of_band")) or invoice.get("paid", [0])[0] > 0
-
-
 def _of_life(own: Fields) -> Iterator[Reached]:
     started_at = own.get("left_pending_at")
     if started_at is not None:
         yield Reached(started_at, "subscription.started")
-        if "end" in own:
-            yield Reached(own["end"][0], "subscription.ended")
+        over = [*own.get("end", ())[:1], *own.get("expired_at", ())]
+        if over:
+            yield Reached(min(over), "subscription.ended")
     for ends_at, at in own.get("trial_endings", ()):
         yield Reached(at, "subscription.trial_ending", to_iso(ends_at))
 
 
-def _of_invoices(facts: Facts) -> Iterator[Reached]:
+def _of_bills(facts: Facts) -> Iterator[Reached]:
     """The first that money was paid for activates; each further paid period renews, one for nothing too."""
-    paid = sorted(
-        (fields["paid_at"], id_, fields) for id_, fields in things(facts, "invoice") if "paid" in fields
-    )
-    first = next((id_ for _, id_, fields in paid if is_money(fields)), None)
-    for at, id_, fields in paid:
-        amount = fields["paid"][0]
-        if id_ == first:
-            yield Reached(at, "subscription.activated", "", amount, id_)
-        elif fields.get("billed_for") == CYCLE:
-            yield Reached(at, "subscription.renewed", id_, amount, id_)
+    paid = bills(facts)
+    first = next((each for each in paid if each.is_money), None)
+    for each in paid:
+        if each == first:
+            yield Reached(each.at, "subscription.activated", "", each.amount, each.id)
+        elif each.is_period:
+            yield Reached(each.at, "subscription.renewed", each.id, each.amount, each.id)
     for id_, fields in things(facts, "invoice"):
         for attempt, at in fields.get("failed", ()):
             yield Reached(at, "subscription.payment_failed", f"{id_}/{attempt}", None, id_)
+
+
+def _of_spells(facts: Facts) -> Iterator[Reached]:
+    """Of payments that fail, since the last one that did not: until one is made, or they are forgiven."""
+    well_at = facts.get("subscription", {}).get("well_at", -1)
+    for id_, fields in things(facts, "spell"):
+        began_at = fields["began_at"]
+        for attempt, at in fields["failed"]:
+            yield Reached(at, "subscription.payment_failed", f"{id_}/{attempt}")
+        if "owed_at" in fields:
+            yield Reached(fields["owed_at"], "subscription.past_due", id_)
+        made = (each.at for each in bills(facts) if each.at >= began_at)
+        over_at = next(made, well_at if well_at > began_at else None)
+        if over_at is not None:
+            yield Reached(over_at, "subscription.recovered", id_)
+
+
+def _of_bodies(own: Fields) -> Iterator[Reached]:
+    """What its bodies show one after the other: each way of selling it, and each time that it was stopped."""
+    sold = sorted((at, name) for name, at in own.get("sold", {}).items())
+    for at, name in sold[1:]:
+        yield Reached(at, "subscription.changed", name)
+    for at in own.get("paused_at", ()):
+        yield Reached(at, "subscription.paused", to_iso(at))
+        resumed_at = min((each for each in own.get("resumed_at", ()) if each > at), default=None)
+        if resumed_at is not None:
+            yield Reached(resumed_at, "subscription.resumed", to_iso(at))

@@ -1,4 +1,4 @@
-"""How far a subscription is paid: by the lines of its paid invoices.
+"""What was paid for a subscription, and until when: by its invoices and their lines, or its sales.
 
 An item is paid through the largest end of its lines, each cut to the start of a later credit of that item:
 what is given back is not paid any more. https://docs.stripe.com/billing/subscriptions/prorations
@@ -7,7 +7,57 @@ what is given back is not paid any more. https://docs.stripe.com/billing/subscri
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from chalicelib.joining import Facts, things
+from chalicelib.joining import Facts, Fields, things
+from chalicelib.subscriptions.terms import Terms
+
+CYCLE = "subscription_cycle"  # https://docs.stripe.com/api/invoices/object#invoice_object-billing_reason
+
+
+class Bill(NamedTuple):
+    """What was paid at once, ``at`` in milliseconds: an invoice at Stripe, a sale at PayPal.
+
+    ``reversed`` is what has become of the payment since: one of ``terms.REVERSED``, or ``None``.
+    """
+
+    at: int
+    id: str
+    payment: str | None
+    amount: int
+    currency: str
+    is_out_of_band: bool
+    is_period: bool
+    reversed: str | None
+
+    @property
+    def is_money(self) -> bool:
+        """Whether more than nothing was paid, here or by other ways."""
+        return self.is_out_of_band or self.amount > 0
+
+
+def bills(facts: Facts) -> list[Bill]:
+    """All that were paid, in the order of time."""
+    paid = [
+        (id_, fields)
+        for kind in ("invoice", "sale")
+        for id_, fields in things(facts, kind)
+        if "paid" in fields
+    ]
+    return sorted(_bill(id_, fields, facts) for id_, fields in paid)
+
+
+def _bill(id_: str, fields: Fields, facts: Facts) -> Bill:
+    amount, currency = fields["paid"]
+    payment = fields.get("payment")
+    return Bill(
+        at=fields["paid_at"],
+        id=id_,
+        payment=payment,
+        amount=amount,
+        currency=currency,
+        is_out_of_band=bool(fields.get("is_out_of_band")),
+        is_period=fields.get("billed_for") == CYCLE,
+        reversed=facts.get(f"payment {payment}", {}).get("reversed"),
+    )
 
 
 class Line(NamedTuple):
@@ -26,9 +76,11 @@ class Line(NamedTuple):
         return self.amount < 0
 
 
-def lines(facts: Facts) -> list[Line]:
-    """All of them."""
-    return [Line(id_.partition(" ")[0], *fields["line"]) for id_, fields in things(facts, "line")]
+def lines(facts: Facts, terms: Terms) -> list[Line]:
+    """All of them but those of payments that were reversed so that they end access."""
+    all_ = [Line(id_.partition(" ")[0], *fields["line"]) for id_, fields in things(facts, "line")]
+    undone = {each.id for each in bills(facts) if each.reversed in terms.reversed_ends}
+    return [each for each in all_ if each.invoice not in undone]
 
 
 def paid_through(item: str, billed: Sequence[Line], trial_ends_at: int | None) -> int | None:

@@ -9,10 +9,12 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from ops.stories import subscriptions
+from ops.stories import paypal_subscriptions, stripe_subscriptions
 from ops.stories.made import Json, Maker, UnknownType
 from ops.stories.paypal import PAYPAL
+from ops.stories.paypal_subscriptions import PayPalSubscription
 from ops.stories.stripe import STRIPE
+from ops.stories.stripe_subscriptions import StripeSubscription
 
 __all__ = ["MADE", "STORIES", "SUBSCRIPTIONS", "Json", "Maker", "UnknownType", "tell"]
 
@@ -22,7 +24,11 @@ MADE: Mapping[str, Maker[Any]] = {
     "paypal": PAYPAL,
 }
 STORIES = tuple(STRIPE.stories)  # the same of each
-SUBSCRIPTIONS = tuple(subscriptions.STORIES)  # Stripe's
+OF_SUBSCRIPTIONS: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
+    "stripe": (StripeSubscription, stripe_subscriptions.STORIES),
+    "paypal": (PayPalSubscription, paypal_subscriptions.STORIES),
+}
+SUBSCRIPTIONS = tuple(stripe_subscriptions.STORIES)  # the same of each
 
 
 def tell(
@@ -41,10 +47,9 @@ def tell(
     ``start`` in milliseconds; of a subscription it is the end. Raises ``UnknownType``.
     """
     if story in SUBSCRIPTIONS:
-        if provider != "stripe":
-            raise UnknownType(f"no story {story} of {provider}; there are {', '.join(STORIES)}")
-        subscription = subscriptions.StripeSubscription(rng, start, amount, currency, id)
-        return subscription.subject, list(subscriptions.STORIES[story](subscription))
+        made_of, told = OF_SUBSCRIPTIONS[provider]
+        subscription = made_of(rng, start, amount, currency, id)
+        return subscription.subject, list(told[story](subscription))
     made = MADE[provider]
     stories, types = made.stories, made.types
     payment = made.payment(rng, start, amount, currency, id)

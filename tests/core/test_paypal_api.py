@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from chalicelib import subscriptions
 from chalicelib.budget import HOUR
 from chalicelib.errors import (
     Distrusted,
@@ -20,10 +21,11 @@ from chalicelib.errors import (
 from chalicelib.events import Event
 from chalicelib.providers import paypal
 from chalicelib.providers.paypal.client import IN_VAIN, IN_VAIN_EACH, PayPalApi
-from chalicelib.providers.paypal.confirmation import confirmed, judged
+from chalicelib.providers.paypal.confirmation import confirmed, judged, path_to_subscription
 from chalicelib.providers.protocol import Trust
-from chalicelib.times import to_iso
+from chalicelib.times import DAY, to_iso
 from ops.stories import tell
+from ops.stories.paypal_subscriptions import PayPalSubscription
 from tests.fake_apis import BROKEN, FakePayPal
 from tests.fakes import (
     NOW,
@@ -165,6 +167,59 @@ def test_money_is_confirmed_at_paypals_own_address(api: FakePayPal, type_: str) 
     found = PayPalApi(api.address, ("id", "secret"), Clock()).complete(event)
     assert api.asked[:2] == ["/v1/oauth2/token", path]
     assert found == replace(event, is_confirmed=True)
+
+
+def test_a_subscription_is_as_paypal_shows_it_and_not_as_a_body_says(api: FakePayPal) -> None:
+    """Whoever holds a delivery could give it another body: with a year paid, and nothing owed."""
+    it = PayPalSubscription(random.Random(1), NOW, 1900, "EUR", None)
+    it.created(40)
+    it.activated()
+    genuine = it.payment_failed()
+    shown = genuine["resource"]
+    forged = {**shown, "billing_info": {**shown["billing_info"], "next_billing_time": "2036-01-01T00:00:00Z"}}
+    forged["billing_info"] |= {"failed_payments_count": 0, "outstanding_balance": {}}
+    event = paypal.event(as_bytes({**genuine, "resource": forged}), NOW)
+    path = f"/v1/billing/subscriptions/{it.id}"
+    asked = PayPalApi(api.address, ("id", "secret"), Clock())
+    with pytest.raises(NotShown):
+        asked.complete(event)
+    api.objects[path] = {**shown, "id": "I-ANOTHER"}
+    with pytest.raises(Distrusted):
+        asked.complete(event)
+    api.objects[path] = shown
+    found = asked.complete(event)
+    assert found.is_confirmed
+    assert subscriptions.project(it.subject, paypal.facts(found)[it.subject]).status == "past_due"
+    as_it_came = paypal.event(as_bytes(genuine), NOW)
+    assert asked.complete(as_it_came) == replace(as_it_came, is_confirmed=True)
+
+
+def test_a_sale_brings_its_subscription_with_it(api: FakePayPal) -> None:
+    """With its plan: so that it is known until when it is paid."""
+    it = PayPalSubscription(random.Random(1), NOW, 1900, "EUR", None)
+    it.created(5)
+    it.activated()
+    sale = it.sale()
+    api.objects[f"/v1/payments/sale/{it.sale_id}"] = sale["resource"]
+    event = paypal.event(as_bytes(sale), NOW)
+    asked = PayPalApi(api.address, ("id", "secret"), Clock())
+    with pytest.raises(NotShown):
+        asked.complete(event)
+    api.objects[f"/v1/billing/subscriptions/{it.id}"] = it.shown()
+    found = asked.complete(event)
+    proved = paypal.facts(paypal.event(found.completed or b"", NOW))  # as it is read again
+    shown = subscriptions.project(it.subject, proved[it.subject])
+    assert found.is_confirmed
+    assert (shown.status, shown.certain, shown.paid_through) == ("active", True, it.now + 30 * DAY)
+    assert proved[found.subject]["payment"]["related"] == [f"subscription {it.id}"]
+
+
+def test_an_agreement_of_version_1_is_shown_elsewhere() -> None:
+    """At the address that version had."""
+    resource = {"id": "I-1", "state": "Active", "agreement_details": {}}
+    event = {"id": "WH-1", "event_type": "BILLING.SUBSCRIPTION.CREATED", "resource": resource}
+    path = path_to_subscription(paypal.event(as_bytes(event), NOW))
+    assert path == "/v1/payments/billing-agreements/I-1"
 
 
 def test_whether_it_is_a_reversal_only_the_event_itself_says(api: FakePayPal) -> None:

@@ -1,11 +1,15 @@
 """PayPal. Event types: https://developer.paypal.com/api/rest/webhooks/event-names/"""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from chalicelib.credentials import paypal_client
+from chalicelib.events import Event
+from chalicelib.payments import Facts
+from chalicelib.providers.paypal import subscriptions
 from chalicelib.providers.paypal.confirmation import needs_asking
 from chalicelib.providers.paypal.events import event
-from chalicelib.providers.paypal.facts import facts
+from chalicelib.providers.paypal.facts import facts as _facts
 from chalicelib.providers.paypal.objects import NAME
 from chalicelib.providers.paypal.signature import verify
 from chalicelib.providers.protocol import Connection, Postback, ProviderApi
@@ -14,6 +18,11 @@ if TYPE_CHECKING:
     from chalicelib.providers.paypal.client import PayPalApi
 
 __all__ = ["NAME", "api", "event", "facts", "needs_asking", "postback", "verify"]
+
+
+def facts(event: Event) -> Mapping[str, Facts]:
+    """What it proves, by subject: of payments, and of the subscription that it is of, or about."""
+    return {**_facts(event), **subscriptions.facts(event)}
 
 
 def api(connection: Connection) -> ProviderApi | None:

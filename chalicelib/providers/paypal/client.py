@@ -30,7 +30,12 @@ from chalicelib.errors import (
 from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment
 from chalicelib.providers.paypal import comparison, endpoints
-from chalicelib.providers.paypal.confirmation import confirmed, path_to_confirm
+from chalicelib.providers.paypal.confirmation import (
+    confirmed,
+    path_to_confirm,
+    path_to_subscription,
+    with_subscription,
+)
 from chalicelib.providers.paypal.objects import DISPUTES, REFUNDS, moves_money_unnamed
 from chalicelib.providers.protocol import Difference, Notice, Page
 from chalicelib.times import to_iso
@@ -114,7 +119,7 @@ class PayPalApi:
         return found
 
     def complete(self, event: Event) -> Event:
-        """The event as far as PayPal bears it out, if money moves by it; else as it is.
+        """The event as far as PayPal bears it out, if money moves by it, or access; else as it is.
 
         Raises ``Distrusted`` where PayPal shows otherwise, ``NotShown`` where it may only be late: what stays
         so is parked after its last try; ``Unavailable`` where it cannot be asked. An application that may
@@ -124,7 +129,7 @@ class PayPalApi:
         if path is None:
             if moves_money_unnamed(event):
                 raise Distrusted(CONTRADICTED)
-            return event
+            return self._with_subscription(event)
         try:
             shown = self.get(path)
         except NotAllowed:
@@ -135,7 +140,17 @@ class PayPalApi:
             raise NotShown("PayPal does not show it", reason="not_shown")
         if event.type in REFUNDS:
             self._confirm_type(event)
-        return confirmed(event, shown, self._api + path)
+        return self._with_subscription(confirmed(event, shown, self._api + path))
+
+    def _with_subscription(self, event: Event) -> Event:
+        """The event with the subscription that it is about, or its sale is of, as PayPal shows that now."""
+        path = path_to_subscription(event)
+        if path is None:
+            return event
+        shown = self.get(path)
+        if not shown:
+            raise NotShown("PayPal does not show its subscription", reason="not_shown")
+        return with_subscription(event, shown, self._api + path)
 
     def _confirm_type(self, event: Event) -> None:
         """A refund and a reversal look the same at PayPal's API: its own copy of the event says which it was.

@@ -20,6 +20,7 @@ from chalicelib.providers.paypal.objects import (
     CAPTURES,
     DISPUTES,
     REFUNDS,
+    SUBSCRIPTION_TYPES,
     TOOK_MONEY,
     Resource,
     amount_of,
@@ -31,6 +32,7 @@ from chalicelib.providers.paypal.objects import (
     resource_of,
     says,
     status_of,
+    subscription_of,
 )
 from chalicelib.times import to_iso
 
@@ -58,6 +60,7 @@ FOLDERS = {
     ("AUTHORIZATION", "authorization"): "/v2/payments/authorizations/",
     ("DISPUTE", "dispute"): "/v1/customer/disputes/",
 }
+SUBSCRIPTIONS, AGREEMENTS = "/v1/billing/subscriptions/", "/v1/payments/billing-agreements/"
 KINDS: Mapping[str, Mapping[str, str] | tuple[str, ...]] = {
     "capture": CAPTURES,
     "authorization": AUTHORIZATIONS,
@@ -98,8 +101,9 @@ VERDICTS: Mapping[tuple[str, str], Mapping[str, Verdict]] = {
 
 
 def needs_asking(event: Event) -> bool:
-    """Whether money moves by it. Of what has no id nothing can be asked: it never counts."""
-    return path_to_confirm(event) is not None or moves_money_unnamed(event)
+    """Whether money moves by it, or access. Of what has no id nothing can be asked: it never counts."""
+    is_of_money = path_to_confirm(event) is not None or moves_money_unnamed(event)
+    return is_of_money or path_to_subscription(event) is not None
 
 
 def path_to_confirm(event: Event) -> str | None:
@@ -112,6 +116,35 @@ def path_to_confirm(event: Event) -> str | None:
         return None
     # one of PayPal's has letters, digits and hyphens; of any other PayPal is asked too, and shows nothing
     return FOLDERS[words[1], kind] + quote(named, safe="")
+
+
+def path_to_subscription(event: Event) -> str | None:
+    """Where the subscription is that an event is about, or a sale is of, with its plan; ``None`` for others.
+
+    https://developer.paypal.com/docs/api/subscriptions/v1/#subscriptions_get
+    """
+    resource = resource_of(event)
+    if event.type.startswith(SUBSCRIPTION_TYPES):
+        named, is_old = safe_id(resource.get("id")), "agreement_details" in resource
+    else:
+        named, is_old = subscription_of(resource) if event.type in CAPTURES else None, False
+    if named is None:
+        return None
+    quoted = quote(named, safe="")
+    return AGREEMENTS + quoted if is_old else f"{SUBSCRIPTIONS}{quoted}?fields=plan"
+
+
+def with_subscription(event: Event, shown: Resource, asked_at: str = "") -> Event:
+    """The event with the subscription as PayPal shows it now: it counts in place of the event's own.
+
+    A signature covers little of a body, and what a body says of a subscription decides who has access.
+    Raises ``Distrusted`` where PayPal shows another.
+    """
+    if event.type.startswith(SUBSCRIPTION_TYPES):
+        if shown.get("id") != resource_of(event).get("id"):
+            raise Distrusted(CONTRADICTED)
+        return _borne_out(event, shown, asked_at, is_overtaken=False)
+    return _read(event, {**event.payload, "subscription": shown})
 
 
 def _kind(event: Event) -> str | None:
@@ -210,4 +243,5 @@ def _is_same(said: Resource, shown: Resource) -> bool:
 
 def _read(event: Event, payload: Mapping[str, object]) -> Event:
     body = json.dumps(payload).encode()
-    return replace(read_event(body, event.received_at), completed=body, about=event.about)
+    found = read_event(body, event.received_at)
+    return replace(found, completed=body, about=event.about, is_confirmed=event.is_confirmed)

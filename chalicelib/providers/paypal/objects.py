@@ -31,6 +31,8 @@ AUTHORIZATIONS = {
 # https://developer.paypal.com/docs/api/payments/v2/#definition-capture_status
 TOOK_MONEY = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED", "REVERSED")
 
+SUBSCRIPTION_TYPES = "BILLING.SUBSCRIPTION."  # how they begin
+
 # Of a refund of a capture or sale. PayPal taking the money back itself is a reversal.
 REFUNDS = {
     "PAYMENT.CAPTURE.REFUNDED": "succeeded",
@@ -116,6 +118,11 @@ def linked(resource: Resource, *kinds: str) -> str | None:
         if found and found[1] in kinds and link.get("rel") != "self":
             return safe_id(found[2])
     return None
+
+
+def subscription_of(sale: Resource) -> str | None:
+    """The subscription that a sale or capture is of."""
+    return safe_id(sale.get("billing_agreement_id")) or linked(sale, "subscriptions")
 
 
 def moves_money_unnamed(event: Event) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from chalicelib import subscriptions
 from chalicelib.certificates import SigningCertificates
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery
@@ -139,19 +140,34 @@ EXPECTED: dict[str, tuple[str, str, int, int, int]] = {
     "paypal2-payment_sale_reversed": ("77689802DL785834G", "partially_refunded", 0, 49, 0),
 }
 
+SUBSCRIPTIONS = {
+    "billing.subscription.created": "pending",  # an agreement of version 1
+    "paypal2-subscription_created_v1": "pending",
+    "paypal2-subscription_created_v2": "pending",
+    "paypal2-subscription_activated_v2": "past_due",  # 10.00 USD are outstanding
+    "paypal2-subscription_payment_failed_v2": "past_due",
+    "paypal2-subscription_suspended_v2": "unpaid",
+    "paypal2-subscription_cancelled_v1": "ended",
+    "paypal2-subscription_cancelled_v2": "ended",
+    "paypal2-subscription_expired_v2": "ended",
+}
+
 
 @pytest.mark.parametrize(
     "path", [*vectors("paypal", "events", "*.json"), *TRANSMISSIONS], ids=lambda p: p.stem
 )
 def test_what_a_real_event_proves(path: Path) -> None:
-    """v1 and v2, captures, sales, refunds and disputes; plans, subscriptions and invoices prove nothing."""
+    """v1 and v2, captures, sales, refunds, disputes and subscriptions; plans and invoices prove nothing."""
     content = load(path)
     body = content["body_utf8"].encode() if "body_utf8" in content else path.read_bytes()
     event = paypal.event(body, NOW)
     facts = facts_of_event(event)
-    if path.stem not in EXPECTED:
-        assert event.type.startswith(("BILLING.", "INVOICING."))
+    if path.stem not in {**EXPECTED, **SUBSCRIPTIONS}:
+        assert event.type.startswith(("BILLING.PLAN.", "INVOICING."))
         assert facts == {}
+        return
+    if path.stem in SUBSCRIPTIONS:
+        assert subscriptions.project(event.subject, facts).status == SUBSCRIPTIONS[path.stem]
         return
     payment = project(event.subject, facts)
     shown = (payment.status, payment.captured, payment.refunded, payment.disputed)

@@ -11,6 +11,7 @@ from chalicelib.payments import Labels
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.stripe import subscriptions
 from chalicelib.subscriptions import Facts, Subscription, Terms, access, fold, join, project
+from chalicelib.subscriptions import shown as shown_at
 from chalicelib.times import DAY
 from ops.stories import SUBSCRIPTIONS, tell
 from tests.fakes import NOW, as_bytes
@@ -356,7 +357,7 @@ def test_no_body_is_too_odd(seed: int) -> None:
         assert facts == fold(reversed(told)) == join(facts, facts)
         if facts.get("subscription"):
             found = project(subject, facts)
-            assert found.to_dict(NOW, Terms())["id"] == subject
+            assert shown_at(found, NOW, Terms())["id"] == subject
             assert access(found, NOW, Terms()).reason
             understood += 1
     assert understood > 100

@@ -1,0 +1,306 @@
+"""What PayPal's events prove of a subscription, where they are odd, old, or say less than they seem to."""
+
+import random
+from typing import Any
+
+import pytest
+
+from chalicelib.payments import Labels
+from chalicelib.providers import PROVIDERS
+from chalicelib.subscriptions import Facts, Subscription, Terms, access, fold, join, project, shown
+from chalicelib.times import DAY, HOUR, plus, to_iso
+from ops.stories import SUBSCRIPTIONS, tell
+from ops.stories.paypal_subscriptions import PayPalSubscription
+from tests.core.subscriptions.test_stripe import changed
+from tests.fakes import NOW, as_bytes
+
+Json = dict[str, Any]
+MONTHLY: Json = {
+    "product_id": "PROD-1",
+    "billing_cycles": [
+        {"tenure_type": "TRIAL", "frequency": {"interval_unit": "WEEK", "interval_count": 2}},
+        {
+            "tenure_type": "REGULAR",
+            "frequency": {"interval_unit": "MONTH", "interval_count": 1},
+            "pricing_scheme": {"fixed_price": {"value": "19.00", "currency_code": "EUR"}},
+        },
+    ],
+}
+
+
+def subscription(seed: int = 1) -> PayPalSubscription:
+    return PayPalSubscription(random.Random(seed), NOW, 1900, "EUR", None)
+
+
+def facts(it: PayPalSubscription, events: list[Json]) -> Facts:
+    provider = PROVIDERS["paypal"]
+    told = (provider.facts(provider.event(as_bytes(each), NOW)).get(it.subject, {}) for each in events)
+    return fold(Labels().kept(each, "subscription") for each in told)
+
+
+def seen(it: PayPalSubscription, events: list[Json]) -> Subscription:
+    shuffled = random.Random(5).sample(events, len(events))
+    assert facts(it, events) == facts(it, shuffled)
+    return project(it.subject, facts(it, events))
+
+
+def begun(it: PayPalSubscription, days: int = 40) -> list[Json]:
+    return [it.created(days), it.activated(), it.sale()]
+
+
+def types(found: Subscription) -> list[str]:
+    return [each.type.partition(".")[2] for each in found.milestones]
+
+
+def test_a_later_sale_without_a_plan_leaves_its_end_open() -> None:
+    """It grants, until that is asked about, and is not certain."""
+    it = subscription()
+    events = begun(it)
+    it.now += 30 * DAY
+    found = seen(it, [*events, it.sale()])
+    assert (found.status, found.paid_through, found.certain) == ("active", None, False)
+    granted = access(found, NOW + 99 * DAY, Terms())
+    assert (granted.access, granted.until, granted.reason) == (True, None, "paid")
+
+
+@pytest.mark.parametrize("unit", ["MONTH", "DAY", "WEEK", "YEAR"])
+def test_with_the_plan_a_sale_pays_for_one_interval(unit: str) -> None:
+    """As the body says that was asked for with it."""
+    it = subscription()
+    events = begun(it)
+    frequency = {"interval_unit": unit, "interval_count": 1}
+    regular = {**MONTHLY["billing_cycles"][1], "frequency": frequency}
+    events.append(it.stated("UPDATED", plan={**MONTHLY, "billing_cycles": [regular]}))
+    it.now += 31 * DAY
+    found = seen(it, [*events, it.sale()])
+    assert found.paid_through == plus(it.now, f"1 {unit.lower()}")
+    [item] = found.items
+    assert (item["amount"], item["currency"], item["product"]) == (1900, "EUR", "PROD-1")
+    assert item["interval"] == f"1 {unit.lower()}"
+    assert found.certain
+
+
+def test_a_month_ends_with_the_month() -> None:
+    """From the 31st to the 28th."""
+    from_ = 1_769_817_600_000  # 2026-01-31
+    assert to_iso(plus(from_, "1 month")) == "2026-02-28T00:00:00Z"
+    assert to_iso(plus(from_, "1 year")) == "2027-01-31T00:00:00Z"
+    with pytest.raises(ValueError, match="not an interval"):
+        plus(from_, "1 fortnight")
+
+
+def test_tiers_have_no_amount() -> None:
+    """Nor has an interval that nobody knows one."""
+    it = subscription()
+    frequency, pricing = {"interval_unit": "EPOCH"}, {"tiers": [1]}
+    tiered = {"tenure_type": "REGULAR", "frequency": frequency, "pricing_scheme": pricing}
+    events = [*begun(it), it.stated("UPDATED", plan={"billing_cycles": [tiered]})]
+    [item] = seen(it, events).items
+    assert (item["amount"], item["interval"]) == (None, None)
+
+
+def test_active_while_its_payments_fail_is_past_due() -> None:
+    """Whatever its status says, for three years: a site gave its services away by it."""
+    it = subscription()
+    events = begun(it)
+    it.now += 30 * DAY
+    began = it.now
+    for count in (1, 2, 3):
+        events.append(it.payment_failed(count))
+        it.now += 5 * DAY
+    found = seen(it, events)
+    assert (found.status, found.provider_status, found.failed_attempts) == ("past_due", "ACTIVE", 3)
+    assert found.past_due_since == began
+    assert types(found) == ["started", "activated", "payment_failed", "past_due", *["payment_failed"] * 2]
+    assert access(found, began + 6 * DAY, Terms()).reason == "grace"
+    assert not access(found, began + 3 * 365 * DAY, Terms()).access
+    events.append(it.stated("SUSPENDED", status="SUSPENDED"))
+    assert seen(it, events).status == "unpaid"
+    it._billing |= {"outstanding_balance": it._money(0), "failed_payments_count": 0}
+    it._billing.pop("last_failed_payment")
+    it.now += DAY
+    events.append(it.stated("RE-ACTIVATED", status="ACTIVE"))
+    forgiven = seen(it, events)
+    assert forgiven.status == "active"
+    assert types(forgiven).count("recovered") == 1
+
+
+def test_a_second_spell_is_another() -> None:
+    """Each is notified once: past due, and recovered."""
+    it = subscription()
+    events = begun(it, 100)
+    for _ in range(2):
+        it.now += 30 * DAY
+        events.append(it.payment_failed())
+        it.now += DAY
+        events.append(it.sale())
+        it._billing |= {"outstanding_balance": it._money(0), "failed_payments_count": 0}
+    found = seen(it, events)
+    assert found.status == "active"
+    assert types(found).count("past_due") == types(found).count("recovered") == 2
+    it.now += 30 * DAY
+    events.append(it.payment_failed())
+    assert seen(it, events).past_due_since == it.now
+
+
+def test_paused_and_resumed() -> None:
+    """It grants what is paid while it is suspended."""
+    it = subscription()
+    events = begun(it, 20)
+    it.now += 5 * DAY
+    events.append(it.stated("SUSPENDED", status="SUSPENDED"))
+    found = seen(it, events)
+    assert (found.status, found.pause) == ("paused", "service")
+    assert access(found, NOW, Terms()).access
+    assert not access(found, NOW, Terms(paused="none")).access
+    it.now += 5 * DAY
+    events.append(it.stated("ACTIVATED", status="ACTIVE"))
+    found = seen(it, events)
+    assert (found.status, found.pause) == ("active", None)
+    assert types(found) == ["started", "activated", "paused", "resumed"]
+
+
+def test_what_expired_can_begin_again_and_what_is_cancelled_cannot() -> None:
+    """Also where an older body comes late."""
+    it = subscription()
+    events = begun(it)
+    it.now += 10 * DAY
+    events.append(it.stated("EXPIRED", status="EXPIRED"))
+    found = seen(it, events)
+    assert (found.status, found.ended_reason, found.ended_at) == ("ended", "completed", it.now)
+    it.now += DAY
+    events.append(it.stated("ACTIVATED", status="ACTIVE"))
+    assert seen(it, events).status == "active"
+    it.now += DAY
+    events.append(it.cancelled())
+    it._billing["next_billing_time"] = to_iso(it.now + 20 * DAY)
+    it.now += HOUR
+    events.append(it.stated("UPDATED", status="ACTIVE"))
+    found = seen(it, events)
+    assert (found.status, found.ended_reason, found.certain) == ("ended", "requested", True)
+    assert types(found).count("ended") == 1
+
+
+def test_cancelled_while_payments_failed_ends_for_that() -> None:
+    """No more access then."""
+    it = subscription()
+    events = begun(it)
+    it.now += 30 * DAY
+    events += [it.payment_failed(), it.cancelled()]
+    found = seen(it, events)
+    assert (found.status, found.ended_reason) == ("ended", "payment_failed")
+    assert not access(found, it.now, Terms()).access
+
+
+def test_a_trial_grants_until_its_end() -> None:
+    """And a trial whose end nobody says is not certain. Nothing is sent when it ends."""
+    it = subscription()
+    events = [it.created(3), it.activated(trial_days=7)]
+    found = seen(it, events)
+    assert (found.status, found.trial_ends_at, found.certain) == ("trialing", it.now + 7 * DAY, True)
+    assert access(found, it.now + 8 * DAY, Terms()).reason == "trial"
+    it._billing["next_billing_time"] = to_iso(it.now - HOUR)
+    silent = seen(it, [it.stated("UPDATED", status="ACTIVE")])
+    assert (silent.status, silent.trial_ends_at, silent.certain) == ("trialing", None, False)
+
+
+def test_a_first_payment_that_no_cycle_counts_yet_is_no_trial() -> None:
+    """As PayPal's own events show it, of a plan without a trial."""
+    it = subscription()
+    events = begun(it, 1)
+    [cycle] = it._billing["cycle_executions"]
+    it._billing["cycle_executions"] = [{**cycle, "cycles_completed": 0}]
+    assert seen(it, [*events, it.stated("UPDATED")]).status == "active"
+
+
+def test_a_status_that_nobody_knows_changes_nothing() -> None:
+    """It is shown as PayPal's, and is not certain."""
+    it = subscription()
+    events = begun(it, 10)
+    it.now += DAY
+    found = seen(it, [*events, it.stated("UPDATED", status="HIBERNATING")])
+    assert (found.status, found.provider_status, found.certain) == ("active", "HIBERNATING", False)
+
+
+def test_a_billing_within_the_day_is_the_one_just_made() -> None:
+    """PayPal has named it so for some; it pays for nothing."""
+    it = subscription()
+    it.created(5)
+    it.activated()
+    it._billing["next_billing_time"] = to_iso(it.now + HOUR)
+    found = seen(it, [it.stated("ACTIVATED", status="ACTIVE")])
+    assert found.paid_through is None
+
+
+def test_a_reference_is_known_from_a_sale_alone() -> None:
+    """Before the subscription itself is heard of: which is pending, and grants nothing."""
+    it = subscription()
+    it.created(5)
+    it.activated()
+    found = seen(it, [it.sale()])
+    assert (found.reference, found.status, found.items) == (it.reference, "pending", ())
+    assert not access(found, NOW, Terms()).access
+
+
+def test_a_simulators_time_that_is_none_decides_nothing() -> None:
+    """It gives a thirteenth month; the body's own time counts."""
+    it = subscription()
+    events = begun(it, 10)
+    odd = [{**each, "create_time": "2018-19-12T22:20:32.000Z"} for each in events]
+    assert seen(it, odd).status == "active"
+
+
+def test_an_agreement_of_version_1() -> None:
+    """Its words are others, and what they mean the same."""
+    regular = {"type": "REGULAR", "frequency": "Month", "frequency_interval": "2"}
+    resource = {
+        "id": "I-PE7JWXKGVN0R",
+        "state": "Active",
+        "start_date": "2026-10-01T00:00:00Z",
+        "plan": {
+            "curr_code": "USD",
+            "payment_definitions": [{**regular, "amount": {"value": "10.00"}}],
+        },
+        "payer": {"payer_info": {"payer_id": "XLHKRXRA4H7QY"}},
+        "agreement_details": {
+            "outstanding_balance": {"value": "0.00"},
+            "failed_payment_count": "0",
+            "last_payment_date": "2026-11-01T10:00:00Z",
+            "next_billing_date": "2027-01-01T10:00:00Z",
+        },
+    }
+    event = {
+        "id": "WH-1",
+        "create_time": "2026-11-01T10:01:00Z",
+        "event_type": "BILLING.SUBSCRIPTION.CREATED",
+        "resource": resource,
+    }
+    provider = PROVIDERS["paypal"]
+    [(subject, proved)] = provider.facts(provider.event(as_bytes(event), NOW)).items()
+    found = project(subject, proved)
+    assert (subject, found.status, found.customer) == ("paypal:I-PE7JWXKGVN0R", "active", "XLHKRXRA4H7QY")
+    assert to_iso(found.paid_through or 0) == "2027-01-01T10:00:00Z"
+    [item] = found.items
+    assert (item["price"], item["amount"], item["interval"]) == (None, 1000, "2 month")
+
+
+def test_whatever_a_body_says_it_is_read_or_refused() -> None:
+    """Fields of other types, or gone: no facts, or facts that join as all do."""
+    understood = 0
+    for n in range(600):
+        rng = random.Random(n)
+        subject, events = tell("paypal", rng, NOW, 1900, "EUR", story=SUBSCRIPTIONS[n % len(SUBSCRIPTIONS)])
+        told = []
+        provider = PROVIDERS["paypal"]
+        for each in events:
+            odd = {**each, "resource": changed(each["resource"], rng)}
+            try:
+                told.append(provider.facts(provider.event(as_bytes(odd), NOW)).get(subject, {}))
+            except (ValueError, TypeError, AttributeError, KeyError):
+                continue  # recorded, and not understood
+        proved = fold(told)
+        assert proved == fold(reversed(told)) == join(proved, proved)
+        if proved.get("subscription"):
+            assert shown(project(subject, proved), NOW, Terms())["id"] == subject
+            understood += 1
+    assert understood > 100
