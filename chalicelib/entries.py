@@ -2,6 +2,7 @@
 
     subject (partition)   entry (sort)        holds
     stripe:pi_…           payment             facts, the payment computed from them, version, outbox
+    stripe:in_…           invoice             which payment was for which subscription: linking.py
     stripe:pi_…           payment:part:000    facts that outgrew their payment: packing.py
     stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
     paypal:2GG…           event:WH-…          that an event at home under another subject is about this too
@@ -276,11 +277,11 @@ def payment_items(write: RecordWrite, shards: int = 1) -> list[Item]:
     """The record's entry, and those of its facts' parts. ``shards``: of the listing."""
     subject, change = write.subject, write.change
     facts, parts = packing.stored(subject, change.facts, write.outbox.version)
-    own = (
-        _of_payment(write, change, shards)
-        if isinstance(change, payments.Change)
-        else _of_subscription(change)
-    )
+    own: Item = {}
+    if isinstance(change, payments.Change):
+        own = _of_payment(write, change, shards)
+    elif isinstance(change, subscriptions.Change):
+        own = _of_subscription(change)
     item = {**key(subject, write.outbox.entry), **facts, "rules": number(RULES_VERSION), **own}
     return [item | outbox_attributes(write.outbox), *parts]
 

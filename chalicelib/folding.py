@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from chalicelib.entries import StoredEvent
 from chalicelib.kinds import kind_of
 from chalicelib.ledger import Ledger
+from chalicelib.linking import heard_by
 from chalicelib.payments import Facts, Labels
 from chalicelib.providers.protocol import Provider
 
@@ -18,7 +19,9 @@ def folded(
     stored: Facts,
     labels: Labels = LABELS,
 ) -> Facts:
-    """The facts of all events about a subject; an event that cannot be understood proves none.
+    """The facts of all events about a subject, and what other records tell it of those.
+
+    An event that cannot be understood proves none.
 
     Where an event's body was removed nobody can say any more what it proved. The facts of the others must
     be among those that are stored: they are joined to them.
@@ -28,7 +31,8 @@ def folded(
     kept = [each for each in events if each.content is not None]
     kind = kind_of(subject)
     known = [labels.kept(_facts(provider, each, subject), kind.entry) for each in kept]
-    return kind.fold(known if len(known) == len(events) else [stored, *known])
+    facts = kind.fold(known if len(known) == len(events) else [stored, *known])
+    return heard_by(subject, facts, lambda by: ledger.record(by).facts)
 
 
 def _facts(provider: Provider, event: StoredEvent, subject: str) -> Facts:

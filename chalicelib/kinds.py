@@ -1,22 +1,22 @@
-"""The kinds of record that facts are kept in: a payment, a subscription. Each by its subject."""
+"""The kinds of record that facts are kept in: a payment, a subscription, an invoice. Each by its subject."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from chalicelib import payments, subscriptions
+from chalicelib import invoices, payments, subscriptions
 from chalicelib.joining import Facts
 
-PAYMENT, SUBSCRIPTION = "payment", "subscription"
+PAYMENT, SUBSCRIPTION, INVOICE = "payment", "subscription", "invoice"
 SUBSCRIPTIONS = {"stripe": ("sub_",), "paypal": ("I-",)}  # how their ids begin
-Change = payments.Change | subscriptions.Change
+Change = payments.Change | subscriptions.Change | invoices.Change
 
 
 class Kind(NamedTuple):
     """What differs between them. ``entry``: the entry it is kept in, and the thing that has its labels.
 
     ``change``: what becomes of a record, from its facts before to those after, and what was superseded.
-    ``shown``: all that follows from its facts, by name.
+    ``shown``: all that follows from its facts, by name. ``is_shown``: whether users see it at all.
     """
 
     entry: str
@@ -24,6 +24,7 @@ class Kind(NamedTuple):
     fold: Callable[[Iterable[Facts]], Facts]
     change: Callable[[str, Facts, Facts, Iterable[str]], Change]
     shown: Callable[[str, Facts], dict[str, Any]]
+    is_shown: bool = True
 
 
 def _payment_change(subject: str, before: Facts, after: Facts, superseded: Iterable[str]) -> Change:
@@ -44,9 +45,22 @@ OF_SUBSCRIPTION = Kind(
 )
 
 
+def _invoice_change(subject: str, before: Facts, after: Facts, superseded: Iterable[str]) -> Change:
+    return invoices.Change(facts=after)
+
+
+def _invoice_shown(subject: str, facts: Facts) -> dict[str, Any]:
+    return dict(facts.get("invoice", {}))
+
+
+OF_INVOICE = Kind(INVOICE, invoices.join, invoices.fold, _invoice_change, _invoice_shown, is_shown=False)
+
+
 def kind_of(subject: str) -> Kind:
     """By the provider's id, the last part of the subject: a schedule of subscriptions is none."""
     provider, _, id_ = subject.partition(":")
     object_id = id_.rpartition(":")[2]
+    if provider == "stripe" and object_id.startswith("in_"):
+        return OF_INVOICE
     is_one = object_id.startswith(SUBSCRIPTIONS.get(provider, ()))
     return OF_SUBSCRIPTION if is_one and not object_id.startswith("sub_sched_") else OF_PAYMENT

@@ -36,6 +36,7 @@ from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
 from chalicelib.kinds import kind_of
 from chalicelib.ledger import Ledger
+from chalicelib.linking import Linked, is_alone
 from chalicelib.outbox import Runner, one_after_another
 from chalicelib.payments import Facts, Labels, Milestone
 from chalicelib.providers.protocol import Provider
@@ -189,9 +190,9 @@ class Consumer:
     def _save(self, understood: Understood, message: Message, deadline: int) -> tuple[Write, set[str]]:
         """What was written, with its leases; and the subjects that another one has the lease of."""
         for _ in range(TRIES):
-            stored = [self._current(subject) for subject in understood.facts]
-            busy = {each.outbox.subject for each in stored if self.is_busy(each)}
-            write = self.prepared(understood, message, stored, deadline, busy)
+            records = self._records(understood)
+            busy = {each.outbox.subject for each, _ in records if self.is_busy(each)}
+            write = self.prepared(understood, message, records, deadline, busy)
             try:
                 self.ledger.save(write)
             except VersionMoved:
@@ -203,26 +204,27 @@ class Consumer:
         self,
         understood: Understood,
         message: Message,
-        stored: Iterable[StoredPayment],
+        of: Iterable[tuple[StoredPayment, Facts]],
         deadline: int,
         busy: Collection[str] = (),
     ) -> Write:
-        """An event with the payments as they will be: facts joined, and what handlers are to be notified of.
+        """An event with the payments as they will be, and what handlers are to be notified of.
 
-        A payment that is ``busy``, its handlers run by another one now, keeps that one's lease.
+        ``of``: each as it is stored, with the facts that it will have. A payment that is ``busy``, its
+        handlers run by another one now, keeps that one's lease.
         """
         event, facts = understood
+        is_of_record = event.subject in facts and kind_of(event.subject).is_shown
         records = []
-        for payment in stored:
+        for payment, joined in of:
             subject = payment.outbox.subject
-            joined = kind_of(subject).join(payment.facts, facts[subject])
             record = payment.with_facts(joined, self.clock())
             tasks = self.handlers.milestone_tasks(self._heard(record.change.milestones))
-            own_tasks = self._event_tasks(event) if subject == event.subject else ()
+            own_tasks = self._event_tasks(event) if is_of_record and subject == event.subject else ()
             until = payment.outbox.leased_until if subject in busy else deadline
             records.append(record.with_tasks((*tasks, *own_tasks), until))
         own = None
-        if event.subject not in facts:
+        if not is_of_record:
             own = Outbox(
                 event.subject,
                 f"event:{event.id}",
@@ -246,6 +248,22 @@ class Consumer:
 
     def _event_tasks(self, event: Event) -> tuple[Task, ...]:
         return self.handlers.event_tasks(event) if event.created_at >= self.began() else ()
+
+    def _records(self, understood: Understood) -> list[tuple[StoredPayment, Facts]]:
+        """The records that the event makes, as they are stored, and the facts that they will have.
+
+        Also those that those tell of it, which it says nothing of itself.
+        """
+        stored: dict[str, StoredPayment] = {}
+
+        def read(subject: str) -> Facts:
+            found = stored[subject] = stored.get(subject) or self._current(subject)
+            return found.facts
+
+        linked = Linked(read)
+        for subject, proved in understood.facts.items():
+            linked.add(subject, proved)
+        return [(stored[subject], facts) for subject, facts in linked.spread().items()]
 
     def _current(self, subject: str) -> StoredPayment:
         """The record as today's rules have it: one that others made is folded anew from its events.
@@ -483,10 +501,16 @@ class Batch:
         event, facts = understood
         if event.subject != message.subject or facts.keys() - {event.subject}:
             return None  # about another subject, or about several
-        stored = [payments[subject] for subject in facts if subject in payments]
-        if len(stored) < len(facts) or not all(map(self._is_ready, stored)):
-            return None
-        return self.consumer.prepared(understood, message, stored, self.deadline)
+        records = []
+        for subject, proved in facts.items():
+            stored = payments.get(subject)
+            if stored is None or not self._is_ready(stored):
+                return None
+            joined = kind_of(subject).join(stored.facts, proved)
+            if not is_alone(subject, stored.facts, joined):
+                return None  # it tells others
+            records.append((stored, joined))
+        return self.consumer.prepared(understood, message, records, self.deadline)
 
     def _is_ready(self, stored: StoredPayment) -> bool:
         """Whether it can be joined to as it is: it is nobody else's now, and needs no folding."""

@@ -9,6 +9,7 @@ from chalicelib.errors import InvalidSetting
 from chalicelib.names import Names, names
 from chalicelib.payments.labels import METADATA, Labels
 from chalicelib.subscriptions import Terms
+from chalicelib.subscriptions.terms import REVERSED
 
 STAGE_LOCAL = "local"
 # Credentials by the name that they have in the stage's secret; stage local reads them in upper case
@@ -154,11 +155,17 @@ def _terms(environ: Mapping[str, str]) -> Terms:
     slack = _whole(environ, "DAYBOOK_RENEWAL_SLACK_DAYS", "of days", 0, 365)
     grace = _whole(environ, "DAYBOOK_PAST_DUE_GRACE_DAYS", "of days", 0, 365)
     keeps = _one_of(environ, "DAYBOOK_ENDED_KEEPS_PAID", "true", "false")
+    ends = listed(environ.get("DAYBOOK_REVERSED_ENDS_ACCESS", ",".join(usual.reversed_ends)))
+    if not set(ends) <= set(REVERSED):
+        raise InvalidSetting(
+            f"DAYBOOK_REVERSED_ENDS_ACCESS must list some of: {', '.join(REVERSED)}, or nothing"
+        )
     return Terms(
         slack=usual.slack if slack is None else slack,
         grace=usual.grace if grace is None else grace,
         paused=_one_of(environ, "DAYBOOK_PAUSED_ACCESS", usual.paused, "paid", "none"),
         ended_keeps_paid=keeps == "true",
+        reversed_ends=frozenset(ends),
     )
 
 

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 # Goes up whenever the same events would give other facts, or the same facts another payment.
-RULES_VERSION = 3
+RULES_VERSION = 4
 
 # What the provider says of a payment that has no money yet. Where two are of the same instant, the one
 # further on in this list holds.

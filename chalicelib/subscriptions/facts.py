@@ -2,7 +2,7 @@
 
 A thing is ``subscription``, ``invoice in_1``, ``line in_1 il_1``, ``sale 1AB``, ``plan P-1``; or
 ``change evt_1``: what an event changed, by what it says was before; or ``spell 2026-…``: of payments that
-fail, since the last that did not.
+fail, since the last that did not. ``payment stripe:pi_1`` is what that payment tells: linking.py.
 """
 
 from collections.abc import Iterable
@@ -63,6 +63,8 @@ RULES: Rules = {
     "test_clock": largest,
     "paid": largest,  # [amount, currency]
     "payment": largest,
+    "reversed": largest,  # a word of terms.REVERSED
+    "reversals": earliest_of_each,
     "billed_for": largest,
     "is_out_of_band": largest,
     "closed": largest,

@@ -48,13 +48,14 @@ def standing(facts: Facts, terms: Terms) -> Standing:
     _, offered = facts.get(f"plan {state.get('plan')}", {}).get("offer", (-1, "{}"))
     offer = json.loads(offered)
     sales = [each for each in bills(facts) if each.reversed not in terms.reversed_ends]
+    undone = [each for each in bills(facts) if each.reversed in terms.reversed_ends]
     sold_at = max((each.at for each in sales), default=-1)
     is_failing = _is_failing(state, at, sold_at)
     word = _word(own)
     status = STATUSES_OF.get(word if word in STATUSES_OF else _known(own), (PENDING, PENDING))[is_failing]
     if status == ACTIVE and _is_on_trial(state) and sold_at <= at:
         status = TRIALING
-    paid_through = _paid_through(own, offer.get("interval"), sales)
+    paid_through = _paid_through(own, offer.get("interval"), sales, undone)
     items = _items({**state, **offer}, at, sold_at, is_failing, paid_through)
     owes = status in (PAST_DUE, UNPAID)
     found = Standing(
@@ -103,13 +104,14 @@ def _is_on_trial(state: State) -> bool:
     return bool(state.get("trial_left", 0) > 0 or is_unpaid)
 
 
-def _paid_through(own: Fields, interval: str | None, sales: list[Bill]) -> int | None:
+def _paid_through(own: Fields, interval: str | None, sales: list[Bill], undone: list[Bill]) -> int | None:
     """What a body says of the next billing, or a later sale and the plan's interval."""
     until: int | None
     _, until, paid_at = own.get("billed_until", (-1, None, -1))
     later = [each.at for each in sales if each.at > paid_at + SAME]
     if not later:
-        return until
+        is_undone = any(abs(each.at - paid_at) <= SAME for each in undone)
+        return None if is_undone else until
     return plus(max(later), interval) if interval else None
 
 

@@ -6,11 +6,12 @@ there a spell of failing payments is told from others by the payment that was th
 """
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import NamedTuple
 
 from chalicelib.joining import Facts, Fields, things
 from chalicelib.payments import Milestone
-from chalicelib.subscriptions.paid import bills
+from chalicelib.subscriptions.paid import Bill, bills
 from chalicelib.times import to_iso
 
 MILESTONES = (
@@ -26,6 +27,7 @@ MILESTONES = (
     "subscription.changed",
     "subscription.cancel_scheduled",
     "subscription.cancel_unscheduled",
+    "subscription.payment_reversed",
     "subscription.ended",
 )
 
@@ -79,9 +81,20 @@ def _of_bills(facts: Facts) -> Iterator[Reached]:
             yield Reached(each.at, "subscription.activated", "", each.amount, each.id)
         elif each.is_period:
             yield Reached(each.at, "subscription.renewed", each.id, each.amount, each.id)
+    yield from _of_reversals(paid, facts)
     for id_, fields in things(facts, "invoice"):
         for attempt, at in fields.get("failed", ()):
             yield Reached(at, "subscription.payment_failed", f"{id_}/{attempt}", None, id_)
+
+
+def _of_reversals(paid: list[Bill], facts: Facts) -> Iterator[Reached]:
+    """What became of a payment while it was the last one."""
+    money = [each for each in paid if each.is_money]
+    for each, following in zip_longest(money, money[1:]):
+        for what, at in facts.get(f"payment {each.payment}", {}).get("reversals", {}).items():
+            if following is None or at < following.at:
+                key = f"{each.payment}/{what}"
+                yield Reached(at, "subscription.payment_reversed", key, each.amount, each.id)
 
 
 def _of_spells(facts: Facts) -> Iterator[Reached]:

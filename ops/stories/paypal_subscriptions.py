@@ -231,7 +231,7 @@ def _disputed_renewal(it: PayPalSubscription) -> Iterator[Json]:
     yield it.stated("UPDATED")
     it.now += DAY
     yield it.disputed()
-    it.now += 2 * DAY
+    it.now += 4 * DAY
     yield it.disputed("RESOLVED", "RESOLVED_BUYER_FAVOUR")
 
 
@@ -241,4 +241,5 @@ STORIES: Mapping[str, Callable[[PayPalSubscription], Iterator[Json]]] = {
     "upgrade": _upgrade,
     "pause": _pause,
     "cancel-at-end": _cancel_at_end,
+    "disputed-renewal": _disputed_renewal,
 }

@@ -27,6 +27,7 @@ class StripeSubscription:
         self._customer = f"cus_{self._token()[:14]}"
         self._item = f"si_{self._token()[:14]}"
         self._about: Json = {}
+        self._intent = self._charge = ""
 
     @property
     def subject(self) -> str:
@@ -163,6 +164,58 @@ class StripeSubscription:
         }
         return self._event(type_, about)
 
+    # ── its payments ────────────────────────────────────────────────────────────────────────────
+
+    def paid(self, reason: str, amount: int | None = None, attempts: int = 1) -> Iterator[Json]:
+        """The running period: its charge, its invoice, and which of both belong together."""
+        amount = self.amount if amount is None else amount
+        invoice = self.invoice("invoice.paid", reason, amount, attempts)
+        if not amount:
+            yield invoice
+            return
+        self._intent, self._charge = f"pi_{self._token()}", f"ch_{self._token()}"
+        yield self._event("charge.succeeded", self._charged(amount))
+        yield invoice
+        paid_by = {"type": "payment_intent", "payment_intent": self._intent}
+        link = {"id": f"inpay_{self._token()}", "object": "invoice_payment", "payment": paid_by}
+        paid = {"amount_paid": amount, "currency": self.currency, "status": "paid"}
+        link["invoice"] = invoice["data"]["object"]["id"]
+        yield self._event(
+            "invoice_payment.paid", {**link, **paid, "invoice": invoice["data"]["object"]["id"]}
+        )
+
+    def _charged(self, amount: int) -> Json:
+        return {
+            "id": self._charge,
+            "object": "charge",
+            "amount": amount,
+            "amount_captured": amount,
+            "amount_refunded": 0,
+            "captured": True,
+            "created": self.now,
+            "currency": self.currency,
+            "customer": self._customer,
+            "metadata": {},
+            "paid": True,
+            "payment_intent": self._intent,
+            "status": "succeeded",
+        }
+
+    def disputed(self, type_: str, status: str) -> Json:
+        """A ``charge.dispute.*`` event about the last charge."""
+        about = {
+            "id": f"dp_{self._charge[3:]}",
+            "object": "dispute",
+            "amount": self.amount,
+            "charge": self._charge,
+            "created": self.now,
+            "currency": self.currency,
+            "payment_intent": self._intent,
+            "reason": "fraudulent",
+            "status": status,
+        }
+        return self._event(f"charge.dispute.{type_}", about)
+
 
 def _period(start: int) -> Json:
     return {"current_period_start": start, "current_period_end": start + MONTH}
@@ -173,45 +226,57 @@ def _period(start: int) -> Json:
 
 def _trial_converts(it: StripeSubscription) -> Iterator[Json]:
     yield it.created("trialing", 31)
-    yield it.invoice("invoice.paid", "subscription_create", 0)
+    yield from it.paid("subscription_create", 0)
     it.now += 27 * DAY
     yield it.trial_will_end()
     yield it.renewed(status="active")
-    yield it.invoice("invoice.paid", "subscription_cycle")
+    yield from it.paid("subscription_cycle")
 
 
 def _renewal_fails_then_recovers(it: StripeSubscription) -> Iterator[Json]:
     yield it.created("active", 35)
-    yield it.invoice("invoice.paid", "subscription_create")
+    yield from it.paid("subscription_create")
     yield it.renewed()
     yield it.invoice("invoice.payment_failed", "subscription_cycle")
     yield it.updated(status="past_due")
     it.now += 3 * DAY
     yield it.updated(default_payment_method="pm_new")  # in the same second
     yield it.updated(status="active")
-    yield it.invoice("invoice.paid", "subscription_cycle", attempts=2)
+    yield from it.paid("subscription_cycle", attempts=2)
 
 
 def _upgrade(it: StripeSubscription) -> Iterator[Json]:
     yield it.created("active", 10)
-    yield it.invoice("invoice.paid", "subscription_create")
+    yield from it.paid("subscription_create")
     it.now += 10 * DAY
     yield it.priced("pro", 3 * it.amount)
-    yield it.invoice("invoice.paid", "subscription_update")
+    yield from it.paid("subscription_update")
 
 
 def _pause(it: StripeSubscription) -> Iterator[Json]:
     yield it.created("active", 10)
-    yield it.invoice("invoice.paid", "subscription_create")
+    yield from it.paid("subscription_create")
     it.now += 10 * DAY
     yield it.updated(pause_collection={"behavior": "void", "resumes_at": it.now + 60 * DAY})
 
 
 def _cancel_at_end(it: StripeSubscription) -> Iterator[Json]:
     yield it.created("active", 10)
-    yield it.invoice("invoice.paid", "subscription_create")
+    yield from it.paid("subscription_create")
     it.now += 10 * DAY
     yield it.updated(cancel_at=it.now + 20 * DAY, canceled_at=it.now)
+
+
+def _disputed_renewal(it: StripeSubscription) -> Iterator[Json]:
+    yield it.created("active", 35)
+    yield from it.paid("subscription_create")
+    yield it.renewed()
+    yield from it.paid("subscription_cycle")
+    it.now += DAY
+    yield it.disputed("created", "needs_response")
+    yield it.disputed("funds_withdrawn", "needs_response")
+    it.now += 4 * DAY
+    yield it.disputed("closed", "lost")
 
 
 STORIES: Mapping[str, Callable[[StripeSubscription], Iterator[Json]]] = {
@@ -220,4 +285,5 @@ STORIES: Mapping[str, Callable[[StripeSubscription], Iterator[Json]]] = {
     "upgrade": _upgrade,
     "pause": _pause,
     "cancel-at-end": _cancel_at_end,
+    "disputed-renewal": _disputed_renewal,
 }

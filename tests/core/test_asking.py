@@ -156,8 +156,11 @@ def test_stripes_endpoints() -> None:
         {"url": url, "status": "disabled", "enabled_events": ["*"]},
         {"url": url, "status": "enabled", "enabled_events": ["charge.refunded"]},
         {"url": url, "status": "enabled", "enabled_events": ["*"]},
+        {"url": url, "status": "enabled", "enabled_events": [*stripes_endpoints.NEEDED, "invoice.paid"]},
     ]
-    assert levels(list(stripes_endpoints.notices(endpoints))) == ["broken", "remedy", "well"]
+    found = list(stripes_endpoints.notices(endpoints))
+    assert levels(found) == ["broken", "remedy", "well", "remedy"]
+    assert found[-1].remedy == "add invoice_payment.paid"
 
 
 def test_paypals_webhooks() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from chalicelib.events import Event
+from chalicelib.kinds import kind_of
 from chalicelib.payments import Facts
 from chalicelib.providers.protocol import Connection, ProviderApi
 from chalicelib.providers.stripe import subscriptions
@@ -15,10 +16,12 @@ __all__ = ["NAME", "api", "event", "facts", "needs_asking", "verify"]
 
 
 def facts(event: Event) -> Mapping[str, Facts]:
-    """What it proves: of one payment, and of the subscription that it is of, or that it is about."""
+    """What it proves: of one payment, of the subscription that it is of, or about, and how they belong."""
     proved = _facts(event)
-    of_subscription = subscriptions.facts(event)
-    return {event.subject: proved, **of_subscription} if proved else of_subscription
+    found = {**({event.subject: proved} if proved else {}), **subscriptions.facts(event)}
+    for subject, link in subscriptions.links(event):
+        found[subject] = kind_of(subject).join(found.get(subject, {}), link)
+    return found
 
 
 def needs_asking(event: Event) -> bool:

@@ -6,6 +6,7 @@ from chalicelib.providers.protocol import Notice
 from chalicelib.providers.stripe.objects import Object
 
 NEEDED = ("payment_intent.succeeded", "charge.refunded", "charge.dispute.closed")
+LINK = "invoice_payment.paid"  # since 2025-03-31 alone says which payment an invoice was paid by
 
 
 def notices(endpoints: list[Object]) -> Iterator[Notice]:
@@ -21,6 +22,8 @@ def notices(endpoints: list[Object]) -> Iterator[Notice]:
             yield Notice(f"{url} is {each.get('status')}", remedy, is_broken=True)
         elif missing:
             yield Notice(f"{url} does not send {', '.join(missing)}", "add these types")
+        elif "invoice.paid" in enabled and LINK not in enabled:
+            yield Notice(f"{url} does not send {LINK}: no subscription names its payments", f"add {LINK}")
         else:
             version = each.get("api_version") or "the account's default"
             yield Notice(f"{url} is enabled, API version {version}")

@@ -35,9 +35,58 @@ def facts(event: Event) -> Mapping[str, Facts]:
     subscription = subscription_of(about) if read else None
     if read is None or subscription is None:
         return {}
-    account = f"{event.account}:" if event.account else ""
     proved = fold([_common(event), *read(event, about)])
-    return {f"{event.provider}:{account}{subscription}": proved}
+    return {subject_of(event, subscription): proved}
+
+
+def links(event: Event) -> Iterator[tuple[str, Facts]]:
+    """What it proves of which payment was for which subscription, by invoice, by subject.
+
+    Before 2025-03-31 an invoice names its payment, and charges and payment intents their invoice; since then
+    an invoice payment names both: https://docs.stripe.com/api/invoice-payment/object
+    """
+    about = object_of(event.payload)
+    kind, id_ = about.get("object"), id_of(about.get("id"))
+    subscription = subscription_of(about)
+    if kind == "invoice" and id_ and subscription:
+        intent = id_of(about.get("payment_intent"))
+        paid_by = [subject_of(event, intent)] if intent else None
+        yield (
+            subject_of(event, id_),
+            fact("invoice", subscription=subject_of(event, subscription), payments=paid_by),
+        )
+    invoice, payment = _paid(event, about)
+    if invoice and payment:
+        yield subject_of(event, invoice), fact("invoice", payments=[payment])
+        yield payment, _payment_of(event, invoice)
+
+
+def _payment_of(event: Event, invoice: str) -> Facts:
+    """That there is one, and what it is for; what was paid its own events say."""
+    return fact(
+        "payment",
+        created_at=event.created_at,
+        updated_at=event.created_at,
+        livemode=event.livemode,
+        account=[event.account] if event.account else None,
+        related=[f"invoice {invoice}"],
+    )
+
+
+def _paid(event: Event, about: Object) -> tuple[str | None, str | None]:
+    """The invoice, and the subject of the payment that was for it."""
+    invoice, kind = id_of(about.get("invoice")), about.get("object")
+    if kind == "invoice_payment":
+        of = mapping(about.get("payment"))
+        named = id_of(of.get("payment_intent")) or id_of(of.get("charge"))
+        return invoice, subject_of(event, named) if named else None
+    return (invoice, event.subject) if kind in ("charge", "payment_intent") else (None, None)
+
+
+def subject_of(event: Event, object_id: str) -> str:
+    """The subject of another object of the event's account."""
+    account = f"{event.account}:" if event.account else ""
+    return f"{event.provider}:{account}{object_id}"
 
 
 def subscription_of(about: Object) -> str | None:
@@ -212,7 +261,7 @@ def _of_paid_invoice(event: Event, invoice: Object, thing: str) -> Iterator[Fact
         paid=[in_minor_units(amount, currency) if isinstance(amount, int) else 0, currency],
         paid_at=paid_at,
         billed_for=safe_id(invoice.get("billing_reason")),
-        payment=f"{event.provider}:{intent}" if intent else None,
+        payment=subject_of(event, intent) if intent else None,
         is_out_of_band=1 if is_out_of_band else None,
     )
     billed_at = _at(invoice.get("created")) or paid_at

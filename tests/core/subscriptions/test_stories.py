@@ -8,6 +8,7 @@ import pytest
 from chalicelib.access import answer, parse
 from chalicelib.folding import folded
 from chalicelib.ledger import Ledger
+from chalicelib.payments import project as project_payment
 from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions import Terms, access, project
 from chalicelib.times import DAY
@@ -27,6 +28,12 @@ RIGHT = {
     "upgrade": ("active", "paid", 30 + 3, {"started", "activated", "changed"}),
     "pause": ("paused", "paused", 20 + 3, {"started", "activated", "paused"}),
     "cancel-at-end": ("active", "paid", 20, {"started", "activated", "cancel_scheduled"}),
+    "disputed-renewal": (
+        "active",
+        "reversed",
+        -1,
+        {"started", "activated", "renewed", "payment_reversed"},
+    ),
 }
 
 # PayPal announces no end of a trial, bills an upgrade with the next period, grants what is paid while it is
@@ -59,15 +66,20 @@ def test_a_story_ends_right_in_any_order(provider: str, story: str, seed: int) -
     for message in delivered:
         to.record(message, NOW + 60_000)
     facts = ledger.subscription(subject).facts
-    assert folded(ledger, PROVIDERS, subject, {}) == facts
+    for each in ledger.kept:
+        assert folded(ledger, PROVIDERS, each, {}) == ledger.record(each).facts
     shown = project(subject, facts)
     status, reason, days, milestones = OTHERWISE.get((provider, story), RIGHT[story])
     assert (shown.status, shown.certain) == (status, True)
     assert {each.type.partition(".")[2] for each in shown.milestones} == milestones
     begins, ends = (NOW + (days - n) * DAY for n in (2, -2))
-    assert access(shown, begins, Terms()).access
+    assert access(shown, begins, Terms()).access == (days > 0)
     assert not access(shown, ends, Terms()).access
     assert access(shown, NOW, Terms()).reason == reason
+    if shown.last_payment:
+        paid_by = shown.last_payment["payment"]
+        payment = project_payment(paid_by, ledger.payment(paid_by).facts)
+        assert payment.related["subscription"] == [subject.partition(":")[2]]
 
 
 def test_asking_costs_a_query_and_a_read() -> None:

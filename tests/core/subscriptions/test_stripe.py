@@ -20,7 +20,9 @@ Json = dict[str, Any]
 
 
 def story(name: str, seed: int = 1) -> tuple[str, list[Json]]:
-    return tell("stripe", random.Random(seed), NOW, 1900, "EUR", story=name)
+    """What tells of the subscription itself: without its payments."""
+    subject, events = tell("stripe", random.Random(seed), NOW, 1900, "EUR", story=name)
+    return subject, [each for each in events if each["type"].startswith(("customer.", "invoice."))]
 
 
 def proved(event: Json, subject: str) -> Facts:

@@ -1,0 +1,170 @@
+"""What records tell one another, so that each says what became of the others.
+
+invoice ─→ payment ─→ subscription      which subscription it paid for; what was reversed of it
+   └──────────────────────↑             which payment paid it
+
+What a record was told follows from what it names and from those that it names as they are: so that it is the
+same in whatever order all of them are heard of, and when it is made anew from its events.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from chalicelib import payments
+from chalicelib.joining import Facts, things
+from chalicelib.kinds import INVOICE, PAYMENT, SUBSCRIPTION, kind_of
+from chalicelib.subscriptions.paid import bills
+from chalicelib.subscriptions.terms import DISPUTED, LOST, REFUNDED
+from chalicelib.times import from_iso
+
+ORDER = (INVOICE, PAYMENT, SUBSCRIPTION)  # each tells those after it
+REVERSALS = {"payment.refunded": REFUNDED, "dispute.opened": DISPUTED, "dispute.lost": LOST}
+
+
+# ── what one tells ──────────────────────────────────────────────────────────────────────────────────
+
+
+def told(subject: str, facts: Facts) -> Mapping[str, Facts]:
+    """What a record tells, by the subject of whom it tells it."""
+    return TELLS[kind_of(subject).entry](subject, facts)
+
+
+def _by_invoice(subject: str, facts: Facts) -> Mapping[str, Facts]:
+    own = facts.get("invoice", {})
+    subscription, paid_by = own.get("subscription"), own.get("payments", [])
+    if subscription is None or not paid_by:
+        return {}
+    related = [f"subscription {_id(subscription)}"]
+    found: dict[str, Facts] = {payment: {"payment": {"related": related}} for payment in paid_by}
+    return {**found, subscription: {f"invoice {_id(subject)}": {"payment": max(paid_by)}}}
+
+
+def _by_payment(subject: str, facts: Facts) -> Mapping[str, Facts]:
+    """How it was reversed, if it was: when, and what holds now."""
+    of = _related(subject, facts, "subscription")
+    if not of:
+        return {}
+    shown = payments.project(subject, facts)
+    reversals = {
+        REVERSALS[each.type]: from_iso(each.at) for each in shown.milestones if each.type in REVERSALS
+    }
+    if shown.refunded < shown.captured:
+        reversals.pop(REFUNDED, None)
+    if not reversals:
+        return {}
+    said = {"reversals": reversals, **_holds(shown)}
+    return {subscription: {f"payment {subject}": said} for subscription in of}
+
+
+def _holds(shown: payments.Payment) -> dict[str, str]:
+    if shown.status == "charged_back":
+        return {"reversed": LOST}
+    if shown.status == "disputed":
+        return {"reversed": DISPUTED}
+    is_refunded = shown.captured > 0 and shown.refunded >= shown.captured
+    return {"reversed": REFUNDED} if is_refunded else {}
+
+
+TELLS: Mapping[str, Callable[[str, Facts], Mapping[str, Facts]]] = {
+    INVOICE: _by_invoice,
+    PAYMENT: _by_payment,
+    SUBSCRIPTION: lambda subject, facts: {},
+}
+
+
+# ── who tells it ────────────────────────────────────────────────────────────────────────────────────
+
+
+def named(subject: str, facts: Facts) -> set[str]:
+    """The records that a record names: what they tell it is part of it."""
+    entry = kind_of(subject).entry
+    if entry == PAYMENT:
+        return _related(subject, facts, "invoice")
+    if entry == SUBSCRIPTION:
+        invoices = {_beside(subject, id_) for id_, _ in things(facts, "invoice")}
+        return invoices | {each.payment for each in bills(facts) if each.payment}
+    return set()
+
+
+def hearing(subject: str, facts: Facts, by: str, said: Facts) -> Facts:
+    """Its facts once it heard what another one says. What became of a payment takes the place of what was."""
+    if by not in named(subject, facts):
+        return facts
+    kept = {thing: fields for thing, fields in facts.items() if thing != f"payment {by}"}
+    return kind_of(subject).join(kept, said)
+
+
+def _related(subject: str, facts: Facts, kind: str) -> set[str]:
+    related = facts.get("payment", {}).get("related", [])
+    return {_beside(subject, each.partition(" ")[2]) for each in related if each.startswith(f"{kind} ")}
+
+
+def _beside(subject: str, object_id: str) -> str:
+    """The subject of another object of the same account."""
+    return f"{subject.rpartition(':')[0]}:{object_id}"
+
+
+def _id(subject: str) -> str:
+    return subject.rpartition(":")[2]
+
+
+# ── together ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Records with their new facts, and what they tell others. ``read`` reads a record's facts by subject;
+    of what is not recorded there are none."""
+
+    read: Callable[[str], Facts]
+    before: dict[str, Facts] = field(default_factory=dict)
+    after: dict[str, Facts] = field(default_factory=dict)
+
+    def add(self, subject: str, proved: Facts) -> None:
+        """What an event proves of a record."""
+        self.before[subject] = self.read(subject)
+        self.after[subject] = kind_of(subject).join(self.before[subject], proved)
+
+    def spread(self) -> Mapping[str, Facts]:
+        """The facts of all those that change, and of those that an event proves something of."""
+        for entry in ORDER:
+            for subject in [each for each in self.after if kind_of(each).entry == entry]:
+                self._hear(subject)
+                self._tell(subject)
+        return self.after
+
+    def _hear(self, subject: str) -> None:
+        """What those tell that are named for the first time."""
+        for by in sorted(named(subject, self.after[subject]) - named(subject, self.before[subject])):
+            said = told(by, self.after[by] if by in self.after else self.read(by))
+            if subject in said:
+                self.after[subject] = hearing(subject, self.after[subject], by, said[subject])
+
+    def _tell(self, subject: str) -> None:
+        """Those that are recorded, if it has something else to say than before."""
+        before, after = told(subject, self.before[subject]), told(subject, self.after[subject])
+        for to, said in after.items():
+            if before.get(to) == said:
+                continue
+            facts = self.after.get(to) or self.read(to)
+            heard = hearing(to, facts, subject, said)
+            if heard != facts:
+                self.before.setdefault(to, facts)
+                self.after[to] = heard
+
+
+def is_alone(subject: str, before: Facts, after: Facts) -> bool:
+    """Whether a change concerns no other record."""
+    return told(subject, before) == told(subject, after) and named(subject, before) == named(subject, after)
+
+
+def heard_by(subject: str, facts: Facts, read: Callable[[str], Facts]) -> Facts:
+    """Facts that were made from events alone, with what those tell that they name."""
+    asked: set[str] = set()
+    while left := sorted(named(subject, facts) - asked):
+        for by in left:
+            said = told(by, read(by))
+            if subject in said:
+                facts = hearing(subject, facts, by, said[subject])
+        asked.update(left)
+    return facts

@@ -1,0 +1,213 @@
+"""Payments, invoices and subscriptions tell one another what became of them, in whatever order."""
+
+import random
+from typing import Any
+
+import pytest
+
+from chalicelib.folding import folded
+from chalicelib.payments import project as project_payment
+from chalicelib.providers import PROVIDERS
+from chalicelib.settings import read
+from chalicelib.subscriptions import Subscription, Terms, access, project
+from chalicelib.times import DAY
+from ops.stories.paypal_subscriptions import PayPalSubscription
+from ops.stories.stripe_subscriptions import StripeSubscription
+from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer, message_of
+
+Json = dict[str, Any]
+
+
+def recorded(provider: str, events: list[Json]) -> Any:
+    ledger: Any = MemoryLedger()
+    to = consumer(ledger, MemoryInbox())
+    for each in events:
+        to.record(message_of(as_bytes(each), provider), NOW + 60_000)
+    for subject in ledger.kept:
+        assert folded(ledger, PROVIDERS, subject, {}) == ledger.record(subject).facts, subject
+    return ledger
+
+
+def in_any_order(provider: str, events: list[Json], times: int = 60) -> Any:
+    """The ledger; the same in each of so many orders, with some told twice."""
+    first = recorded(provider, events)
+    for seed in range(times):
+        rng = random.Random(seed)
+        order = [*events, *rng.sample(events, 3)]
+        rng.shuffle(order)
+        again = recorded(provider, order)
+        assert {name: each.facts for name, each in again.kept.items()} == {
+            name: each.facts for name, each in first.kept.items()
+        }
+    return first
+
+
+def shown(ledger: Any, it: Any, terms: Terms | None = None) -> Subscription:
+    return project(it.subject, ledger.subscription(it.subject).facts, terms or Terms())
+
+
+def stripe(days: int = 40) -> tuple[StripeSubscription, list[Json]]:
+    it = StripeSubscription(random.Random(3), NOW, 1900, "EUR", None)
+    events = [it.created("active", days), *it.paid("subscription_create")]
+    return it, [*events, it.renewed(), *it.paid("subscription_cycle")]
+
+
+def refunded(it: StripeSubscription, amount: int) -> list[Json]:
+    it.now += 60
+    about = {**it._charged(it.amount), "amount_refunded": amount, "refunded": amount == it.amount}
+    refund = {
+        "id": f"re_{it.now}",
+        "object": "refund",
+        "amount": amount,
+        "charge": about["id"],
+        "payment_intent": about["payment_intent"],
+        "currency": "eur",
+        "created": it.now,
+        "status": "succeeded",
+    }
+    return [
+        it._event("refund.created", refund),
+        it._event("charge.refunded", about, {"amount_refunded": 0}),
+    ]
+
+
+def test_each_names_the_other() -> None:
+    """The last payment of the subscription, and the subscription of each payment."""
+    it, events = stripe()
+    ledger = in_any_order("stripe", events)
+    found = shown(ledger, it)
+    paid = [subject for subject in ledger.kept if subject.startswith("stripe:pi_")]
+    assert found.last_payment is not None
+    assert found.last_payment["payment"] in paid
+    for subject in paid:
+        related = project_payment(subject, ledger.payment(subject).facts).related
+        assert related["subscription"] == [it.id]
+        assert len(related["invoice"]) == 1
+
+
+@pytest.mark.parametrize("ends", ["lost", "refunded"])
+def test_a_refund_in_full_of_the_last_payment_shows(ends: str) -> None:
+    """And ends access where the stage says so: then what it paid for is not paid."""
+    it, events = stripe()
+    ledger = in_any_order("stripe", [*events, *refunded(it, 1900)])
+    found = shown(ledger, it)
+    assert found.last_payment is not None
+    assert found.last_payment["reversed"] == "refunded"
+    [reversed_] = [each for each in found.milestones if each.type == "subscription.payment_reversed"]
+    assert (reversed_.amount, reversed_.id.endswith("/refunded")) == (1900, True)
+    terms = Terms(reversed_ends=frozenset({ends}))
+    granted = access(shown(ledger, it, terms), NOW, terms)
+    assert (granted.access, granted.reason) == ((False, "reversed") if ends == "refunded" else (True, "paid"))
+    if ends == "refunded":
+        paid_before = shown(ledger, it, terms).paid_through
+        assert paid_before is not None
+        assert paid_before < NOW < (found.paid_through or 0)
+
+
+def test_a_part_that_is_refunded_reverses_nothing() -> None:
+    """The rest is paid."""
+    it, events = stripe()
+    found = shown(in_any_order("stripe", [*events, *refunded(it, 900)]), it)
+    assert found.last_payment is not None
+    assert found.last_payment["reversed"] is None
+    assert "subscription.payment_reversed" not in [each.type for each in found.milestones]
+
+
+def test_a_dispute_that_was_won_reverses_nothing_in_the_end() -> None:
+    """It was disputed, which is notified, and holds no more."""
+    it, events = stripe()
+    it.now += 86_400
+    opened = it.disputed("created", "needs_response")
+    assert shown(in_any_order("stripe", [*events, opened]), it).last_payment == {
+        **(shown(recorded("stripe", events), it).last_payment or {}),
+        "reversed": "disputed",
+    }
+    it.now += 86_400
+    won = it.disputed("closed", "won")
+    found = shown(in_any_order("stripe", [*events, opened, won]), it)
+    assert found.last_payment is not None
+    assert found.last_payment["reversed"] is None
+    keys = [each.id.rpartition("/")[2] for each in found.milestones if "reversed" in each.type]
+    assert keys == ["disputed"]
+
+
+def test_what_became_of_an_earlier_payment_is_no_news_of_the_subscription() -> None:
+    """Only of its last: another was paid since."""
+    it = StripeSubscription(random.Random(3), NOW, 1900, "EUR", None)
+    first = [it.created("active", 40), *it.paid("subscription_create")]
+    charge, intent = it._charge, it._intent
+    events = [*first, it.renewed(), *it.paid("subscription_cycle")]
+    it._charge, it._intent = charge, intent
+    found = shown(in_any_order("stripe", [*events, *refunded(it, 1900)]), it)
+    assert found.last_payment is not None
+    assert found.last_payment["reversed"] is None
+    assert "subscription.payment_reversed" not in [each.type for each in found.milestones]
+
+
+def test_before_2025_a_charge_names_its_invoice() -> None:
+    """And an invoice its payment: no invoice payment is sent."""
+    it, events = stripe()
+    old = []
+    for each in events:
+        about = each["data"]["object"]
+        if about["object"] == "invoice_payment":
+            intent, invoice = about["payment"]["payment_intent"], about["invoice"]
+            for other in events:
+                of = other["data"]["object"]
+                if of["object"] == "charge" and of["payment_intent"] == intent:
+                    of["invoice"] = invoice
+                if of["object"] == "invoice" and of["id"] == invoice:
+                    of["payment_intent"] = intent
+        else:
+            old.append(each)
+    ledger = in_any_order("stripe", [*old, *refunded(it, 1900)])
+    last = shown(ledger, it).last_payment
+    assert last is not None
+    assert last["reversed"] == "refunded"
+    assert project_payment(last["payment"], ledger.payment(last["payment"]).facts).related["subscription"]
+
+
+def test_of_a_connected_account_all_are_its_own() -> None:
+    """By the account in each subject."""
+    it, events = stripe()
+    ledger = in_any_order("stripe", [{**each, "account": "acct_1"} for each in events], times=10)
+    last = project(f"stripe:acct_1:{it.id}", ledger.record(f"stripe:acct_1:{it.id}").facts).last_payment
+    assert last is not None
+    assert last["payment"].startswith("stripe:acct_1:pi_")
+
+
+def test_a_lost_dispute_of_a_sale_ends_access() -> None:
+    """PayPal's dispute names the sale alone."""
+    it = PayPalSubscription(random.Random(3), NOW, 1900, "EUR", None)
+    events = [it.created(10), it.activated(), it.sale()]
+    it.now += DAY
+    events.append(it.disputed())
+    it.now += DAY
+    found = shown(in_any_order("paypal", events), it)
+    assert access(found, NOW, Terms()).access
+    events.append(it.disputed("RESOLVED", "RESOLVED_BUYER_FAVOUR"))
+    lost = shown(in_any_order("paypal", events), it)
+    assert (lost.status, lost.paid_through) == ("active", None)
+    assert access(lost, NOW, Terms()).reason == "reversed"
+    assert [each.type for each in lost.milestones].count("subscription.payment_reversed") == 2
+
+
+def test_an_invoice_of_no_subscription_tells_nobody() -> None:
+    """Its payment is a payment like any other."""
+    _, events = stripe()
+    alone = [each for each in events if each["data"]["object"]["object"] in ("charge", "invoice_payment")]
+    ledger = in_any_order("stripe", alone, times=5)
+    for subject in (each for each in ledger.kept if each.startswith("stripe:pi_")):
+        assert "subscription" not in project_payment(subject, ledger.payment(subject).facts).related
+
+
+def test_which_reversals_end_access_is_the_stages_setting() -> None:
+    """Some of three words, or none; another is refused by name."""
+    assert read({}).terms.reversed_ends == {"lost"}
+    assert read({"DAYBOOK_REVERSED_ENDS_ACCESS": "lost, refunded"}).terms.reversed_ends == {
+        "lost",
+        "refunded",
+    }
+    assert read({"DAYBOOK_REVERSED_ENDS_ACCESS": ""}).terms.reversed_ends == set()
+    with pytest.raises(ValueError, match="must list some of: refunded, disputed, lost"):
+        read({"DAYBOOK_REVERSED_ENDS_ACCESS": "won"})
