@@ -81,6 +81,18 @@ def payment(provider: str, object_id: str) -> Response:
     return _answer(lambda: _read(lambda: listing.payment(_ledger(), provider, id_)))
 
 
+@app.route("/subscriptions", methods=["GET"], authorizer=iam)
+def subscriptions() -> Response:
+    parameters = dict(_request().query_params or {})
+
+    def found() -> Mapping[str, Any]:
+        instant = listing.instant(parameters, "at", _now())
+        query = listing.parse({name: each for name, each in parameters.items() if name != "at"})
+        return access.subscriptions(_ledger(), query, instant, SETTINGS.terms)
+
+    return _answer(lambda: _read(found))
+
+
 @app.route("/subscriptions/{provider}/{object_id}", methods=["GET"], authorizer=iam)
 def subscription(provider: str, object_id: str) -> Response:
     at = dict(_request().query_params or {})
@@ -216,9 +228,16 @@ def reconcile(event: CloudWatchEvent) -> None:
     secrets = _credentials().current()
     apis = _listings(secrets)
     reconciling.watched(_reconciler(), apis, deadline)
-    Asking(providers=PROVIDERS, apis=apis, ledger=_ledger(), inbox=_inbox(), telemetry=_telemetry()).run(
-        _now()
+    asking = Asking(
+        providers=PROVIDERS,
+        apis=apis,
+        ledger=_ledger(),
+        inbox=_inbox(),
+        telemetry=_telemetry(),
+        terms=SETTINGS.terms,
     )
+    asking.run(_now())
+    asking.look(_now())
 
 
 # ── wiring: each thing is made when it is first needed, and once ────────────────────────────────────
@@ -296,6 +315,7 @@ def _consumer() -> Consumer:
         clock=_now,
         complete=_questions().complete,
         labels=SETTINGS.labels,
+        terms=SETTINGS.terms,
         began=_began,
         partial_batches=SETTINGS.partial_batches,
         patient=_aws().patient,

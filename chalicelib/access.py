@@ -1,15 +1,16 @@
-"""Reading subscriptions: one with its events, and whether somebody has access at an instant."""
+"""Reading subscriptions: one with its events, pages of many; and who has access at an instant."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.entries import StoredPayment
 from chalicelib.errors import InvalidParameter, NotFound
 from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
-from chalicelib.listing import connected, instant, named, records
+from chalicelib.listing import Listed, Query, connected, instant, named, page, records
 from chalicelib.subscriptions import Subscription, Terms, access, project, shown
-from chalicelib.times import to_iso
+from chalicelib.times import from_iso, to_iso
 
 WHOSE = ("reference", "customer")
 
@@ -59,6 +60,23 @@ def _subjects(ledger: Ledger, question: Question) -> list[str]:
     return list(dict.fromkeys(subject for subject, entry in found if entry == SUBSCRIPTION))
 
 
+def subscriptions(ledger: Ledger, query: Query, at: int, terms: Terms) -> dict[str, Any]:
+    """One page: ``{"subscriptions": […], "cursor": …}``; the cursor is ``None`` on the last page."""
+
+    def show(subject: str, stored: StoredPayment) -> dict[str, Any]:
+        return _shown(subject, stored, at, terms)
+
+    return page(ledger, query, Listed(SUBSCRIPTION, "subscriptions", show))
+
+
+def _shown(subject: str, stored: StoredPayment, at: int, terms: Terms) -> dict[str, Any]:
+    """With its access at that instant, and when handlers were told of it among its milestones."""
+    found = shown(project(subject, stored.facts, terms), at, terms)
+    told = [each.to_dict() for each in stored.told.milestones(subject)]
+    reached = sorted([*found["milestones"], *told], key=lambda each: from_iso(each["at"]))
+    return {**found, "milestones": reached}
+
+
 def subscription(ledger: Ledger, provider: str, object_id: str, at: int, terms: Terms) -> dict[str, Any]:
     """One subscription with its events, in the provider's time. Raises ``NotFound``."""
     subject = f"{provider}:{object_id}"
@@ -68,6 +86,5 @@ def subscription(ledger: Ledger, provider: str, object_id: str, at: int, terms: 
     if not stored.version:
         subject = connected(ledger, subject, SUBSCRIPTION)
         stored = ledger.subscription(subject)
-    found = project(subject, stored.facts, terms)
     events = [event.to_dict() for event in ledger.listed_events(subject)]
-    return {**shown(found, at, terms), "events": events}
+    return {**_shown(subject, stored, at, terms), "events": events}

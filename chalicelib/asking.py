@@ -1,4 +1,4 @@
-"""Asking the provider about payments that its events leave undecided, off the request path.
+"""Asking the provider about what its events leave undecided, off the request path; and looking at the clock.
 
 What it shows is put on the queue as events of our own making, understood by the same code; each is as of when
 it was fetched, so that it joins with what comes later in any order.
@@ -6,19 +6,23 @@ it was fetched, so that it joins with what comes later in any order.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
+from chalicelib import subscriptions
 from chalicelib.entries import StoredPayment
 from chalicelib.errors import NotFound, PayloadTooLarge, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Payment, project
-from chalicelib.providers.protocol import Provider, ProviderApi
+from chalicelib.providers.protocol import Provider, ProviderApi, SubscriptionProvider
+from chalicelib.subscriptions import TERMS, Terms
 from chalicelib.telemetry import Telemetry
+from chalicelib.times import DAY, HOUR
 
-HOUR = 3_600_000  # milliseconds
 DAILY = 24  # hours: after the first time it is asked once a day
 AT_MOST = 50  # payments in a run: a fault of ours is not to become the provider's load
+DUE_AT_MOST = 500  # subscriptions in a run, the longest due first: the next run takes the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,7 @@ class Asking:
     ledger: Ledger
     inbox: Inbox
     telemetry: Telemetry
+    terms: Terms = TERMS
 
     def run(self, now: int) -> int:
         """Ask about what has been inconsistent for an hour, or whole days since; how many were asked about.
@@ -44,6 +49,42 @@ class Asking:
             if self._is_due(stored, now) and self._ask(project(subject, stored.facts), now):
                 asked += 1
         return asked
+
+    def look(self, now: int) -> int:
+        """Look at the subscriptions that are due; how many were.
+
+        What the clock alone decides is decided by the consumer, as all else, at an event of ours on the
+        queue; where the provider is to be asked first, at what it shows. To be run once an hour: what hours
+        were missed is looked at once.
+        """
+        looked = 0
+        for subject in islice(self.ledger.due(now), DUE_AT_MOST):
+            name = subject.partition(":")[0]
+            for body in self._seen(subject, now):
+                self._queue(self.providers[name].event(body, now), body)
+            looked += 1
+        return looked
+
+    def _seen(self, subject: str, now: int) -> list[bytes]:
+        """What is to be recorded of it; nothing where its provider cannot be asked just now.
+
+        That it cannot be asked for a day is no reason any more to leave somebody in.
+        """
+        name = subject.partition(":")[0]
+        shown = subscriptions.project(subject, self.ledger.subscription(subject).facts, self.terms)
+        api = self.apis.get(name)
+        if api is not None and subscriptions.needs_asking(shown, now, self.terms):
+            try:
+                return api.subscription(subject)
+            except NotFound:
+                self.telemetry.log("unknown to its provider", "WARNING", subject=subject)
+            except Unavailable as error:
+                self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
+                until = subscriptions.access(shown, now, self.terms).until
+                if until is None or now < until + (self.terms.slack + 1) * DAY:
+                    return []
+        provider = self.providers[name]
+        return [provider.clock(subject, now)] if isinstance(provider, SubscriptionProvider) else []
 
     def _is_due(self, stored: StoredPayment, now: int) -> bool:
         since = stored.inconsistent_since

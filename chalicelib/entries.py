@@ -9,6 +9,7 @@
     bare:stripe:pi_…      stripe:acct_…:pi_…  a connected account's payment by its bare id
     id:stripe:evt_…       id                  the one subject that an event id is recorded under: its home
     calendar              2026-11-24          a day with payments, and over how many shards it is listed
+    calendar subscription 2026-11-24          the same of subscriptions
     calendar bodies       2026-11-24          a day whose bodies are spread over shards, until they expire
     transmission:…        transmission        the digest of the one body that it stands for; expires
     stripe:pi_…           parked:evt_…        why an event is not recorded, and its body: parking.py
@@ -18,8 +19,8 @@
 Four sparse indexes: ``by-reference`` (payments by the user's own id), ``by-day`` (payments by day and time, a
 day in one partition or in several; all that is parked, under the day ``parked``; bodies that expire, under
 the day they came on), ``by-inconsistency`` (payments that are not consistent, and those with handlers that
-wait for a reference, by when they became so), ``by-customer`` (payments and other objects of a customer, by
-time).
+wait for a reference, by when they became so; subscriptions by when they are to be looked at),
+``by-customer`` (payments and other objects of a customer, by time).
 """
 
 import json
@@ -32,13 +33,14 @@ from chalicelib import packing, payments, subscriptions
 from chalicelib.events import Event
 from chalicelib.joining import Facts
 from chalicelib.kinds import PAYMENT, SUBSCRIPTION, Change, kind_of
-from chalicelib.payments import RULES_VERSION, books, notes_of_waiting, shown
+from chalicelib.payments import RULES_VERSION, Milestone, books, notes_of_waiting, shown
 from chalicelib.payments.conversion import converted
 from chalicelib.reactions import Task
+from chalicelib.subscriptions import NOTHING_TOLD, Terms, Told, look_at, tell
 from chalicelib.table import Attribute, Item, key, number, packed, string, unpacked
 from chalicelib.times import from_iso, sortable, to_iso
 
-INCONSISTENT, WAITING = "yes", "waiting"  # in the index by what is not as it should be
+INCONSISTENT, WAITING, DUE = "yes", "waiting", "due"  # in the index by what somebody is to look at
 SPREAD = 8  # partitions of the index by what is not as it should be: one takes 1,000 writes a second
 OUTBOX = ("version", "outbox", "leased_until", "superseded")
 
@@ -49,6 +51,7 @@ class StoredPayment:
 
     ``inconsistent_since`` is when it was first written so, in milliseconds; ``None`` while it is consistent;
     ``waiting_since`` when it was first written with a handler that waits for its reference.
+    ``told`` is what handlers were told of a subscription's access.
     ``rules`` is the version of the rules that made the facts; they are shown in the shape of today's.
     """
 
@@ -57,6 +60,7 @@ class StoredPayment:
     inconsistent_since: int | None = None
     waiting_since: int | None = None
     rules: int = RULES_VERSION
+    told: Told = NOTHING_TOLD
 
     @property
     def version(self) -> int:
@@ -79,16 +83,30 @@ class StoredPayment:
         superseded = tuple(sorted({*self.outbox.superseded, *notes_of_waiting(books(facts))}))
         return replace(self, outbox=replace(self.outbox, superseded=superseded))
 
-    def with_facts(self, facts: Facts, now: int) -> "RecordWrite":
-        """It as it will be with those facts in place of its own; nothing more in its outbox yet."""
+    def with_facts(self, facts: Facts, now: int, terms: Terms | None = None) -> "RecordWrite":
+        """It as it will be with those facts in place of its own; nothing more in its outbox yet.
+
+        With ``terms`` also what follows of a subscription's access by now; without, it is to be looked at.
+        """
         subject = self.outbox.subject
         changed = kind_of(subject).change(subject, self.facts, facts, self.outbox.superseded)
         outbox = replace(self.outbox, version=self.version + 1, superseded=changed.superseded)
-        return RecordWrite(
+        record = RecordWrite(
             outbox=outbox,
             change=changed,
             since=self.inconsistent_since or now,
             waiting_since=self.waiting_since or now,
+            told=self.told,
+            news=changed.milestones,
+        )
+        if not isinstance(changed, subscriptions.Change):
+            return record
+        if terms is None:
+            return replace(record, look_at=now)
+        shown = subscriptions.project(subject, facts, terms)
+        told, news = tell(shown, self.told, now, terms)
+        return replace(
+            record, told=told, look_at=look_at(shown, told, now, terms), news=(*changed.milestones, *news)
         )
 
 
@@ -156,12 +174,16 @@ class RecordWrite:
     """A payment as it will be. ``outbox.version`` is one above that of the payment it was made from.
 
     ``since`` is when it became inconsistent, if it is; ``waiting_since`` when a handler began to wait.
+    ``look_at`` is when the clock may change what holds of it; ``news`` what handlers are notified of.
     """
 
     outbox: Outbox
     change: Change
     since: int
     waiting_since: int = 0
+    told: Told = NOTHING_TOLD
+    look_at: int | None = None
+    news: tuple[Milestone, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -203,6 +225,11 @@ def bare_item(record: RecordWrite) -> Item | None:
 
 def listed(event: Event) -> Attribute:
     return string(f"{sortable(event.created_at)}#{event.subject}#{event.id}")
+
+
+def day_of(entry: str, day: str) -> str:
+    """What a day's records of that kind are listed under: payments under the day alone."""
+    return day if entry == PAYMENT else f"{entry} {day}"
 
 
 def bodies_of(day: str) -> str:
@@ -281,7 +308,7 @@ def payment_items(write: RecordWrite, shards: int = 1) -> list[Item]:
     if isinstance(change, payments.Change):
         own = _of_payment(write, change, shards)
     elif isinstance(change, subscriptions.Change):
-        own = _of_subscription(change)
+        own = _of_subscription(write, change, shards)
     item = {**key(subject, write.outbox.entry), **facts, "rules": number(RULES_VERSION), **own}
     return [item | outbox_attributes(write.outbox), *parts]
 
@@ -310,15 +337,25 @@ def _of_payment(write: RecordWrite, change: payments.Change, shards: int) -> Ite
     return item
 
 
-def _of_subscription(change: subscriptions.Change) -> Item:
-    """Found by its reference and its customer; it is in no list of payments."""
+def _of_subscription(write: RecordWrite, change: subscriptions.Change, shards: int) -> Item:
+    """Found by its reference, its customer and its day; it is in no list of payments."""
     it = change.after
-    item = {"provider": string(it.provider), "status": string(it.status)}
+    created = sortable(it.created_at or 0)
+    item = {
+        "provider": string(it.provider),
+        "status": string(it.status),
+        "day": sharded(day_of(SUBSCRIPTION, created[:10]), it.id, shards),
+        "listed": string(f"{created}#{it.id}"),
+        **_of_customer(it.provider, it.customer),
+    }
+    told = write.told.to_dict()
+    if told:
+        item["told"] = string(json.dumps(told))
+    if write.look_at is not None:
+        what = sharded(DUE, write.subject, SPREAD)
+        item |= {"inconsistent": what, "inconsistent_since": number(write.look_at)}
     if it.reference:
         item["reference"] = string(it.reference)
-    if it.customer:
-        created = sortable(it.created_at or it.updated_at or 0)
-        item |= {**_of_customer(it.provider, it.customer), "listed": string(f"{created}#{it.id}")}
     return item
 
 
@@ -355,6 +392,7 @@ def stored_payment(item: Item, facts: Facts) -> StoredPayment:
         inconsistent_since=_since(item, INCONSISTENT),
         waiting_since=_since(item, WAITING),
         rules=rules,
+        told=Told.from_dict(json.loads(item["told"]["S"])) if "told" in item else NOTHING_TOLD,
     )
 
 

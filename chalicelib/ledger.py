@@ -9,6 +9,7 @@ from itertools import groupby
 from chalicelib import entries, packing
 from chalicelib.aws import Caller
 from chalicelib.entries import (
+    DUE,
     INCONSISTENT,
     WAITING,
     ListedEvent,
@@ -216,9 +217,10 @@ class Ledger:
         return written
 
     def _mark_day(self, day: str) -> None:
-        """Put the day into the calendar, once a process, before the first payment of that day is written."""
+        """Put the day into its calendar, once a process, before the first record of that day is written."""
         if day not in self._days:
-            self._mark(CALENDAR, day)
+            entry, _, of = day.rpartition(" ")
+            self._mark(_calendar_of(entry), of)
             self._days.add(day)
 
     def _mark_body_day(self, day: str) -> None:
@@ -317,9 +319,9 @@ class Ledger:
         for item in found:
             yield item["subject"]["S"], item["entry"]["S"]
 
-    def days(self, since: str, until: str) -> dict[str, int]:
-        """The days with payments from ``since`` to ``until`` (``YYYY-MM-DD``), newest first; their shards."""
-        return self._calendar(CALENDAR, since, until)
+    def days(self, since: str, until: str, entry: str = PAYMENT) -> dict[str, int]:
+        """The days with records from ``since`` to ``until`` (``YYYY-MM-DD``), newest first; their shards."""
+        return self._calendar(_calendar_of("" if entry == PAYMENT else entry), since, until)
 
     def _calendar(self, calendar: str, since: str, until: str) -> dict[str, int]:
         found = self._table.query(
@@ -334,13 +336,14 @@ class Ledger:
         )
         return {item["entry"]["S"]: int(item.get("shards", {"N": "1"})["N"]) for item in found}
 
-    def payments_of_day(
+    def records_of_day(
         self, day: str, shards: int, since: str, until: str, limit: int, wanted: dict[str, str]
     ) -> tuple[list[tuple[str, str]], str | None]:
-        """One page of a day's payments, newest first: places and subjects, and the place to go on below.
+        """One page of a day's records, newest first: places and subjects, and the place to go on below.
 
-        A place sorts as the payment's time does. ``since`` and ``until`` are places, both inclusive.
-        ``wanted`` names the attributes (``status``, ``provider``) that must be equal.
+        ``day`` is as ``entries.day_of`` names it. A place sorts as the record's time does. ``since`` and
+        ``until`` are places, both inclusive. ``wanted`` names the attributes (``status``, ``provider``) that
+        must be equal.
         """
         pages = [
             self._of_partition(partition, since, until, limit, wanted)
@@ -382,6 +385,10 @@ class Ledger:
     def waiting(self, until: int) -> Iterator[str]:
         """The same of payments with handlers that have waited for a reference since then."""
         return self._not_right(WAITING, until)
+
+    def due(self, until: int) -> Iterator[str]:
+        """The subjects of subscriptions that are to be looked at until then, oldest first."""
+        return self._not_right(DUE, until)
 
     def _not_right(self, what: str, until: int) -> Iterator[str]:
         found = (
@@ -427,6 +434,10 @@ class Ledger:
         )
         for item in found:
             yield item["subject"]["S"], item["entry"]["S"].partition(":")[2]
+
+
+def _calendar_of(entry: str) -> str:
+    return f"{CALENDAR} {entry}" if entry else CALENDAR
 
 
 def _events_of(subject: str) -> Request:

@@ -1,4 +1,4 @@
-"""Reading payments: one with its events, or pages of many, newest first.
+"""Reading payments: one with its events, or pages of many, newest first. Subscriptions are listed alike.
 
 All of them are found by day; those of a reference or a customer, which are few, by an index of their own.
 """
@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
+from chalicelib import entries
 from chalicelib.entries import StoredPayment
 from chalicelib.errors import InvalidParameter, NotFound
 from chalicelib.kinds import PAYMENT
@@ -24,12 +25,23 @@ ROUNDS = 10  # of queries, of a day's shards, that one page may cost; one that n
 ABOVE_ALL = "~"  # sorts after every character of a place
 FILTERS = ("status", "provider")
 CHOICES = ("reference", "customer")
-BATCH = 100  # payments that are read at once
+BATCH = 100  # records that are read at once
+
+
+class Listed(NamedTuple):
+    """What is listed: records of one entry, under that name in the answer, each as ``show`` shows it.
+
+    What is shown has ``id``, ``created_at``, ``customer``, ``provider``, ``reference`` and ``status``.
+    """
+
+    entry: str
+    name: str
+    show: Callable[[str, StoredPayment], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which payments to list. ``since`` and ``until`` are places in the listing, both inclusive.
+    """Which records to list. ``since`` and ``until`` are places in the listing, both inclusive.
 
     ``chosen`` holds a reference, a customer (with or without ``provider:``), both, or is empty.
     """
@@ -79,13 +91,25 @@ def _limit(text: str) -> int:
 
 def payments(ledger: Ledger, query: Query) -> dict[str, Any]:
     """One page: ``{"payments": […], "cursor": …}``; the cursor is ``None`` on the last page."""
-    if query.chosen:
-        return _chosen(ledger, query)
-    places, below = _places(ledger, query)
-    shown = dict(_read(ledger, (subject for _, subject in places)))
+    return page(ledger, query, PAYMENTS)
+
+
+def page(ledger: Ledger, query: Query, of: Listed) -> dict[str, Any]:
+    """One page of those, by the name that they have in it."""
+    found, below = _chosen(ledger, query, of) if query.chosen else _by_day(ledger, query, of)
+    cursor = base64.urlsafe_b64encode(below.encode()).decode() if below else None
+    return {of.name: [view for _, view in found], "cursor": cursor}
+
+
+Placed = list[tuple[str, dict[str, Any]]]  # places and what is shown there
+
+
+def _by_day(ledger: Ledger, query: Query, of: Listed) -> tuple[Placed, str | None]:
+    places, below = _places(ledger, query, of.entry)
+    shown = dict(_read(ledger, (subject for _, subject in places), of))
     found = [(place, shown[subject]) for place, subject in places if subject in shown]
     is_wanted = _has(query.wanted)
-    return _page([each for each in found if is_wanted(each[1])], below)
+    return [each for each in found if is_wanted(each[1])], below
 
 
 def _has(wanted: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
@@ -93,17 +117,18 @@ def _has(wanted: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
     return lambda payment: all(payment[name] == value for name, value in wanted.items())
 
 
-def _places(ledger: Ledger, query: Query) -> tuple[list[tuple[str, str]], str | None]:
+def _places(ledger: Ledger, query: Query, entry: str) -> tuple[list[tuple[str, str]], str | None]:
     """Place and subject of a page's payments, and the place that the next page begins with."""
     found: list[tuple[str, str]] = []
     rounds = 0
-    for day, shards in ledger.days(query.since[:10], query.until[:10]).items():
+    for day, shards in ledger.days(query.since[:10], query.until[:10], entry).items():
         until: str | None = query.until
         while until is not None:
             if rounds == ROUNDS:
                 return found, min(until, day + ABOVE_ALL)
             room = query.limit + 1 - len(found)
-            some, last = ledger.payments_of_day(day, shards, query.since, until, room, query.wanted)
+            name = entries.day_of(entry, day)
+            some, last = ledger.records_of_day(name, shards, query.since, until, room, query.wanted)
             rounds += 1
             found += some
             if len(found) > query.limit:
@@ -113,28 +138,28 @@ def _places(ledger: Ledger, query: Query) -> tuple[list[tuple[str, str]], str | 
     return found, None
 
 
-def _chosen(ledger: Ledger, query: Query) -> dict[str, Any]:
+def _chosen(ledger: Ledger, query: Query, of: Listed) -> tuple[Placed, str | None]:
     """A page of those of a reference or a customer."""
-    found: list[tuple[str, dict[str, Any]]] = []
+    found: Placed = []
     is_wanted = _has(query.wanted)
-    for place, shown in _placed(ledger, query):
+    for place, shown in _placed(ledger, query, of):
         if is_wanted(shown) and query.since <= place <= query.until:
             found.append((place, shown))
         if len(found) > query.limit:
             found = found[: query.limit]
-            return _page(found, _below(found[-1][0]))
-    return _page(found, None)
+            return found, _below(found[-1][0])
+    return found, None
 
 
-def _placed(ledger: Ledger, query: Query) -> Iterator[tuple[str, dict[str, Any]]]:
+def _placed(ledger: Ledger, query: Query, of: Listed) -> Iterator[tuple[str, dict[str, Any]]]:
     """The newest first: a customer's are in that order, those of one reference are put into it."""
     reference, customer = query.chosen.get("reference"), query.chosen.get("customer")
     if reference is None:
-        yield from _at_places(ledger, _of_customer(ledger, customer or "", query.until))
+        subjects = _of_customer(ledger, customer or "", query.until, of.entry)
+        yield from _at_places(ledger, subjects, of)
         return
-    for place, shown in sorted(
-        _at_places(ledger, iter(ledger.referred(reference))), reverse=True, key=_first
-    ):
+    found = _at_places(ledger, iter(ledger.referred(reference, of.entry)), of)
+    for place, shown in sorted(found, reverse=True, key=_first):
         names = (shown["customer"], f"{shown['provider']}:{shown['customer']}")
         if shown["reference"] == reference and (customer is None or customer in names):
             yield place, shown
@@ -144,10 +169,10 @@ def _first(placed: tuple[str, dict[str, Any]]) -> str:
     return placed[0]
 
 
-def _of_customer(ledger: Ledger, customer: str, until: str) -> Iterator[str]:
+def _of_customer(ledger: Ledger, customer: str, until: str, wanted: str) -> Iterator[str]:
     for name in named(customer):
         for subject, entry in ledger.of_customer(name, until):
-            if entry == PAYMENT:
+            if entry == wanted:
                 yield subject
 
 
@@ -156,15 +181,23 @@ def named(id_: str) -> list[str]:
     return [id_] if id_.partition(":")[0] in PROVIDERS else [f"{each}:{id_}" for each in PROVIDERS]
 
 
-def _at_places(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for subject, shown in _read(ledger, subjects):
-        yield f"{sortable(from_iso(shown['created_at']))}#{subject}", shown
+def _at_places(ledger: Ledger, subjects: Iterator[str], of: Listed) -> Iterator[tuple[str, dict[str, Any]]]:
+    for subject, shown in _read(ledger, subjects, of):
+        at = from_iso(shown["created_at"]) if shown["created_at"] else 0
+        yield f"{sortable(at)}#{subject}", shown
 
 
-def _read(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The payments of those subjects, as they are shown."""
+def _read(ledger: Ledger, subjects: Iterator[str], of: Listed) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records of those subjects, as they are shown."""
     for subject, stored in records(ledger, subjects):
-        yield subject, project(subject, stored.facts).to_dict()
+        yield subject, of.show(subject, stored)
+
+
+def _shown(subject: str, stored: StoredPayment) -> dict[str, Any]:
+    return project(subject, stored.facts).to_dict()
+
+
+PAYMENTS = Listed(PAYMENT, "payments", _shown)
 
 
 def records(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, StoredPayment]]:
@@ -175,11 +208,6 @@ def records(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, Stor
             stored = found.get(subject) or ledger.record(subject)
             if stored.version:
                 yield subject, stored
-
-
-def _page(found: list[tuple[str, dict[str, Any]]], place: str | None) -> dict[str, Any]:
-    cursor = base64.urlsafe_b64encode(place.encode()).decode() if place else None
-    return {"payments": [view for _, view in found], "cursor": cursor}
 
 
 def below(view: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from chalicelib.errors import (
     Unavailable,
     VersionMoved,
 )
-from chalicelib.events import Event
+from chalicelib.events import CLOCK, Event
 from chalicelib.explaining import PLACES, Explanation
 from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
@@ -41,6 +41,7 @@ from chalicelib.outbox import Runner, one_after_another
 from chalicelib.payments import Facts, Labels, Milestone
 from chalicelib.providers.protocol import Provider
 from chalicelib.reactions import Handlers, Task
+from chalicelib.subscriptions import TERMS, Terms
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import from_iso
 
@@ -67,8 +68,9 @@ class Outcome(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
     """Records what is on the queue. ``complete`` asks the provider for what an event leaves out; ``labels``
-    says what is kept of what people wrote. ``began`` is the instant from which on handlers are notified.
-    ``patient`` has what is throttled inside it wait while there are seconds left.
+    says what is kept of what people wrote, ``terms`` what a subscription grants. ``began`` is the instant
+    from which on handlers are notified. ``patient`` has what is throttled inside it wait while there are
+    seconds left.
 
     ``clock`` and every ``deadline`` in milliseconds; a deadline is when this process may be ended.
     """
@@ -81,6 +83,7 @@ class Consumer:
     clock: Callable[[], int]
     complete: Callable[[Event, Message], Event] = lambda event, message: event
     labels: Labels = LABELS
+    terms: Terms = TERMS
     began: Callable[[], int] = lambda: ALWAYS
     explain: Explanation = PLACES
     partial_batches: bool = False
@@ -218,8 +221,8 @@ class Consumer:
         records = []
         for payment, joined in of:
             subject = payment.outbox.subject
-            record = payment.with_facts(joined, self.clock())
-            tasks = self.handlers.milestone_tasks(self._heard(record.change.milestones))
+            record = payment.with_facts(joined, self.clock(), self.terms)
+            tasks = self.handlers.milestone_tasks(self._heard(record.news))
             own_tasks = self._event_tasks(event) if is_of_record and subject == event.subject else ()
             until = payment.outbox.leased_until if subject in busy else deadline
             records.append(record.with_tasks((*tasks, *own_tasks), until))
@@ -247,7 +250,8 @@ class Consumer:
         return (each for each in milestones if from_iso(each.at) >= self.began())
 
     def _event_tasks(self, event: Event) -> tuple[Task, ...]:
-        return self.handlers.event_tasks(event) if event.created_at >= self.began() else ()
+        is_heard = event.created_at >= self.began() and event.type != CLOCK
+        return self.handlers.event_tasks(event) if is_heard else ()
 
     def _records(self, understood: Understood) -> list[tuple[StoredPayment, Facts]]:
         """The records that the event makes, as they are stored, and the facts that they will have.
@@ -356,7 +360,7 @@ class Consumer:
         )
 
     def _log_change(self, record: RecordWrite) -> None:
-        for milestone in record.change.milestones:
+        for milestone in record.news:
             self.telemetry.count("milestones", type=milestone.type)
         if record.change.moved:
             self.telemetry.log("moved", "DEBUG", record.change.moved, currency=record.change.currency)

@@ -121,6 +121,7 @@ class MemoryLedger:
         self.said: dict[str, str | None] = {}
         self.stored: dict[tuple[str, str], tuple[StoredEvent, Outbox]] = {}
         self.pointers: dict[tuple[str, str], str] = {}  # to an event's home
+        self.looks: dict[str, int | None] = {}
         self.parking = MemoryParking()
         self.transmissions = MemoryTransmissions()
         self.checkpoints = MemoryCheckpoints()
@@ -181,7 +182,9 @@ class MemoryLedger:
             outbox=_kept(record.outbox),
             inconsistent_since=int(since) if what == INCONSISTENT else None,
             waiting_since=int(since) if what == WAITING else None,
+            told=record.told,
         )
+        self.looks[record.subject] = record.look_at
 
     def save_all(self, writes: Sequence[Write]) -> list[Write]:
         written = []
@@ -196,6 +199,10 @@ class MemoryLedger:
 
     def waiting(self, until: int) -> Iterator[str]:
         return self._since("waiting_since", until)
+
+    def due(self, until: int) -> Iterator[str]:
+        found = sorted((at, subject) for subject, at in self.looks.items() if at is not None and at <= until)
+        return (subject for _, subject in found)
 
     def _since(self, name: str, until: int) -> Iterator[str]:
         found = [(getattr(each, name), subject) for subject, each in self.kept.items()]

@@ -103,6 +103,12 @@ class ProviderApi(Protocol):
         Empty where it cannot be asked about it. Raises ``NotFound``, ``Unavailable``.
         """
 
+    def subscription(self, subject: str) -> list[bytes]:
+        """What the provider shows of that subscription now, as bodies of events of our own making.
+
+        Raises ``NotFound``, ``Unavailable``.
+        """
+
     def endpoints(self) -> list[Notice]:
         """The webhook endpoints that the provider has for us. Raises ``Unavailable``."""
 
@@ -142,6 +148,14 @@ class Provider(Protocol):
 
         Raises ``ValueError``, ``InvalidPayload`` where it cannot be understood; it is recorded all the same.
         """
+
+
+@runtime_checkable
+class SubscriptionProvider(Provider, Protocol):
+    """What a provider's module offers beside that, if its subscriptions are records."""
+
+    def clock(self, subject: str, now: int) -> bytes:
+        """An event of our own making (``events.CLOCK``): that time has passed for that subject."""
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ events ─ provider ─→ facts.py ─ join ─→ from_edges.py, order.py: whi
                                   ├─→ from_bodies.py: which of PayPal's, and what its sales say since
                                   ├─→ paid.py: what was paid, and how far
                                   ├─→ subscription.py, access.py: as it is shown, and its access at an instant
-                                  └─→ milestones.py, news.py: what handlers are notified of
+                                  └─→ milestones.py, news.py, telling.py: what handlers are notified of
 """
 
 from chalicelib.subscriptions.access import Access, access, shown
@@ -16,12 +16,14 @@ from chalicelib.subscriptions.news import Change, change
 from chalicelib.subscriptions.order import CREATED, SEEN, UPDATED
 from chalicelib.subscriptions.paid import CYCLE
 from chalicelib.subscriptions.subscription import Subscription, project
+from chalicelib.subscriptions.telling import NOTHING_TOLD, Told, look_at, needs_asking, tell
 from chalicelib.subscriptions.terms import TERMS, Terms
 
 __all__ = [
     "CREATED",
     "CYCLE",
     "MILESTONES",
+    "NOTHING_TOLD",
     "RULES",
     "SEEN",
     "STATUSES_OF",
@@ -33,12 +35,16 @@ __all__ = [
     "Facts",
     "Subscription",
     "Terms",
+    "Told",
     "access",
     "change",
     "fact",
     "fails",
     "fold",
     "join",
+    "look_at",
+    "needs_asking",
     "project",
     "shown",
+    "tell",
 ]

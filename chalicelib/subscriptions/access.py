@@ -49,6 +49,14 @@ def access(of: Subscription, at: int, terms: Terms) -> Access:
     return Access(access=is_granted, until=until, reason=reason)
 
 
+def ends_at(of: Subscription, at: int, terms: Terms) -> int | None:
+    """When the access that there is at an instant ends, if nothing more is heard; ``None`` without one."""
+    found = access(of, at, terms)
+    if not found.access or found.until is None:
+        return None
+    return found.until + GRANTS[of.status](of, at, terms)[1] * DAY
+
+
 Grant = tuple[int | None, int, str]
 
 

@@ -29,6 +29,8 @@ MILESTONES = (
     "subscription.cancel_unscheduled",
     "subscription.payment_reversed",
     "subscription.ended",
+    "access.granted",
+    "access.revoked",
 )
 
 

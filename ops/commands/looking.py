@@ -23,7 +23,7 @@ from chalicelib.times import to_iso
 from ops import against, providers_api
 from ops import verify as verifier
 from ops.commands import FOUND, Failed, beside, handlers, json_option, now, plain, say, stage_option, wide
-from ops.commands.subscribing import print_subscription
+from ops.commands.subscribing import listed, print_subscription
 from ops.stage import Stage, connect
 
 INCONSISTENT = "more given back than captured, a refund of what was not captured, or two currencies"
@@ -147,19 +147,31 @@ def _rows(title: str, rows: list[dict[str, str]]) -> Table:
 @click.option("--until", help="ISO 8601 date or time.")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Where the page before ended.")
+@click.option("--subscriptions", is_flag=True, help="Subscriptions instead of payments.")
 @stage_option
 @json_option
-def list_(stage: str, as_json: bool, **given: Any) -> None:
-    """Print the latest payments, newest first."""
+def list_(stage: str, as_json: bool, subscriptions: bool, **given: Any) -> None:
+    """Print the latest payments, or subscriptions, newest first."""
     parameters = {name: str(value) for name, value in given.items() if value is not None}
-    page = listing.payments(connect(stage, os.environ).ledger(), listing.parse(parameters))
+    reached, query = connect(stage, os.environ), listing.parse(parameters)
+    if subscriptions:
+        terms = reached.settings(os.environ).terms
+        page = access.subscriptions(reached.ledger(), query, now(), terms)
+    else:
+        page = listing.payments(reached.ledger(), query)
     if as_json:
         click.echo(json.dumps(page, indent=2))
         return
+    wide().print(listed(page["subscriptions"]) if subscriptions else _listed(page["payments"]))
+    if page["cursor"]:
+        say(f"more: --cursor {page['cursor']}", err=True)
+
+
+def _listed(payments: list[dict[str, Any]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("created", "status", "captured", "net", "reference", "payment"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("captured", "net") else "left")
-    for payment in page["payments"]:
+    for payment in payments:
         show_amount = _amounts(payment["currency"] or "")
         table.add_row(
             payment["created_at"],
@@ -169,9 +181,7 @@ def list_(stage: str, as_json: bool, **given: Any) -> None:
             payment.get("reference") or "",
             payment["id"],
         )
-    wide().print(table)
-    if page["cursor"]:
-        say(f"more: --cursor {page['cursor']}", err=True)
+    return table
 
 
 def _amounts(currency: str) -> Callable[[int], str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from chalicelib import access as accessing
@@ -45,6 +46,26 @@ def in_words(has_access: bool, until: str | None, reason: str) -> str:
     return f"no access{f' since {until}' if until else ''} ({reason})"
 
 
+def _sold(item: Mapping[str, Any]) -> str:
+    """``price_basic  2 × 19.00 EUR every 1 month``, as far as it is known."""
+    price = f"{item['price'] or 'no price'}  {item['quantity'] or 1}"
+    if item["amount"] is not None:
+        price += f" × {money.display(item['amount'], item['currency'])}"
+    return f"{price} every {item['interval']}" if item["interval"] else price
+
+
+def listed(found: list[dict[str, Any]]) -> Table:
+    """A row for each: what it is, and until when it gives access."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("created", "status", "access", "until", "reference", "subscription"):
+        table.add_column(title, no_wrap=True)
+    for each in found:
+        answer = f"{'yes' if each['access'] else 'no'} ({each['access_reason']})"
+        until, reference = each["access_until"] or "", each["reference"] or ""
+        table.add_row(each["created_at"] or "", each["status"], answer, until, reference, each["id"])
+    return table
+
+
 def print_subscription(console: Console, found: Mapping[str, Any]) -> None:
     """What it is, what it grants now, and what it is of."""
     console.print(Text.assemble((plain(found["id"]), "bold"), f"  {found['status']}"))
@@ -52,9 +73,7 @@ def print_subscription(console: Console, found: Mapping[str, Any]) -> None:
     if not found["certain"]:
         console.print(Text.assemble(("  not certain", "yellow"), ": which state is the last is not known"))
     for item in found["items"]:
-        is_flat = item["amount"] is not None
-        price = money.display(item["amount"], item["currency"]) if is_flat else "by usage or tiers"
-        console.print(f"  {item['price']}  {item['quantity'] or 1} × {price} every {item['interval']}")
+        console.print(f"  {_sold(item)}")
     written = {"reference": found["reference"], "customer": found["customer"], **found["metadata"]}
     for name, value in {**{name: found[name] for name in (*INSTANTS, "ended_reason")}, **written}.items():
         if value:

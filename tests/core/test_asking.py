@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.asking import AT_MOST, HOUR, Asking
+from chalicelib.asking import AT_MOST, Asking
 from chalicelib.errors import NotFound, Unavailable
 from chalicelib.inbox import Message
 from chalicelib.payments import Facts, fold, project
@@ -18,6 +18,7 @@ from chalicelib.providers.protocol import Connection, Notice, PostbackProvider, 
 from chalicelib.providers.stripe import comparison as stripes
 from chalicelib.providers.stripe import endpoints as stripes_endpoints
 from chalicelib.providers.stripe.client import StripeApi
+from chalicelib.times import HOUR
 from ops.stories import tell
 from tests.core.providers import acme
 from tests.fakes import NOW, Clock, MemoryLedger, an_event, as_bytes, consumer, facts_of_event, telemetry

@@ -158,9 +158,38 @@ def test_a_subscription_is_no_payment(daybook: Any, record: Any) -> None:
         assert get(daybook, f"/payments{query}")[1]["payments"] == []
 
 
+def test_a_list_of_them(daybook: Any, record: Any) -> None:
+    """By all that payments are listed by, and with their access at an instant."""
+    many = [(n, f"sub_{n}") for n in range(3)]
+    for n, id_ in many:
+        about = {**subscription("active", START + n, NEXT), "id": id_, "created": START + n * 86_400}
+        about["customer"] = f"cus_{n}"
+        record([event(f"evt_of_{n}", "customer.subscription.created", START + n * 86_400, about)])
+
+    def ids(query: str) -> list[str]:
+        code, page = get(daybook, f"/subscriptions{query}")
+        assert code == 200
+        return [each["id"].partition(":")[2] for each in page["subscriptions"]]
+
+    assert ids("") == ["sub_2", "sub_1", "sub_0"]
+    assert ids("?status=active&provider=stripe&reference=user-42") == ["sub_2", "sub_1", "sub_0"]
+    assert ids("?customer=cus_1") == ["sub_1"]
+    assert ids("?status=ended") == ids("?provider=paypal") == []
+    assert ids("?since=2026-10-22") == ["sub_2"]
+    assert ids("?until=2026-10-21") == ["sub_0"]
+    first = get(daybook, "/subscriptions?limit=2&at=2026-12-01")[1]
+    assert [each["access"] for each in first["subscriptions"]] == [True, True]
+    assert ids(f"?limit=2&cursor={first['cursor']}") == ["sub_0"]
+    late = get(daybook, "/subscriptions?limit=2&at=2027-12-01")[1]
+    assert [each["access"] for each in late["subscriptions"]] == [False, False]
+    assert get(daybook, "/payments")[1]["payments"] == []
+
+
 @pytest.mark.parametrize(
     ("path", "code", "says"),
     [
+        ("/subscriptions?at=soon", 400, "at is not an ISO 8601 date or time"),
+        ("/subscriptions?x=1", 400, "unknown parameter: x"),
         ("/subscriptions/stripe/sub_9", 404, "no such subscription"),
         ("/subscriptions/stripe/pi_9", 404, "no such subscription"),
         ("/subscriptions/stripe/sub_9?at=soon", 400, "at is not an ISO 8601 date or time"),
@@ -265,6 +294,9 @@ def test_the_commands(stage: Stage, daybook: Any, record: Any, aws: dict[str, st
         3,
         f"no access since 2026-12-03T09:00:00Z (paid)\n  {SUBJECT}\n",
     )
+    code, output = run("list", "--subscriptions")
+    assert code == 0
+    assert output.splitlines()[1].split()[-2:] == ["user-42", SUBJECT]
     code, output = run("access", "--customer", "cus_9", "--json")
     assert (code, json.loads(output)["reason"]) == (3, "unknown")
     assert run("access")[0] == 2

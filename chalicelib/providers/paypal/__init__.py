@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from chalicelib.credentials import paypal_client
-from chalicelib.events import Event
+from chalicelib.events import CLOCK, Event
 from chalicelib.payments import Facts
 from chalicelib.providers.paypal import subscriptions
 from chalicelib.providers.paypal.confirmation import needs_asking
-from chalicelib.providers.paypal.events import event
+from chalicelib.providers.paypal.events import clock, event
 from chalicelib.providers.paypal.facts import facts as _facts
 from chalicelib.providers.paypal.objects import NAME
 from chalicelib.providers.paypal.signature import verify
@@ -17,11 +17,13 @@ from chalicelib.providers.protocol import Connection, Postback, ProviderApi
 if TYPE_CHECKING:
     from chalicelib.providers.paypal.client import PayPalApi
 
-__all__ = ["NAME", "api", "event", "facts", "needs_asking", "postback", "verify"]
+__all__ = ["NAME", "api", "clock", "event", "facts", "needs_asking", "postback", "verify"]
 
 
 def facts(event: Event) -> Mapping[str, Facts]:
     """What it proves, by subject: of payments, and of the subscription that it is of, or about."""
+    if event.type == CLOCK:
+        return {event.subject: {}}
     return {**_facts(event), **subscriptions.facts(event)}
 
 

@@ -31,6 +31,7 @@ from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment
 from chalicelib.providers.paypal import comparison, endpoints
 from chalicelib.providers.paypal.confirmation import (
+    SUBSCRIPTIONS,
     confirmed,
     path_to_confirm,
     path_to_subscription,
@@ -192,6 +193,14 @@ class PayPalApi:
     def shown(self, ours: Payment) -> list[bytes]:
         found = comparison.bodies(self._capture(ours), self._clock())
         return [json.dumps(each).encode() for each in found]
+
+    def subscription(self, subject: str) -> list[bytes]:
+        now, id_ = self._clock(), subject.rpartition(":")[2]
+        shown = self.get(f"{SUBSCRIPTIONS}{quote(id_, safe='')}?fields=plan")
+        if not shown:
+            raise NotFound("PayPal does not know it")
+        told = {"event_type": "BILLING.SUBSCRIPTION.UPDATED", "create_time": to_iso(now), "resource": shown}
+        return [json.dumps({"id": f"asked-{id_}-{now}", "resource_version": "2.0", **told}).encode()]
 
     def _capture(self, ours: Payment) -> dict[str, Any]:
         capture = self.get(f"/v2/payments/captures/{ours.id.rpartition(':')[2]}")

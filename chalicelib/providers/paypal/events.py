@@ -3,7 +3,9 @@
 https://developer.paypal.com/api/rest/webhooks/event-names/
 """
 
-from chalicelib.events import Event, items, mapping, parse, required_id, safe_id
+import json
+
+from chalicelib.events import CLOCK, Event, items, mapping, parse, required_id, safe_id
 from chalicelib.providers.paypal.objects import (
     DISPUTES,
     NAME,
@@ -14,6 +16,7 @@ from chalicelib.providers.paypal.objects import (
     named_dispute,
     refunded_payment,
 )
+from chalicelib.times import to_iso
 
 
 def event(body: bytes, received_at: int) -> Event:
@@ -39,6 +42,13 @@ def event(body: bytes, received_at: int) -> Event:
         customer=_payer(resource),
         object_id=safe_id(resource.get("id")) or named_dispute(resource),
     )
+
+
+def clock(subject: str, now: int) -> bytes:
+    """An event of our own making: that time has passed for that subject."""
+    object_id = subject.rpartition(":")[2]
+    own = {"id": f"clock-{object_id}-{now}", "event_type": CLOCK, "create_time": to_iso(now)}
+    return json.dumps({**own, "resource": {"id": object_id}}).encode()
 
 
 def _payer(resource: Resource) -> str | None:

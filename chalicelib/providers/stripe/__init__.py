@@ -2,21 +2,23 @@
 
 from collections.abc import Mapping
 
-from chalicelib.events import Event
+from chalicelib.events import CLOCK, Event
 from chalicelib.kinds import kind_of
 from chalicelib.payments import Facts
 from chalicelib.providers.protocol import Connection, ProviderApi
 from chalicelib.providers.stripe import subscriptions
-from chalicelib.providers.stripe.events import event, path_to_fetch
+from chalicelib.providers.stripe.events import clock, event, path_to_fetch
 from chalicelib.providers.stripe.facts import facts as _facts
 from chalicelib.providers.stripe.objects import NAME
 from chalicelib.providers.stripe.signature import verify
 
-__all__ = ["NAME", "api", "event", "facts", "needs_asking", "verify"]
+__all__ = ["NAME", "api", "clock", "event", "facts", "needs_asking", "verify"]
 
 
 def facts(event: Event) -> Mapping[str, Facts]:
     """What it proves: of one payment, of the subscription that it is of, or about, and how they belong."""
+    if event.type == CLOCK:
+        return {event.subject: {}}
     proved = _facts(event)
     found = {**({event.subject: proved} if proved else {}), **subscriptions.facts(event)}
     for subject, link in subscriptions.links(event):

@@ -61,6 +61,14 @@ class StripeApi:
         found = comparison.bodies(ours, self.get, self.clock())
         return [json.dumps(each).encode() for each in found]
 
+    def subscription(self, subject: str) -> list[bytes]:
+        now = self.clock()
+        _, *account, id_ = subject.split(":")
+        options = {"stripe_account": account[0]} if account else {}
+        about = self.get(f"/v1/subscriptions/{id_}", **options)
+        shown = comparison.as_fetched("customer.subscription.shown", about, account, now)
+        return [json.dumps(shown).encode()]
+
     def endpoints(self) -> list[Notice]:
         return list(endpoints.notices(items(self.get("/v1/webhook_endpoints", limit=100).get("data"))))
 

@@ -53,17 +53,24 @@ def bodies(ours: Payment, get: Get, now: int) -> Iterator[Object]:
     options = {"stripe_account": ours.account} if ours.account else {}
     for type_, about in _objects(intent_id, get, options):
         created = about.get("canceled_at") or (None if type_ in SAYS.values() else about.get("created"))
-        yield {
-            "id": f"asked_{about['id']}_{now}",
-            "object": THIN,
-            "type": f"v1.{type_}",
-            "created": to_iso(from_seconds(created) if created else now),
-            "livemode": ours.livemode,
-            "context": ours.account,
-            "related_object": {"id": about["id"], "type": about.get("object")},
-            "data": {"object": dict(about)},
-            "fetched_at": now,
-        }
+        account = [ours.account] if ours.account else []
+        at = from_seconds(created) if created else now
+        yield {**as_fetched(type_, about, account, now, at), "livemode": ours.livemode}
+
+
+def as_fetched(type_: str, about: Object, account: list[str], now: int, at: int | None = None) -> Object:
+    """A thin event of our own making, of an object that was fetched now; ``at`` is when it came to be so."""
+    return {
+        "id": f"asked_{about['id']}_{now}",
+        "object": THIN,
+        "type": f"v1.{type_}",
+        "created": to_iso(now if at is None else at),
+        "livemode": about.get("livemode"),
+        "context": account[0] if account else None,
+        "related_object": {"id": about["id"], "type": about.get("object")},
+        "data": {"object": dict(about)},
+        "fetched_at": now,
+    }
 
 
 def _objects(intent_id: str, get: Get, options: dict[str, str]) -> Iterator[tuple[str, Object]]:

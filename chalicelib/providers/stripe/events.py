@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import replace
 
-from chalicelib.events import Event, mapping, parse, required_id, safe_id
+from chalicelib.events import CLOCK, Event, mapping, parse, required_id, safe_id
 from chalicelib.providers.stripe.objects import NAME, Object, id_of, instant, is_thin, object_of
 
 API_PATH = re.compile(r"/v[12](/[a-z_]+)+/[A-Za-z0-9_]{1,100}")
@@ -65,6 +65,15 @@ def subject(payload: Object) -> str | None:
     about = object_of(payload) or mapping(payload.get("related_object"))
     fields = PAYMENT_OF.get(str(about.get("object", "")), ("id",))
     return next(filter(None, (id_of(about.get(field)) for field in fields)), None)
+
+
+def clock(subject: str, now: int) -> bytes:
+    """An event of our own making: that time has passed for that subject."""
+    _, *account, object_id = subject.split(":")
+    about = {"id": object_id, "object": CLOCK}
+    own = {"id": f"clock_{object_id}_{now}", "object": "event", "type": CLOCK, "created": now // 1000}
+    named = {"account": account[0]} if account else {}
+    return json.dumps({**own, **named, "data": {"object": about}}).encode()
 
 
 def path_to_fetch(event: Event) -> str | None:
