@@ -123,6 +123,7 @@ def consumer(stage: Stage) -> Consumer:
         handlers=handlers(stage),
         clock=now,
         labels=stage.settings(os.environ).labels,
+        terms=stage.settings(os.environ).terms,
         began=cache(lambda: beginning.began(ledger, now())),
         explain=Explanation(messages=stage.name == STAGE_LOCAL, show=_say_lines),
     )

@@ -33,20 +33,48 @@ def access(stage: str, as_json: bool, **given: str | None) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        say(in_words(found["access"], found["until"], found["reason"]))
+        say(in_short(found["access"], found["until"], found["reason"]))
         for subject in found["subscriptions"]:
             say(f"  {subject}")
     raise SystemExit(0 if found["access"] else FOUND)
 
 
-def in_words(has_access: bool, until: str | None, reason: str) -> str:
+def in_short(has_access: bool, until: str | None, reason: str) -> str:
     """One line: the answer, its end and its reason."""
     if has_access:
         return f"access{f' until {until}' if until else ''} ({reason})"
     return f"no access{f' since {until}' if until else ''} ({reason})"
 
 
-def _sold(item: Mapping[str, Any]) -> str:
+# Why there is access, or none: by the reason that ``GET /access`` gives.
+WHY = {
+    "trial": "on trial, until {until}",
+    "paid": "paid until {until}",
+    "free": "a free plan, until {until}",
+    "grace": "a payment failed, and the days of grace last until {until}",
+    "paused": "it is paused",
+    "ended": "it has ended; what was paid lasts until {until}",
+    "unpaid": "its payments failed, and the provider tries no more",
+    "pending": "it has not begun",
+    "reversed": "its last payment was given back",
+}
+WHY_NOT = {
+    "trial": "the trial ended on {until}",
+    "paid": "what was paid ended on {until}, and nothing was heard since",
+    "free": "its period ended on {until}, and nothing was heard since",
+    "grace": "a payment failed, and the days of grace are over since {until}",
+    "ended": "it has ended",
+}
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """Why a subscription gives access, or none, as a sentence without its full stop."""
+    reason = found["access_reason"]
+    words = WHY[reason] if found["access"] else WHY_NOT.get(reason, WHY[reason])
+    return words.format(until=(found["access_until"] or "an end that is not known yet")[:10])
+
+
+def sold(item: Mapping[str, Any]) -> str:
     """``price_basic  2 × 19.00 EUR every 1 month``, as far as it is known."""
     price = f"{item['price'] or 'no price'}  {item['quantity'] or 1}"
     if item["amount"] is not None:
@@ -69,11 +97,11 @@ def listed(found: list[dict[str, Any]]) -> Table:
 def print_subscription(console: Console, found: Mapping[str, Any]) -> None:
     """What it is, what it grants now, and what it is of."""
     console.print(Text.assemble((plain(found["id"]), "bold"), f"  {found['status']}"))
-    console.print(f"  {in_words(found['access'], found['access_until'], found['access_reason'])}")
+    console.print(f"  {in_short(found['access'], found['access_until'], found['access_reason'])}")
     if not found["certain"]:
         console.print(Text.assemble(("  not certain", "yellow"), ": which state is the last is not known"))
     for item in found["items"]:
-        console.print(f"  {_sold(item)}")
+        console.print(f"  {sold(item)}")
     written = {"reference": found["reference"], "customer": found["customer"], **found["metadata"]}
     for name, value in {**{name: found[name] for name in (*INSTANTS, "ended_reason")}, **written}.items():
         if value:

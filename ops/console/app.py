@@ -14,7 +14,9 @@ from chalicelib import money
 from chalicelib.errors import AwsError, Refused
 from chalicelib.payments import STATES
 from chalicelib.providers import PROVIDERS
+from chalicelib.subscriptions.standing import STATUSES as SUBSCRIPTION_STATUSES
 from chalicelib.times import to_iso
+from ops.commands.subscribing import sold
 from ops.console.pages import Reading, Writing
 from ops.console.session import Console
 
@@ -46,6 +48,8 @@ def create_app(console: Console) -> Flask:
         amount=lambda value, currency: money.display(value, currency or ""),
         instant=to_iso,
         statuses=STATUSES,
+        subscription_statuses=SUBSCRIPTION_STATUSES,
+        sold=sold,
         providers=list(PROVIDERS),
     )
     app.before_request(lambda: _guard(console))

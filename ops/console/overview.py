@@ -7,7 +7,9 @@ from typing import Any
 from chalicelib.money import display
 from chalicelib.payments import Sums
 from chalicelib.providers import PROVIDERS
+from chalicelib.subscriptions import Terms
 from ops.console import charts
+from ops.console.recurring import Recurring, recurring
 from ops.signals import Series, Signals, Wanted
 from ops.stage import Stage
 
@@ -35,11 +37,12 @@ class Overview:
     waiting: int
     parked: str
     money: list[dict[str, str]]
+    recurring: Recurring
     traffic: Any
     lags: Any
 
 
-def overview(stage: Stage, range_: str, now: datetime) -> Overview:
+def overview(stage: Stage, range_: str, now: datetime, terms: Terms) -> Overview:
     """Of the last hour, day or month; money is always the day's (UTC)."""
     signals = Signals(stage)
     length, period = RANGES[range_]
@@ -72,6 +75,7 @@ def overview(stage: Stage, range_: str, now: datetime) -> Overview:
         waiting=_waiting(stage),
         parked=_parked(stage),
         money=_money(signals, currencies, now),
+        recurring=recurring(stage.ledger(), int(now.timestamp() * 1000), terms),
         traffic=charts.bars({"accepted": accepted, "refused": refused}, since, until, period),
         lags=charts.lines({"p50": p50, "p99": p99}, since, until, period),
     )

@@ -5,13 +5,16 @@ from typing import Any
 
 from flask import Flask, abort, redirect, render_template, request, url_for
 
+from chalicelib import access, listing
 from chalicelib.entries import ListedEvent, StoredEvent
 from chalicelib.errors import HandlerFailed, HandlersBusy, NotFound
+from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.parking import ParkedEvent
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 from ops import replay as replaying
 from ops import stories
+from ops.commands.subscribing import INSTANTS, in_words
 from ops.console import masking, search
 from ops.console.arrivals import logged
 from ops.console.overview import RANGES
@@ -20,6 +23,17 @@ from ops.console.session import Console
 from ops.redrive import Redrive
 
 PARKED_ROWS = 25
+# Where a person sees a subscription at its provider: live, and test.
+SUBSCRIPTION_AT = {
+    "stripe": (
+        "https://dashboard.stripe.com/subscriptions/{}",
+        "https://dashboard.stripe.com/test/subscriptions/{}",
+    ),
+    "paypal": (
+        "https://www.paypal.com/billing/subscriptions/{}",
+        "https://www.sandbox.paypal.com/billing/subscriptions/{}",
+    ),
+}
 REPLAY = 300_000  # milliseconds that replayed handlers may take
 
 
@@ -35,6 +49,8 @@ class Reading:
         app.get("/payments")(self.payments)
         app.get("/find")(self.find)
         app.get("/payments/<subject:subject>")(self.payment)
+        app.get("/subscriptions")(self.subscriptions)
+        app.get("/subscriptions/<subject:subject>")(self.subscription)
         app.get("/arrivals/<subject:subject>")(self.arrivals)
         app.get("/event/<id:event_id>/of/<subject:subject>")(self.event)
         app.get("/parked")(self.parked)
@@ -62,15 +78,39 @@ class Reading:
         ledger = self.console.stage.ledger()
         subject = search.subject_of(ledger, id_)
         if subject:
-            return redirect(url_for("payment", subject=subject))
+            return redirect(url_for(_page_of(subject), subject=subject))
         rows = search.of_reference(ledger, id_) or search.of_customer(ledger, id_)
-        if not rows:
+        subscriptions = search.subscriptions_of(ledger, id_, self.console.clock(), self.console.terms)
+        if not rows and not subscriptions:
             here = f"in stage {self.console.stage.name}"
-            raise NotFound(f"no payment, event, customer or reference {id_} {here}")
-        if len(rows) == 1:
-            return redirect(url_for("payment", subject=rows[0]["id"]))
-        page = search.Page(rows, None, len(rows))
-        return render_template("payments.html", found=page, given={}, following=None, customer=id_)
+            raise NotFound(f"no payment, subscription, event, customer or reference {id_} {here}")
+        if len(rows) + len(subscriptions) == 1:
+            [only] = [*rows, *subscriptions]
+            return redirect(url_for(_page_of(only["id"]), subject=only["id"]))
+        found = search.Page(rows, None, len(rows))
+        more: dict[str, Any] = {"given": {}, "following": None, "customer": id_}
+        return render_template("payments.html", found=found, subscriptions=subscriptions, **more)
+
+    def subscriptions(self) -> str:
+        given = {name: value for name, value in request.args.items() if value}
+        query = listing.parse({"limit": str(search.ROWS), **given})
+        console = self.console
+        page = access.subscriptions(console.stage.ledger(), query, console.clock(), console.terms)
+        following = {**given, "cursor": page["cursor"]} if page["cursor"] else None
+        rows = page["subscriptions"]
+        return render_template("subscriptions.html", rows=rows, given=given, following=following)
+
+    def subscription(self, subject: str) -> str:
+        console = self.console
+        provider, _, object_id = subject.partition(":")
+        it = access.subscription(console.stage.ledger(), provider, object_id, console.clock(), console.terms)
+        return render_template(
+            "subscription.html",
+            it=it,
+            why=in_words(it),
+            instants=INSTANTS,
+            **_payment(console, it["id"]),
+        )
 
     def payment(self, subject: str) -> str:
         return render_template("payment.html", **_payment(self.console, subject))
@@ -96,8 +136,12 @@ class Reading:
 
     def send(self) -> str:
         sender = _sender(self.console)
-        names = (STORM, *stories.STORIES)
+        names = (STORM, *stories.STORIES, *stories.SUBSCRIPTIONS)
         return render_template("send.html", stories=names, tallies=sender.tallies, most=MOST)
+
+
+def _page_of(subject: str) -> str:
+    return "subscription" if kind_of(subject).entry == SUBSCRIPTION else "payment"
 
 
 def _range() -> str:
@@ -155,6 +199,8 @@ def _timeline(events: list[ListedEvent]) -> list[dict[str, Any]]:
 
 def _dashboard(subject: str, is_test: bool) -> str | None:
     provider, *_, object_id = subject.split(":")
+    if kind_of(subject).entry == SUBSCRIPTION:
+        return SUBSCRIPTION_AT[provider][is_test].format(object_id)
     made = stories.MADE.get(provider)
     return made.dashboard[is_test].format(object_id) if made else None
 
@@ -188,7 +234,7 @@ class Writing:
             abort(409, "its handlers are running now; try again when their time is up")
         except HandlerFailed as error:
             abort(502, f"{error}; the rest is left, and can be replayed")
-        return redirect(url_for("payment", subject=subject, ran=ran))
+        return redirect(url_for(_page_of(subject), subject=subject, ran=ran))
 
     def ask_redrive(self, event_id: str, subject: str) -> str:
         parked = self._parked(event_id, subject)
@@ -224,7 +270,7 @@ def _order() -> Order:
     """What the form asks for; anything else is a mistake of the caller's."""
     provider, story = request.form.get("provider", ""), request.form.get("story", "")
     repeat = request.form.get("repeat", "1")
-    if provider not in PROVIDERS or story not in (STORM, *stories.STORIES):
+    if provider not in PROVIDERS or story not in (STORM, *stories.STORIES, *stories.SUBSCRIPTIONS):
         abort(400, "no such story")
     if not (repeat.isascii() and repeat.isdigit() and 1 <= int(repeat) <= MOST):
         abort(400, f"repeat is a number from 1 to {MOST}")

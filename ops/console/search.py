@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from chalicelib import listing, money
+from chalicelib import access, listing, money
 from chalicelib.errors import InvalidParameter
 from chalicelib.ledger import Ledger
+from chalicelib.subscriptions import Terms
 
 ROWS = 25
 LOOKS = 5  # pages of a hundred that one page may look through
@@ -89,7 +90,7 @@ def _major(payment: Mapping[str, Any]) -> Decimal:
 def subject_of(ledger: Ledger, id_: str) -> str | None:
     """The subject that a payment's or an event's id leads to, with or without its provider."""
     for name in listing.named(id_):
-        if ledger.payment(name).version or next(ledger.events(name), None):
+        if ledger.record(name).version or next(ledger.events(name), None):
             return name
         found = ledger.subject_of(name) or next(iter(ledger.referred(name)), None)
         if found:
@@ -102,6 +103,16 @@ def of_reference(ledger: Ledger, reference: str, most: int = 100) -> list[dict[s
     query = listing.parse({"reference": reference, "limit": str(most)})
     found: list[dict[str, Any]] = listing.payments(ledger, query)["payments"]
     return found
+
+
+def subscriptions_of(ledger: Ledger, id_: str, now: int, terms: Terms) -> list[dict[str, Any]]:
+    """The subscriptions of the user's own id, or of a customer; the newest first, a hundred at most."""
+    for by in ("reference", "customer"):
+        query = listing.parse({by: id_, "limit": "100"})
+        found: list[dict[str, Any]] = access.subscriptions(ledger, query, now, terms)["subscriptions"]
+        if found:
+            return found
+    return []
 
 
 def of_customer(ledger: Ledger, customer: str, most: int = 100) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from chalicelib.recording import Consumer
+from chalicelib.subscriptions import Terms
 from chalicelib.telemetry import Telemetry
 from ops.console.overview import Overview, overview
 from ops.console.sending import Sender
@@ -69,11 +70,16 @@ class Console:
         """For how many seconds the figures of that time are good enough."""
         return FRESH_HERE if self.sender is not None and range_ == "hour" else FRESH
 
+    @property
+    def terms(self) -> Terms:
+        """What the stage's subscriptions grant."""
+        return self.consumer.terms
+
     def overview(self, range_: str) -> Overview:
         """The figures, as fresh as they have to be."""
         at, found = self.kept.get(range_, (0.0, None))
         if found is None or time.monotonic() - at > self.fresh(range_):
-            found = overview(self.stage, range_, datetime.fromtimestamp(self.clock() / 1000, UTC))
+            found = overview(self.stage, range_, datetime.fromtimestamp(self.clock() / 1000, UTC), self.terms)
             self.kept[range_] = time.monotonic(), found
         return found
 

@@ -297,6 +297,11 @@ def pages(running: Running, stage: Stage) -> dict[str, str]:
     """Every page with something on it."""
     subject = sent(running, "stripe", "--story", "dispute-lost", "--repeat", "2", "--shuffle")
     [*_, event] = running_events(running, subject)
+    story = ("--story", "renewal-fails-then-recovers", "--shuffle", "--amount", "1900")
+    failing = sent(running, "stripe", *story)
+    paused = sent(running, "paypal", "--story", "pause", "--shuffle", "--amount", "4900")
+    running_events(running, failing)
+    running_events(running, paused)
     ledger, now = stage.ledger(), time.time_ns() // 1_000_000
     ledger.parking.park(subject, "evt_parked", "a message that nobody can read", 5, now - 3_600_000)
     return {
@@ -304,6 +309,9 @@ def pages(running: Running, stage: Stage) -> dict[str, str]:
         "month": "/?range=month",
         "payments": "/payments",
         "payment": f"/payments/{subject}",
+        "subscriptions": "/subscriptions",
+        "subscription": f"/subscriptions/{failing}",
+        "paused": f"/subscriptions/{paused}",
         "event": f"/event/{event['id']}/of/{subject}",
         "parked": "/parked",
         "redrive": f"/redrive/evt_parked/of/{subject}",
@@ -354,12 +362,12 @@ def test_the_keyboard_leads_through_a_page(page: Page) -> None:
     """The first stop skips to the content; then the pages, in order; what has the focus is seen."""
     page.goto("/payments")
     stops = []
-    for _ in range(5):
+    for _ in range(6):
         page.keyboard.press("Tab")
         stops.append(page.evaluate("document.activeElement.textContent.trim()"))
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
-    assert stops == ["Skip to content", "Overview", "Payments", "Parked", "Send"]
+    assert stops == ["Skip to content", "Overview", "Payments", "Subscriptions", "Parked", "Send"]
 
 
 def test_screenshots_are_small() -> None:

@@ -15,15 +15,18 @@ from flask.testing import FlaskClient
 from chalicelib.errors import InvalidParameter
 from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
+from chalicelib.money import display
 from chalicelib.providers import PROVIDERS
+from chalicelib.subscriptions import Terms
 from chalicelib.times import DAY
 from ops.console import masking, search
 from ops.console.app import create_app
 from ops.console.overview import overview
+from ops.console.recurring import recurring, revenue
 from ops.console.session import Console
 from ops.stage import Stage
 from ops.stories import tell
-from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, consumer, telemetry
+from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, consumer, message_of, telemetry
 
 PORT = 8001
 OWN = {"Host": f"127.0.0.1:{PORT}", "Origin": f"http://127.0.0.1:{PORT}"}
@@ -138,9 +141,89 @@ def test_the_overview_costs_a_fixed_few_calls(stage: Stage, monkeypatch: pytest.
     now = datetime.fromtimestamp(NOW / 1000, UTC)
     for range_ in ("hour", "day", "month"):
         calls.clear()
-        found = overview(stage, range_, now)
+        found = overview(stage, range_, now, Terms())
         assert (found.received, found.parked, found.success) == (0, "0", "–")
-        assert len(calls) <= 6, calls
+        assert len(calls) <= 7, calls
+
+
+# ── subscriptions ───────────────────────────────────────────────────────────────────────────────────
+
+
+def told(ledger: Ledger, provider: str, story: str, seed: int, amount: int = 1900) -> str:
+    subject, events = tell(provider, random.Random(seed), NOW, amount, "EUR", story=story)
+    for event in events:
+        consumer(ledger, MemoryInbox()).record(message_of(as_bytes(event), provider), NOW + 60_000)
+    return subject
+
+
+def test_a_subscriptions_page_says_why_there_is_access(stage: Stage, client: FlaskClient) -> None:
+    """In words; and it leads to the last payment, which leads back."""
+    ledger = stage.ledger()
+    subject = told(ledger, "stripe", "renewal-fails-then-recovers", 1)
+    code, page = get(client, f"/subscriptions/{subject}")
+    assert code == 200
+    assert "<strong>Access</strong>: paid until 20" in page
+    assert "subscription.recovered" in page
+    assert "access.granted" in page
+    payment = re.search(r'href="/payments/(stripe:pi_[^"]+)"', page)
+    assert payment is not None
+    assert f'href="/subscriptions/{subject}"' in get(client, f"/payments/{payment[1]}")[1]
+    lost = told(ledger, "stripe", "disputed-renewal", 2)
+    page = get(client, f"/subscriptions/{lost}")[1]
+    assert "<strong>No access</strong>: its last payment was given back" in page
+    assert get(client, "/subscriptions/stripe:sub_nothing")[0] == 404
+    assert get(client, "/subscriptions/stripe:pi_1")[0] == 404
+
+
+def test_subscriptions_are_listed_and_found(stage: Stage, client: FlaskClient) -> None:
+    """By status, by id, by the user's own id, and by customer."""
+    ledger = stage.ledger()
+    paused, active = told(ledger, "paypal", "pause", 1), told(ledger, "stripe", "upgrade", 2)
+    page = get(client, "/subscriptions")[1]
+    assert page.index(paused.partition(":")[2]) > 0 < page.index(active.partition(":")[2])
+    assert active.partition(":")[2] not in get(client, "/subscriptions?status=paused")[1]
+    assert "No subscription here matches" in get(client, "/subscriptions?status=ended")[1]
+    answer = client.get(f"/find?id={active}", headers=OWN)
+    assert answer.headers["Location"].endswith(f"/subscriptions/{active}")
+    reference = f"user-{paused[-6:].lower()}"
+    page = get(client, f"/find?id={reference}")[1]  # its sale is of that user too
+    assert f'href="/subscriptions/{paused}"' in page
+    assert "PAYMENT" not in page
+    assert get(client, "/find?id=nobody")[0] == 404
+    assert get(client, "/subscriptions?since=soon")[0] == 400
+
+
+def test_what_subscriptions_come_to(stage: Stage) -> None:
+    """By what they are to pay in a month; a year's by the twelfth, tiers and pauses not at all."""
+    ledger = stage.ledger()
+    assert recurring(ledger, NOW, Terms()).looked == 0
+    for seed, story in enumerate(("upgrade", "cancel-at-end", "pause", "disputed-renewal")):
+        told(ledger, "stripe", story, seed)
+    told(ledger, "paypal", "cancel-at-end", 7)
+    found = recurring(ledger, NOW, Terms())
+    assert (found.active, found.past_due, found.ended) == (3, 0, 1)
+    assert found.revenue == {"EUR": "95.00 EUR"}  # 57.00, 19.00 and 19.00
+    assert (found.looked, found.is_whole) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("interval", "monthly"),
+    [
+        ("1 month", "120.00 EUR"),
+        ("1 year", "10.00 EUR"),
+        ("3 month", "40.00 EUR"),
+        ("2 week", "260.00 EUR"),
+        ("1 day", "3650.00 EUR"),
+        (None, None),
+        ("1 fortnight", None),
+    ],
+)
+def test_each_interval_has_its_months(interval: str | None, monthly: str | None) -> None:
+    """Two at 60.00 each."""
+    item = {"interval": interval, "amount": 6000, "quantity": 2, "currency": "EUR"}
+    sums = revenue([{"status": "active", "items": [item]}, {"status": "paused", "items": [item]}])
+    shown = {currency: display(round(sum_), currency) for currency, sum_ in sums.items()}
+    assert shown == ({"EUR": monthly} if monthly else {})
 
 
 # ── what is covered ─────────────────────────────────────────────────────────────────────────────────
