@@ -56,8 +56,9 @@ def _of(ledger: Ledger, question: Question) -> Iterator[Subscription]:
 def _subjects(ledger: Ledger, question: Question) -> list[str]:
     if question.by == "reference":
         return ledger.referred(question.value, SUBSCRIPTION)
-    found = (each for name in named(question.value) for each in ledger.of_customer(name))
-    return list(dict.fromkeys(subject for subject, entry in found if entry == SUBSCRIPTION))
+    names = named(question.value)
+    found = (each for name in names for each in ledger.of_customer(name, entry=SUBSCRIPTION))
+    return list(dict.fromkeys(subject for subject, _ in found))
 
 
 def subscriptions(ledger: Ledger, query: Query, at: int, terms: Terms) -> dict[str, Any]:

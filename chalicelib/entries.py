@@ -229,7 +229,12 @@ def listed(event: Event) -> Attribute:
 
 def day_of(entry: str, day: str) -> str:
     """What a day's records of that kind are listed under: payments under the day alone."""
-    return day if entry == PAYMENT else f"{entry} {day}"
+    return front_of(entry) + day
+
+
+def front_of(entry: str) -> str:
+    """What the places of that kind begin with, so that a customer's lie together; of payments, nothing."""
+    return "" if entry == PAYMENT else f"{entry} "
 
 
 def bodies_of(day: str) -> str:
@@ -345,7 +350,7 @@ def _of_subscription(write: RecordWrite, change: subscriptions.Change, shards: i
         "provider": string(it.provider),
         "status": string(it.status),
         "day": sharded(day_of(SUBSCRIPTION, created[:10]), it.id, shards),
-        "listed": string(f"{created}#{it.id}"),
+        "listed": string(f"{front_of(SUBSCRIPTION)}{created}#{it.id}"),
         **_of_customer(it.provider, it.customer),
     }
     told = write.told.to_dict()

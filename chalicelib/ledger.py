@@ -303,17 +303,21 @@ class Ledger:
         named = [item["entry"]["S"] for item in bare if kind_of(item["entry"]["S"]).entry == entry]
         return list(dict.fromkeys([*of_kind, *named]))
 
-    def of_customer(self, customer: str, until: str | None = None) -> Iterator[tuple[str, str]]:
-        """The keys (subject, entry) of a customer's payments and other events, the newest first, lazily.
+    def of_customer(
+        self, customer: str, until: str | None = None, entry: str | None = None
+    ) -> Iterator[tuple[str, str]]:
+        """The keys (subject, entry) of a customer's records and other events, the newest first, lazily.
 
         ``customer`` is ``provider:id``. An event of a payment is not among them: its payment is. ``until`` is
-        a place, inclusive.
+        a place, inclusive; with ``entry`` only records of that kind are read, with payments other events.
         """
-        below = {":until": string(until)} if until else {}
+        front = entries.front_of(entry or PAYMENT)
+        places = {":front": string(front or "0"), ":until": string(front + (until or "9999~"))}
         found = self._table.query(
             IndexName=BY_CUSTOMER,
-            KeyConditionExpression="customer = :customer" + (" AND listed <= :until" if until else ""),
-            ExpressionAttributeValues={":customer": string(customer), **below},
+            KeyConditionExpression="customer = :customer"
+            + (" AND listed BETWEEN :front AND :until" if entry else ""),
+            ExpressionAttributeValues={":customer": string(customer), **(places if entry else {})},
             ScanIndexForward=False,
         )
         for item in found:
@@ -357,10 +361,11 @@ class Ledger:
         self, day: str, since: str, until: str, limit: int, wanted: dict[str, str]
     ) -> tuple[list[tuple[str, str]], str | None]:
         names = {f"#{name}": name for name in ("day", "listed", *wanted)}
+        front = entries.front_of(day.rpartition(" ")[0] or PAYMENT)
         values = {
             ":day": string(day),
-            ":since": string(since),
-            ":until": string(until),
+            ":since": string(front + since),
+            ":until": string(front + until),
             **{f":{name}": string(value) for name, value in wanted.items()},
         }
         request: Request = {
@@ -374,9 +379,9 @@ class Ledger:
         if wanted:
             request["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in wanted)
         answer = self._table.call("Query", **request)
-        page = [(item["listed"]["S"], item["subject"]["S"]) for item in answer["Items"]]
+        page = [(item["listed"]["S"].removeprefix(front), item["subject"]["S"]) for item in answer["Items"]]
         last = answer.get("LastEvaluatedKey")
-        return page, last["listed"]["S"] if last else None
+        return page, last["listed"]["S"].removeprefix(front) if last else None
 
     def inconsistent(self, until: int) -> Iterator[str]:
         """The subjects of payments that have not been consistent since ``until`` or longer, oldest first."""

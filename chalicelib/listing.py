@@ -171,7 +171,7 @@ def _first(placed: tuple[str, dict[str, Any]]) -> str:
 
 def _of_customer(ledger: Ledger, customer: str, until: str, wanted: str) -> Iterator[str]:
     for name in named(customer):
-        for subject, entry in ledger.of_customer(name, until):
+        for subject, entry in ledger.of_customer(name, until, wanted):
             if entry == wanted:
                 yield subject
 

@@ -22,7 +22,14 @@ from chalicelib.joining import (
     things,
     union,
 )
+from chalicelib.subscriptions.bounded import KEPT, bounded
 from chalicelib.subscriptions.order import latest
+
+
+def latest_of(a: list[int], b: list[int]) -> list[int]:
+    """The latest instants of both."""
+    return union(a, b)[-KEPT:]
+
 
 RULES: Rules = {
     # what was said of it, of the latest seconds: order.py
@@ -44,16 +51,18 @@ RULES: Rules = {
     # instants
     "created_at": earliest,
     "updated_at": largest,
-    "past_due_at": union,
+    "past_due_at": latest_of,
     "well_at": largest,  # when its status was last another than past_due
+    "created": earliest,
     "paid_at": earliest,
     "changed_at": earliest,
     "left_pending_at": earliest,
+    "first_paid": earliest,  # [instant, invoice or sale, amount]
     "began_at": earliest,
     "owed_at": earliest,
     "expired_at": union,
-    "paused_at": union,
-    "resumed_at": union,
+    "paused_at": latest_of,
+    "resumed_at": latest_of,
     "trial_endings": first_of_each,  # [the trial's end, instant] of each
     "failed": first_of_each,  # [attempt, instant] of each
     # what never changes
@@ -76,9 +85,9 @@ __all__ = ["RULES", "Facts", "Fields", "fact", "fold", "join", "things"]
 
 def join(a: Facts, b: Facts) -> Facts:
     """Both sets of facts as one. Commutative, associative, idempotent."""
-    return join_by(RULES, a, b)
+    return bounded(join_by(RULES, a, b))
 
 
 def fold(all_facts: Iterable[Facts]) -> Facts:
     """The facts of a whole subscription, from the facts of each of its events in any order."""
-    return fold_by(RULES, all_facts)
+    return bounded(fold_by(RULES, all_facts))

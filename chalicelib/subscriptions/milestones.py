@@ -77,11 +77,12 @@ def _of_life(own: Fields) -> Iterator[Reached]:
 def _of_bills(facts: Facts) -> Iterator[Reached]:
     """The first that money was paid for activates; each further paid period renews, one for nothing too."""
     paid = bills(facts)
-    first = next((each for each in paid if each.is_money), None)
+    first = facts.get("subscription", {}).get("first_paid")
+    if first is not None:
+        at, id_, amount = first
+        yield Reached(at, "subscription.activated", "", amount, id_)
     for each in paid:
-        if each == first:
-            yield Reached(each.at, "subscription.activated", "", each.amount, each.id)
-        elif each.is_period:
+        if each.is_period and (first is None or each.id != first[1]):
             yield Reached(each.at, "subscription.renewed", each.id, each.amount, each.id)
     yield from _of_reversals(paid, facts)
     for id_, fields in things(facts, "invoice"):

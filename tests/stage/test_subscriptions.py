@@ -10,11 +10,13 @@ import pytest
 from chalice.test import Client
 from click.testing import CliRunner
 
+from chalicelib import access
 from chalicelib.folding import folded
+from chalicelib.ledger import Ledger
 from chalicelib.payments import Milestone
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
-from chalicelib.subscriptions import Subscription
+from chalicelib.subscriptions import Subscription, Terms
 from ops import verify
 from ops.cli import main
 from ops.forget import forget_labels, traces
@@ -148,6 +150,26 @@ def test_a_trial_that_converts(daybook: Any, stage: Stage, record: Any, seed: in
         for whose in ("reference=user-42", "customer=stripe:cus_1", "customer=cus_1"):
             code, found = get(daybook, f"/access?{whose}&at={at}")
             assert (code, found["access"], found["subscriptions"]) == (200, has_access, [SUBJECT])
+
+
+def test_a_customers_payments_are_not_read_to_know_of_access(stage: Stage, record: Any) -> None:
+    """However many there are: a query, and one read of what it found."""
+    record(life())
+    for n in range(12):
+        charge = {"id": f"ch_{n}", "object": "charge", "payment_intent": f"pi_{n}", "customer": "cus_1"}
+        record([event(f"evt_p{n}", "charge.pending", START, {**charge, "amount": 5, "currency": "eur"})])
+    aws, calls, items = stage.aws(), list[str](), list[int]()
+
+    def counted(service: str, operation: str, /, **request: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = aws(service, operation, **request)
+        calls.append(operation)
+        items.append(len(answer.get("Items", ())))
+        return answer
+
+    ledger = Ledger(counted, stage.names.table)
+    question = access.parse({"customer": "stripe:cus_1", "at": "2026-11-20"}, NOW)
+    assert access.answer(ledger, question, Terms())["subscriptions"] == [SUBJECT]
+    assert (calls, items[0]) == (["Query", "BatchGetItem"], 1)
 
 
 def test_a_subscription_is_no_payment(daybook: Any, record: Any) -> None:

@@ -238,10 +238,14 @@ def _of_sale(event: Event, sale: Resource) -> Iterator[Facts]:
     )
     sale_id = safe_id(sale.get("id"))
     if says(event.type, sale) == "captured" and sale_id:
+        paid_at = instant(sale.get("create_time"), event.created_at)
+        amount, currency = amount_of(sale.get("amount"))
+        if amount > 0:
+            yield fact("subscription", first_paid=[paid_at, sale_id, amount])
         yield fact(
             f"sale {sale_id}",
-            paid=list(amount_of(sale.get("amount"))),
-            paid_at=instant(sale.get("create_time"), event.created_at),
+            paid=[amount, currency],
+            paid_at=paid_at,
             billed_for=CYCLE,
             payment=f"{NAME}:{sale_id}",
         )

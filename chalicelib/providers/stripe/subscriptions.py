@@ -236,6 +236,7 @@ def _of_invoice(event: Event, invoice: Object) -> Iterator[Facts]:
     named = written(copied_at, details.get("metadata"))
     yield fact("subscription", labels=named, customer=_customer(event, invoice))
     thing = f"invoice {id_of(invoice.get('id'))}"
+    yield fact(thing, created=_at(invoice.get("created")) or event.created_at)
     if type_of(event) == FAILED:
         count, next_at = invoice.get("attempt_count"), _at(invoice.get("next_payment_attempt"))
         attempt = count if isinstance(count, int) else 0
@@ -255,10 +256,13 @@ def _of_paid_invoice(event: Event, invoice: Object, thing: str) -> Iterator[Fact
     paid_at = _at(mapping(invoice.get("status_transitions")).get("paid_at")) or event.created_at
     intent = id_of(invoice.get("payment_intent"))
     is_out_of_band = bool(invoice.get("paid_out_of_band"))
-    amount = invoice.get("amount_paid") or (invoice.get("amount_due") if is_out_of_band else 0)
+    paid = invoice.get("amount_paid") or (invoice.get("amount_due") if is_out_of_band else 0)
+    amount = in_minor_units(paid, currency) if isinstance(paid, int) else 0
+    if amount > 0 or is_out_of_band:
+        yield fact("subscription", first_paid=[paid_at, id_of(invoice.get("id")), amount])
     yield fact(
         thing,
-        paid=[in_minor_units(amount, currency) if isinstance(amount, int) else 0, currency],
+        paid=[amount, currency],
         paid_at=paid_at,
         billed_for=safe_id(invoice.get("billing_reason")),
         payment=subject_of(event, intent) if intent else None,
