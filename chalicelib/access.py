@@ -63,11 +63,16 @@ def _subjects(ledger: Ledger, question: Question) -> list[str]:
 
 def subscriptions(ledger: Ledger, query: Query, at: int, terms: Terms) -> dict[str, Any]:
     """One page: ``{"subscriptions": […], "cursor": …}``; the cursor is ``None`` on the last page."""
+    return page(ledger, query, listed(at, terms))
+
+
+def listed(at: int, terms: Terms) -> Listed:
+    """Subscriptions as they are listed, with the access that there is at that instant."""
 
     def show(subject: str, stored: StoredPayment) -> dict[str, Any]:
         return _shown(subject, stored, at, terms)
 
-    return page(ledger, query, Listed(SUBSCRIPTION, "subscriptions", show))
+    return Listed(SUBSCRIPTION, "subscriptions", show)
 
 
 def _shown(subject: str, stored: StoredPayment, at: int, terms: Terms) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
-from chalicelib import listing, subscriptions
-from chalicelib.entries import Outbox, StoredEvent
+from chalicelib import access, listing, subscriptions
+from chalicelib.entries import Outbox, StoredEvent, StoredPayment
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.events import Event
 from chalicelib.joining import Facts
@@ -102,11 +103,19 @@ def _tasks(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> Mapping[s
             proved = dict(_of_event(to, chosen.subject, event))
             return {**proved, chosen.subject: (*proved[chosen.subject], *raw)}
     stored = to.ledger.record(chosen.subject)
-    listed = project if stored.outbox.entry == PAYMENT else subscriptions.project
-    reached = listed(chosen.subject, stored.facts).milestones if stored.facts else ()
+    reached = _reached(chosen.subject, stored) if stored.facts else ()
     superseded = {f"{chosen.subject}/{name}" for name in stored.outbox.superseded}
     notified = [milestone for milestone in reached if milestone.id not in superseded]
     return {chosen.subject: (*to.handlers.milestone_tasks(notified), *raw)}
+
+
+def _reached(subject: str, stored: StoredPayment) -> tuple[Milestone, ...]:
+    """All that it has reached; of a subscription also the last times that access began or ended."""
+    if stored.outbox.entry == PAYMENT:
+        return project(subject, stored.facts).milestones
+    if not kind_of(subject).is_shown:
+        return ()
+    return (*subscriptions.project(subject, stored.facts).milestones, *stored.told.milestones(subject))
 
 
 def _of_event(to: Consumer, own: str, event: Event) -> Iterator[tuple[str, tuple[Task, ...]]]:
@@ -165,11 +174,11 @@ class Period:
     handler: str | None = None
 
     def found(self, to: Consumer) -> Iterator[Found]:
-        """All of them. Reads the listing by day, and each payment that something happened to since."""
+        """All of them. Reads the listings by day, and each record that something happened to since."""
         for subject in self._subjects(to):
-            stored = to.ledger.payment(subject)
+            stored = to.ledger.record(subject)
             passed_over = {f"{subject}/{name}" for name in stored.outbox.superseded}
-            reached = project(subject, stored.facts).milestones
+            reached = _reached(subject, stored)
             wanted = [each for each in reached if each.id not in passed_over and self._is_of(each)]
             for task in to.handlers.milestone_tasks(wanted):
                 names = [each.name for each in to.handlers.of(task.type)]
@@ -182,14 +191,21 @@ class Period:
         return is_then and self.milestone in (None, milestone.type)
 
     def _subjects(self, to: Consumer) -> Iterator[str]:
-        cursor: str | None = ""
-        while cursor is not None:
-            given = {"limit": "100", "until": to_iso(self.until), **({"cursor": cursor} if cursor else {})}
-            page = listing.payments(to.ledger, listing.parse(given))
-            for view in page["payments"]:
-                if from_iso(view["updated_at"]) >= self.since:
-                    yield view["id"]
-            cursor = page["cursor"]
+        for listed in (listing.PAYMENTS, access.listed(to.clock(), to.terms)):
+            cursor: str | None = ""
+            while cursor is not None:
+                below = {"cursor": cursor} if cursor else {}
+                given = {"limit": "100", "until": to_iso(self.until), **below}
+                page = listing.page(to.ledger, listing.parse(given), listed)
+                for view in page[listed.name]:
+                    if self._happened_since(view):
+                        yield view["id"]
+                cursor = page["cursor"]
+
+    def _happened_since(self, view: Mapping[str, Any]) -> bool:
+        """Also where only the clock has moved since it was last heard of."""
+        latest = [view["updated_at"] or "", *(each["at"] for each in view["milestones"][-1:])]
+        return any(at and from_iso(at) >= self.since for at in latest)
 
 
 def by_subject(found: Iterable[Found]) -> list[tuple[str, list[Task]]]:
@@ -201,8 +217,9 @@ def by_subject(found: Iterable[Found]) -> list[tuple[str, list[Task]]]:
 
 
 def notify(to: Consumer, subject: str, tasks: Iterable[Task], deadline: int) -> int:
-    """Put these into the payment's outbox and run it. Raises ``HandlersBusy``, ``HandlerFailed``."""
-    outbox = _idle(to, subject, PAYMENT)
+    """Put these into the record's outbox and run it. Raises ``HandlersBusy``, ``HandlerFailed``."""
+    entry = kind_of(subject).entry
+    outbox = _idle(to, subject, entry)
     all_tasks = {each.id: each for each in (*outbox.tasks, *tasks)}
     to.ledger.write_outbox(replace(outbox, tasks=tuple(all_tasks.values())))
-    return replace(to.runner, keeps_unknown=True).resume(subject, PAYMENT, deadline)
+    return replace(to.runner, keeps_unknown=True).resume(subject, entry, deadline)

@@ -90,13 +90,13 @@ def _replay_since(running: Consumer, yes: bool, as_json: bool, **given: Any) -> 
 
 
 def _say_found(found: list[replaying.Found], counts: Counter[str], as_json: bool) -> None:
-    payments = len({subject for subject, *_ in found})
+    records = len({subject for subject, *_ in found})
     if as_json:
-        click.echo(json.dumps({"payments": payments, "would_run": counts}, indent=2))
+        click.echo(json.dumps({"payments": records, "would_run": counts}, indent=2))
         return
     for name, count in sorted(counts.items()):
         say(f"{name}: {count}")
-    say(f"{counts.total()} would run, of {payments} payments")
+    say(f"{counts.total()} would run, of {records} payments and subscriptions")
 
 
 def _replay_one(running: Consumer, id_: str, again: bool, yes: bool, as_json: bool) -> None:

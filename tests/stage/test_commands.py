@@ -21,13 +21,16 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import fingerprint
 from chalicelib.reactions import Handlers, registered
 from chalicelib.recording import Consumer
+from chalicelib.subscriptions import Subscription
 from chalicelib.times import DAY
-from ops import replay
+from ops import against, replay
 from ops.cli import main
 from ops.commands import Failed, handlers, plain, say, wide
 from ops.doctor import Doctor
 from ops.stage import Stage, connect
 from ops.stories import tell
+from ops.stories.paypal_subscriptions import PayPalSubscription
+from ops.stories.stripe_subscriptions import StripeSubscription
 from ops.tail import tail
 from tests.conftest import ROOT, fill_secret
 from tests.fake_apis import FakePayPal, FakeStripe
@@ -269,8 +272,11 @@ def test_the_command_replays_a_period_and_asks_first(stage: Stage, run: Run) -> 
     since = ("replay", "--since", "2026-11-01")
     code, output = run(*since, "--dry-run", "--json")
     assert (code, json.loads(output)) == (0, {"payments": 1, "would_run": {"ship (payment.succeeded)": 1}})
-    assert run(*since, "--dry-run")[1].splitlines()[-1] == "1 would run, of 1 payments"
-    assert run(*since, "--milestone", "payment.failed", "--dry-run")[1] == "0 would run, of 0 payments\n"
+    assert run(*since, "--dry-run")[1].splitlines()[-1] == "1 would run, of 1 payments and subscriptions"
+    assert (
+        run(*since, "--milestone", "payment.failed", "--dry-run")[1]
+        == "0 would run, of 0 payments and subscriptions\n"
+    )
     assert run(*since, input="n\n")[0] == 1
     code, output = run(*since, "--yes")
     assert (code, output.splitlines()[-1]) == (0, "1 handlers ran")
@@ -323,6 +329,64 @@ def test_amounts_are_compared_with_the_providers(stage: Stage, run: Run) -> None
         assert [each["differences"] for each in json.loads(output)] == [
             [["payment", "recorded", "unknown"]]
         ] * 2
+
+
+def test_subscriptions_are_compared_too(stage: Stage, run: Run) -> None:
+    """Status, prices, periods: what both providers show of them alone."""
+    to = consumer(stage.ledger(), MemoryInbox())
+    made = StripeSubscription(random.Random(1), NOW, 1900, "EUR", None)
+    other = PayPalSubscription(random.Random(2), NOW, 1900, "EUR", None)
+    record(to, made.created("active", 10))
+    for event in (other.created(10), other.activated(), other.sale()):
+        record(to, event, "paypal")
+    assert run("verify", "--against-provider")[0] == 1  # no keys
+    fill_secret(stage, {"stripe_api_key": ["rk_1"], "paypal_client_id": ["a"], "paypal_client_secret": ["b"]})
+    with FakeStripe([]) as stripe, FakePayPal([]) as paypal:
+        addresses = {"STRIPE_API": stripe.address, "PAYPAL_API": paypal.address}
+        stripe.objects[f"/v1/subscriptions/{made.id}"] = made._about
+        paypal.objects[f"/v1/billing/subscriptions/{other.id}"] = other.shown()
+        for id_ in (made.subject, other.subject):
+            code, output = run("verify", "--against-provider", "--subject", id_, **addresses)
+            assert (code, output) == (0, "1 compared, 0 differ, 0 not asked\n"), output
+        stripe.objects[f"/v1/subscriptions/{made.id}"] = {**made._about, "status": "past_due"}
+        del paypal.objects[f"/v1/billing/subscriptions/{other.id}"]
+        code, output = run("verify", "--against-provider", **addresses)
+        assert code == 3
+        assert f"{made.subject}\n  status: ours active, the provider's past_due\n" in output
+        assert f"{other.subject}\n  subscription: ours recorded, the provider's unknown\n" in output
+    apis: dict[str, Any] = {}
+    assert not against.compare(stage.ledger(), made.subject, apis).was_asked
+
+
+def test_a_period_of_subscriptions_is_replayed(stage: Stage) -> None:
+    """Their milestones, and the last times that access began or ended."""
+    handlers = Handlers()
+    types: list[str] = []
+
+    @handlers.on("subscription.*")
+    def listen(about: Subscription, milestone: Milestone) -> None:
+        types.append(milestone.type)
+
+    @handlers.on("access.*")
+    def access(about: Subscription, milestone: Milestone) -> None:
+        types.append(milestone.type)
+
+    to = consumer(stage.ledger(), MemoryInbox(), handlers=handlers)
+    subject, events = tell("stripe", random.Random(1), NOW, 1900, "EUR", story="upgrade")
+    for event in events:
+        record(to, event)
+    types.clear()
+    found = list(replay.Period(since=NOW - 30 * DAY, until=NOW + DAY).found(to))
+    for of, tasks in replay.by_subject(found):
+        assert (of, replay.notify(to, of, tasks, NOW + 60_000)) == (subject, 4)
+    assert sorted(types) == [
+        "access.granted",
+        "subscription.activated",
+        "subscription.changed",
+        "subscription.started",
+    ]
+    types.clear()
+    assert replay.replay(to, replay.choose(to, subject), True, NOW + 60_000) == 4
 
 
 # ── tail ────────────────────────────────────────────────────────────────────────────────────────────
