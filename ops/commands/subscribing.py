@@ -102,6 +102,13 @@ def print_subscription(console: Console, found: Mapping[str, Any]) -> None:
         console.print(Text.assemble(("  not certain", "yellow"), ": which state is the last is not known"))
     for item in found["items"]:
         console.print(f"  {sold(item)}")
+    last = found["last_payment"]
+    if last:
+        by = last["payment"] or (last["method"] or "a payment that is not known").replace("_", " ")
+        undone = f" ({last['reversed']})" if last["reversed"] else ""
+        console.print(
+            f"  {'last_payment':<14} {money.display(last['amount'], last['currency'])} {by}{undone}"
+        )
     written = {"reference": found["reference"], "customer": found["customer"], **found["metadata"]}
     for name, value in {**{name: found[name] for name in (*INSTANTS, "ended_reason")}, **written}.items():
         if value:
