@@ -13,6 +13,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
 
+from chalicelib import subscriptions
 from chalicelib.aside import Aside, digest
 from chalicelib.beginning import ALWAYS
 from chalicelib.entries import Outbox, RecordWrite, StoredEvent, StoredPayment, Write
@@ -360,6 +361,9 @@ class Consumer:
         )
 
     def _log_change(self, record: RecordWrite) -> None:
+        if isinstance(record.change, subscriptions.Change) and record.change.is_paid_after_end:
+            counted = {"paid_after_end": 1}
+            self.telemetry.log("paid after it had ended", "WARNING", counted, subject=record.subject)
         for milestone in record.news:
             self.telemetry.count("milestones", type=milestone.type)
         if record.change.moved:

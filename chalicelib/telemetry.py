@@ -39,6 +39,7 @@ METRICS = {
     "missing": Metric(by="provider"),  # events that the provider lists and that never came
     "not_kept": Metric(),  # copies of what came by one transmission, beyond those that are set aside
     "not_understood": Metric(by="provider"),
+    "paid_after_end": Metric(),  # payments of subscriptions that had ended before
     "parked": Metric(),
     "queued": Metric(unit="Milliseconds"),  # from received to recorded
     "received": Metric(),

@@ -37,6 +37,8 @@ RULES: Rules = {
     "end": largest,  # [instant, state as text]: what is over is over for good
     # [instant, value, …]: the later one holds
     "customer": largest,
+    "named": largest,  # [instant, the status that a thin event's type is]
+    "schedule": largest,  # [instant, the next phase's, what it brings as text or nothing]
     "attempts": largest,  # [instant, attempts that failed, the next one's instant or 0]
     "known": largest,  # [instant, the provider's word for a status that is one]
     "offer": largest,  # [instant, product, interval, amount and currency as text]

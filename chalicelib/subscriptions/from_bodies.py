@@ -47,7 +47,9 @@ def standing(facts: Facts, terms: Terms) -> Standing:
     state = json.loads(text)
     _, offered = facts.get(f"plan {state.get('plan')}", {}).get("offer", (-1, "{}"))
     offer = json.loads(offered)
-    sales = [each for each in bills(facts) if each.reversed not in terms.reversed_ends]
+    over_at = own["end"][0] if "end" in own else None
+    heard = [each for each in bills(facts) if over_at is None or each.at <= over_at]
+    sales = [each for each in heard if each.reversed not in terms.reversed_ends]
     undone = [each for each in bills(facts) if each.reversed in terms.reversed_ends]
     sold_at = max((each.at for each in sales), default=-1)
     is_failing = _is_failing(state, at, sold_at)

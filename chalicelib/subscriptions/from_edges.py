@@ -46,7 +46,8 @@ def standing(facts: Facts, terms: Terms) -> Standing:
     state, is_certain = _state(own)
     status = _status(state, own)
     trial_ends_at = state.get("trial_end")
-    items = _items(state, lines(facts, terms), trial_ends_at)
+    over_at = _over_at(state, own) if status == ENDED else None
+    items = _items(state, lines(facts, terms, over_at), trial_ends_at)
     paid = [each["paid_through"] for each in items]
     attempts = _attempts(facts)
     found = Standing(
@@ -60,21 +61,41 @@ def standing(facts: Facts, terms: Terms) -> Standing:
         provider_reason=state.get("reason"),
         pause=_pause(state),
         paused_until=state.get("resumes_at"),
-        pending=state.get("pending"),
+        pending=state.get("pending") or _scheduled(own),
         past_due_since=_past_due_since(own) if status == PAST_DUE else None,
         failed_attempts=attempts[0] if status in (PAST_DUE, UNPAID) else 0,
         next_attempt_at=attempts[1] if status in (PAST_DUE, UNPAID) else None,
         certain=is_certain and _is_known(state, items),
     )
-    return _ended(found, state, own) if status == ENDED else found
+    return _ended(found, state, own, over_at) if status == ENDED else found
 
 
 def _state(own: Fields) -> tuple[Mapping[str, Any], bool]:
-    """What holds: the end for good, else what was said last."""
+    """What holds: the end for good, else what was said last; a status by its name is to the millisecond."""
     if "end" in own:
         return json.loads(own["end"][1]), True
-    found = last(own.get("reports", ()))
-    return (json.loads(found.state), found.is_certain) if found.state else ({}, False)
+    reports = own.get("reports", ())
+    found = last(reports)
+    state, is_certain = (json.loads(found.state), found.is_certain) if found.state else ({}, False)
+    named_at, named = own.get("named", (-1, ""))
+    heard_at = max((each[0] for each in reports), default=-1)
+    if not named or named_at < heard_at:
+        return state, is_certain
+    is_of_second = named_at < heard_at + 1000 and state.get("status") != named
+    return {**state, "status": named}, is_certain and not is_of_second
+
+
+def _over_at(state: Mapping[str, Any], own: Fields) -> int:
+    """When it ended, by the provider, else by the event that says so."""
+    told: list[int] = own["end"] if "end" in own else own["named"]
+    return int(state.get("ended_at") or told[0])
+
+
+def _scheduled(own: Fields) -> dict[str, Any] | None:
+    """What a schedule brings that has not begun yet, as far as was heard."""
+    _, begins_at, text = own.get("schedule", (0, 0, ""))
+    is_to_come = text and begins_at > own.get("updated_at", 0)
+    return dict(json.loads(text)) if is_to_come else None
 
 
 def _status(state: Mapping[str, Any], own: Fields) -> str:
@@ -126,11 +147,12 @@ def _attempts(facts: Facts) -> tuple[int, int | None]:
     return count, next_at or None
 
 
-def _ended(found: Standing, state: Mapping[str, Any], own: Fields) -> Standing:
+def _ended(found: Standing, state: Mapping[str, Any], own: Fields, over_at: int | None) -> Standing:
     return replace(
         found,
-        ended_at=state.get("ended_at") or own["end"][0],
+        ended_at=over_at,
         ended_reason=_ended_reason(state, own),
+        pending=None,
         cancel_at=None,
         paused_until=None,
         pause=None,

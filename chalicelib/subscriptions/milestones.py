@@ -76,9 +76,11 @@ def _of_life(own: Fields) -> Iterator[Reached]:
 
 def _of_bills(facts: Facts) -> Iterator[Reached]:
     """The first that money was paid for activates; each further paid period renews, one for nothing too."""
-    paid = bills(facts)
-    first = facts.get("subscription", {}).get("first_paid")
-    if first is not None:
+    own = facts.get("subscription", {})
+    over_at = own["end"][0] if "end" in own else None
+    paid = [each for each in bills(facts) if over_at is None or each.at <= over_at]
+    first = own.get("first_paid")
+    if first is not None and (over_at is None or first[0] <= over_at):
         at, id_, amount = first
         yield Reached(at, "subscription.activated", "", amount, id_)
     for each in paid:

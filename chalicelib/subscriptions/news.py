@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from chalicelib.joining import Facts
 from chalicelib.payments import Milestone
 from chalicelib.subscriptions.milestones import reached
+from chalicelib.subscriptions.paid import bills
 from chalicelib.subscriptions.subscription import Subscription, project
 
 
@@ -19,6 +20,7 @@ class Change:
     superseded: tuple[str, ...] = ()
     moved: Mapping[str, int] = field(default_factory=dict)
     currency: str | None = None
+    is_paid_after_end: bool = False
 
 
 def change(subject: str, before: Facts, after: Facts, superseded: Iterable[str] = ()) -> Change:
@@ -26,4 +28,12 @@ def change(subject: str, before: Facts, after: Facts, superseded: Iterable[str] 
     known = {each.milestone(subject).id for each in reached(before)}
     shown = project(subject, after)
     news = tuple(each for each in shown.milestones if each.id not in known)
-    return Change(facts=after, after=shown, milestones=news, superseded=tuple(superseded))
+    is_new = len(bills(after)) > len(bills(before)) or bills(after)[-1:] != bills(before)[-1:]
+    paid_at = shown.last_payment["at"] if shown.last_payment else 0
+    return Change(
+        facts=after,
+        after=shown,
+        milestones=news,
+        superseded=tuple(superseded),
+        is_paid_after_end=is_new and shown.ended_at is not None and paid_at > shown.ended_at,
+    )

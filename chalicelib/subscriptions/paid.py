@@ -76,10 +76,14 @@ class Line(NamedTuple):
         return self.amount < 0
 
 
-def lines(facts: Facts, terms: Terms) -> list[Line]:
-    """All of them but those of payments that were reversed so that they end access."""
+def lines(facts: Facts, terms: Terms, over_at: int | None = None) -> list[Line]:
+    """All of them but those of payments that were reversed so that they end access, or came after the end."""
     all_ = [Line(id_.partition(" ")[0], *fields["line"]) for id_, fields in things(facts, "line")]
-    undone = {each.id for each in bills(facts) if each.reversed in terms.reversed_ends}
+    undone = {
+        each.id
+        for each in bills(facts)
+        if each.reversed in terms.reversed_ends or (over_at is not None and each.at > over_at)
+    }
     return [each for each in all_ if each.invoice not in undone]
 
 

@@ -16,15 +16,18 @@ from chalicelib.providers.stripe.objects import (
     id_of,
     in_minor_units,
     instant,
+    is_thin,
     object_of,
     type_of,
     written,
 )
 from chalicelib.subscriptions import CREATED, SEEN, STATUS_OF, UPDATED, Facts, fact, fold
+from chalicelib.times import to_iso
 
 KINDS = {"customer.subscription.created": CREATED, "customer.subscription.updated": UPDATED}
 OVER = ("canceled", "incomplete_expired")  # for good
 PENDING = ("incomplete", "incomplete_expired")  # nothing was ever begun
+OWN_TYPES = "customer.subscription."
 FAILED, TRIAL_ENDS = "invoice.payment_failed", "customer.subscription.trial_will_end"
 
 
@@ -33,10 +36,29 @@ def facts(event: Event) -> Mapping[str, Facts]:
     about = object_of(event.payload)
     read = OBJECTS.get(str(about.get("object")))
     subscription = subscription_of(about) if read else None
+    named = _named_status(event)
     if read is None or subscription is None:
-        return {}
-    proved = fold([_common(event), *read(event, about)])
+        return {event.subject: fold([_common(event), named])} if named else {}
+    proved = fold([_common(event), named, *read(event, about)])
     return {subject_of(event, subscription): proved}
+
+
+def _named_status(event: Event) -> Facts:
+    """The status that a thin event's type is, to the millisecond; all else of it is left to be fetched.
+
+    https://docs.stripe.com/changelog/endive/2026-10-28/semantic-thin-events-subscriptions-invoicing-financial-connections
+    """
+    status = type_of(event).removeprefix(OWN_TYPES)
+    if not is_thin(event.payload) or status not in STATUS_OF:
+        return {}
+    at = event.created_at
+    return fact(
+        "subscription",
+        named=[at, status],
+        known=[at, status],
+        left_pending_at=None if status in PENDING else at,
+        **_spell(status, at),
+    )
 
 
 def links(event: Event) -> Iterator[tuple[str, Facts]]:
@@ -173,8 +195,38 @@ def _state(about: Object) -> dict[str, Any]:
         "reason": mapping(about.get("cancellation_details")).get("reason"),
         "is_collection_paused": bool(pause) or None,
         "resumes_at": _at(pause.get("resumes_at")),
+        "pending": _pending_update(mapping(about.get("pending_update"))),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _pending_update(update: Object) -> dict[str, Any] | None:
+    """A change that waits for its payment: https://docs.stripe.com/billing/subscriptions/pending-updates"""
+    if not update:
+        return None
+    sold = [_announced(each) for each in items(update.get("subscription_items"))]
+    expires = _at(update.get("expires_at"))
+    return {"what": "update", "at": None, "until": to_iso(expires) if expires else None, "items": sold}
+
+
+def _announced(item: Object) -> dict[str, Any]:
+    return {"price": id_of(item.get("price")) or id_of(item.get("plan")), "quantity": item.get("quantity")}
+
+
+def _of_schedule(event: Event, schedule: Object) -> Iterator[Facts]:
+    """The phase that comes after the running one, while the schedule is in force.
+
+    https://docs.stripe.com/api/subscription_schedules/object
+    """
+    ends = _at(mapping(schedule.get("current_phase")).get("end_date"))
+    phases = items(schedule.get("phases"))
+    following = next((p for p in phases if ends is not None and _at(p.get("start_date")) == ends), None)
+    announced = ""
+    if following is not None and ends is not None and schedule.get("status") == "active":
+        sold = [_announced(each) for each in items(following.get("items"))]
+        announced = _text({"what": "schedule", "at": to_iso(ends), "until": None, "items": sold})
+    said = [event.as_of, ends or 0, announced]
+    yield fact("subscription", schedule=said, customer=_customer(event, schedule))
 
 
 def _at(value: object) -> int | None:
@@ -323,4 +375,5 @@ OBJECTS = {
     "subscription": _of_subscription,
     "invoice": _of_invoice,
     "checkout.session": _of_session,
+    "subscription_schedule": _of_schedule,
 }

@@ -10,9 +10,9 @@ import pytest
 from chalicelib.payments import Labels
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.stripe import subscriptions
-from chalicelib.subscriptions import Facts, Subscription, Terms, access, fold, join, project
+from chalicelib.subscriptions import Facts, Subscription, Terms, access, change, fold, join, project
 from chalicelib.subscriptions import shown as shown_at
-from chalicelib.times import DAY
+from chalicelib.times import DAY, to_iso
 from ops.stories import SUBSCRIPTIONS, tell
 from tests.fakes import NOW, as_bytes
 
@@ -363,3 +363,103 @@ def test_no_body_is_too_odd(seed: int) -> None:
             assert access(found, NOW, Terms()).reason
             understood += 1
     assert understood > 100
+
+
+def thin(type_: str, subject: str, at: int) -> Json:
+    """An event whose object was not fetched."""
+    id_ = subject.partition(":")[2]
+    related = {"id": id_, "type": "subscription", "url": f"/v1/subscriptions/{id_}"}
+    return {
+        "id": f"evt_{type_}_{at}",
+        "object": "v2.core.event",
+        "type": f"v1.customer.subscription.{type_}",
+        "created": to_iso(at),
+        "related_object": related,
+    }
+
+
+def test_a_thin_events_type_may_be_a_status() -> None:
+    """Then it holds from its millisecond on; what no type says is left to be fetched."""
+    subject, events = story("upgrade")
+    later = events[-1]["created"] * 1000 + 3_600_123
+    found = shown(subject, [*events, thin("past_due", subject, later)])
+    assert (found.status, found.past_due_since, found.certain) == ("past_due", later, True)
+    assert [each["price"] for each in found.items] == ["price_pro"]
+    found = shown(subject, [*events, thin("past_due", subject, later), thin("active", subject, later + 5)])
+    assert found.status == "active"
+    assert proved(thin("item_added", subject, later), subject) == {}
+    same = events[-1]["created"] * 1000 + 500
+    found = shown(subject, [*events, thin("past_due", subject, same)])
+    assert (found.status, found.certain) == ("past_due", False)
+    early = shown(subject, [*events, thin("unpaid", subject, same - 86_400_000)])
+    assert (early.status, early.certain) == ("active", True)
+    alone = shown(subject, [thin("incomplete_expired", subject, later)])
+    assert (alone.status, alone.ended_at, alone.certain) == ("ended", later, False)
+
+
+def test_a_change_that_is_announced_is_shown() -> None:
+    """By a schedule, until it begins; by an update that waits for its payment; and no more once it is off."""
+    subject, events = story("upgrade")
+    last = own(events)[-1]
+    at = last["created"]
+    ends = at + 20 * 86_400
+    phases = [
+        {"start_date": at, "end_date": ends, "items": [{"price": "price_pro", "quantity": 1}]},
+        {"start_date": ends, "end_date": None, "items": [{"price": "price_team", "quantity": 5}]},
+    ]
+    schedule = {
+        "id": "sub_sched_1",
+        "object": "subscription_schedule",
+        "status": "active",
+        "subscription": subject.partition(":")[2],
+        "current_phase": {"start_date": at, "end_date": ends},
+        "phases": phases,
+    }
+
+    def told(seconds: int, **changes: Any) -> Json:
+        about = {"object": {**schedule, **changes}}
+        type_ = "subscription_schedule.updated"
+        return {**last, "id": f"evt_{seconds}", "type": type_, "created": at + seconds, "data": about}
+
+    announced = {"what": "schedule", "at": to_iso(ends * 1000), "until": None}
+    sold = [{"price": "price_team", "quantity": 5}]
+    assert shown(subject, [*events, told(5)]).pending == {**announced, "items": sold}
+    assert shown(subject, [*events, told(5), told(9, status="released")]).pending is None
+    assert shown(subject, [*events, told(5, phases=phases[:1])]).pending is None
+    assert shown(subject, [*events, told(5), updated(last, 21 * 86_400)]).pending is None
+    waits = {"expires_at": ends, "subscription_items": [{"price": {"id": "price_team"}, "quantity": 2}]}
+    found = shown(subject, [*events, updated(last, 60, pending_update=waits)])
+    assert found.pending == {
+        "what": "update",
+        "at": None,
+        "until": to_iso(ends * 1000),
+        "items": [{"price": "price_team", "quantity": 2}],
+    }
+
+
+def test_a_payment_after_the_end_changes_the_last_payment_only() -> None:
+    """It gives no access, renews nothing, and is counted."""
+    subject, events = story("cancel-at-end")
+    last = own(events)[-1]
+    at = last["created"] + 3600
+    ended = {**last["data"]["object"], "status": "canceled", "ended_at": at}
+    deleted = {**last, "id": "evt_end", "type": "customer.subscription.deleted", "created": at}
+    deleted["data"] = {"object": ended}
+    until_then = [*events, deleted]
+    paid = copy.deepcopy(invoice(events))
+    about = paid["data"]["object"]
+    about |= {"id": "in_late", "billing_reason": "subscription_cycle", "amount_paid": 700, "created": at + 60}
+    about["status_transitions"]["paid_at"] = at + 60
+    for line in about["lines"]["data"]:
+        line["id"] = "il_late"
+        line["period"] = {"start": at, "end": at + 90 * 86_400}
+    late = {**paid, "id": "evt_late", "created": at + 60}
+    before = fold(proved(each, subject) for each in until_then)
+    after = join(before, proved(late, subject))
+    was, is_now = project(subject, before), project(subject, after)
+    assert is_now.last_payment is not None
+    assert is_now.last_payment["amount"] == 700
+    assert (is_now.paid_through, is_now.milestones) == (was.paid_through, was.milestones)
+    assert change(subject, before, after).is_paid_after_end
+    assert not change(subject, {}, before).is_paid_after_end
+    assert not change(subject, after, after).is_paid_after_end
