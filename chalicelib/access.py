@@ -37,7 +37,7 @@ def parse(parameters: Mapping[str, str], now: int) -> Question:
 
 def answer(ledger: Ledger, question: Question, terms: Terms) -> dict[str, Any]:
     """The best that they have: ``{"access": …, "until": …, "reason": …, "subscriptions": […]}``."""
-    found = sorted(_of(ledger, question), key=lambda each: each.id)
+    found = sorted(_of(ledger, question, terms), key=lambda each: each.id)
     granted = [access(each, question.at, terms) for each in found]
     best = max(granted, key=lambda each: (each.access, each.until or 0), default=None)
     return {
@@ -48,9 +48,9 @@ def answer(ledger: Ledger, question: Question, terms: Terms) -> dict[str, Any]:
     }
 
 
-def _of(ledger: Ledger, question: Question) -> Iterator[Subscription]:
+def _of(ledger: Ledger, question: Question, terms: Terms) -> Iterator[Subscription]:
     for subject, stored in records(ledger, iter(_subjects(ledger, question))):
-        yield project(subject, stored.facts)
+        yield project(subject, stored.facts, terms)
 
 
 def _subjects(ledger: Ledger, question: Question) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chalicelib.joining import Facts, Rules, fold_by, join_by, largest, union
 from chalicelib.payments import Milestone
 
-RULES: Rules = {"subscription": largest, "payments": union}  # subjects
+RULES: Rules = {"subscription": largest, "payments": union, "is_out_of_band": largest}  # subjects; 0 or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

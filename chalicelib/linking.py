@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from chalicelib import payments
-from chalicelib.joining import Facts, things
+from chalicelib.joining import Facts, Fields, things
 from chalicelib.kinds import INVOICE, PAYMENT, SUBSCRIPTION, kind_of
 from chalicelib.subscriptions.paid import bills
 from chalicelib.subscriptions.terms import DISPUTED, LOST, REFUNDED
@@ -32,11 +32,13 @@ def told(subject: str, facts: Facts) -> Mapping[str, Facts]:
 def _by_invoice(subject: str, facts: Facts) -> Mapping[str, Facts]:
     own = facts.get("invoice", {})
     subscription, paid_by = own.get("subscription"), own.get("payments", [])
-    if subscription is None or not paid_by:
+    is_elsewhere = "is_out_of_band" in own
+    if subscription is None or not (paid_by or is_elsewhere):
         return {}
     related = [f"subscription {_id(subscription)}"]
     found: dict[str, Facts] = {payment: {"payment": {"related": related}} for payment in paid_by}
-    return {**found, subscription: {f"invoice {_id(subject)}": {"payment": max(paid_by)}}}
+    paid: Fields = {"payment": max(paid_by)} if paid_by else {"is_out_of_band": 1}
+    return {**found, subscription: {f"invoice {_id(subject)}": paid}}
 
 
 def _by_payment(subject: str, facts: Facts) -> Mapping[str, Facts]:
@@ -143,8 +145,9 @@ class Linked:
     def _tell(self, subject: str) -> None:
         """Those that are recorded, if it has something else to say than before."""
         before, after = told(subject, self.before[subject]), told(subject, self.after[subject])
-        for to, said in after.items():
-            if before.get(to) == said:
+        for to in {**before, **after}:
+            said = after.get(to, {})
+            if before.get(to, {}) == said:
                 continue
             facts = self.after.get(to) or self.read(to)
             heard = hearing(to, facts, subject, said)

@@ -41,7 +41,7 @@ def access(of: Subscription, at: int, terms: Terms) -> Access:
     """
     if of.last_payment and of.last_payment["reversed"] in terms.reversed_ends:
         return Access(access=False, until=of.paid_through, reason="reversed")
-    if of.started_at is not None and at < of.started_at:
+    if of.created_at is not None and at < of.created_at:
         return Access(access=False, until=None, reason=PENDING)
     until, slack, reason = GRANTS[of.status](of, at, terms)
     is_endless = until is None and of.status == ACTIVE and of.provider == "paypal"

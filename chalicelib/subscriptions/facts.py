@@ -59,6 +59,8 @@ RULES: Rules = {
     "paid_at": earliest,
     "changed_at": earliest,
     "left_pending_at": earliest,
+    "over_at": earliest,
+    "was_pending": largest,
     "first_paid": earliest,  # [instant, invoice or sale, amount]
     "began_at": earliest,
     "owed_at": earliest,

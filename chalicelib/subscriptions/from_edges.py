@@ -40,6 +40,9 @@ REASON_OF = {
 }
 
 
+OWING = (PENDING, PAST_DUE, UNPAID)
+
+
 def standing(facts: Facts, terms: Terms) -> Standing:
     """What holds by these facts."""
     own = facts.get("subscription", {})
@@ -63,8 +66,8 @@ def standing(facts: Facts, terms: Terms) -> Standing:
         paused_until=state.get("resumes_at"),
         pending=state.get("pending") or _scheduled(own),
         past_due_since=_past_due_since(own) if status == PAST_DUE else None,
-        failed_attempts=attempts[0] if status in (PAST_DUE, UNPAID) else 0,
-        next_attempt_at=attempts[1] if status in (PAST_DUE, UNPAID) else None,
+        failed_attempts=attempts[0] if status in OWING else 0,
+        next_attempt_at=attempts[1] if status in OWING else None,
         certain=is_certain and _is_known(state, items),
     )
     return _ended(found, state, own, over_at) if status == ENDED else found
@@ -100,9 +103,16 @@ def _scheduled(own: Fields) -> dict[str, Any] | None:
 
 def _status(state: Mapping[str, Any], own: Fields) -> str:
     """One that nobody knows changes nothing: it stays what it was."""
-    known = STATUS_OF.get(reported(own, "known") or "", PENDING)
+    known = STATUS_OF.get(_known(own), PENDING)
     status = STATUS_OF.get(str(state.get("status")), known)
     return PAUSED if status == ACTIVE and state.get("is_collection_paused") else status
+
+
+def _known(own: Fields) -> str:
+    """The provider's last word that was one."""
+    reports = [each for each in own.get("reports", ()) if json.loads(each[-1])["status"] in STATUS_OF]
+    heard = last(reports).state
+    return str(json.loads(heard)["status"]) if heard else reported(own, "known") or ""
 
 
 def _pause(state: Mapping[str, Any]) -> str | None:
@@ -131,7 +141,7 @@ def _is_known(state: Mapping[str, Any], items: tuple[dict[str, Any], ...]) -> bo
 def _past_due_since(own: Fields) -> int | None:
     """When this spell began: the first time after it was last well, or the same second."""
     told = own.get("past_due_at", [])
-    return min((at for at in told if at > own.get("well_at", -1)), default=max(told, default=None))
+    return min((at for at in told if at >= own.get("well_at", -1)), default=max(told, default=None))
 
 
 def _attempts(facts: Facts) -> tuple[int, int | None]:

@@ -65,13 +65,23 @@ def _of_changes(facts: Facts) -> Iterator[Reached]:
 
 def _of_life(own: Fields) -> Iterator[Reached]:
     started_at = own.get("left_pending_at")
+    if started_at is None and "was_pending" not in own:
+        started_at = own.get("over_at")  # all that was heard is its end
     if started_at is not None:
         yield Reached(started_at, "subscription.started")
-        over = [*own.get("end", ())[:1], *own.get("expired_at", ())]
-        if over:
-            yield Reached(min(over), "subscription.ended")
+        yield from _ends(own)
     for ends_at, at in own.get("trial_endings", ()):
         yield Reached(at, "subscription.trial_ending", to_iso(ends_at))
+
+
+def _ends(own: Fields) -> Iterator[Reached]:
+    """The first time, and each time that it had begun again before."""
+    over = sorted({*own.get("end", ())[:1], *own.get("expired_at", ())})
+    for n, at in enumerate(over):
+        if n == 0:
+            yield Reached(at, "subscription.ended")
+        elif any(over[n - 1] < each < at for each in own.get("resumed_at", ())):
+            yield Reached(at, "subscription.ended", to_iso(at))
 
 
 def _of_bills(facts: Facts) -> Iterator[Reached]:

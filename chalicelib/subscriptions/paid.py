@@ -90,22 +90,31 @@ def lines(facts: Facts, terms: Terms, over_at: int | None = None) -> list[Line]:
 def paid_through(item: str, billed: Sequence[Line], trial_ends_at: int | None) -> int | None:
     """Until when an item is paid; ``None`` if nothing is known. A trial's line of nothing pays nothing."""
     own = [each for each in billed if each.item == item]
-    credits_ = [each for each in own if each.is_credit]
     paid = [each for each in own if not each.is_credit and not _is_of_trial(each, trial_ends_at)]
-    return max((_cut(each, credits_) for each in paid), default=None)
+    return max((_cut(each, own) for each in paid), default=None)
 
 
 def _is_of_trial(line: Line, trial_ends_at: int | None) -> bool:
     return line.amount == 0 and trial_ends_at is not None and line.start < trial_ends_at
 
 
-def _cut(line: Line, credits_: Iterable[Line]) -> int:
+def _cut(line: Line, own: Iterable[Line]) -> int:
     """The end of a line, or where a later credit of its time begins."""
-    later = (each for each in credits_ if line.start <= each.start < line.end and _is_later(each, line))
-    return min((each.start for each in later), default=line.end)
+    during = [each for each in own if line.start <= each.start < line.end]
+    later = [each.start for each in during if each.is_credit and each.at > line.at]
+    of_second = [each.start for each in during if each.is_credit and _is_undone(line, each, own)]
+    return min([*later, *of_second], default=line.end)
 
 
-def _is_later(credit: Line, line: Line) -> bool:
-    """Of one second, the credit of that price is, by another invoice."""
-    is_of_second = credit.at == line.at and credit.invoice != line.invoice and credit.price == line.price
-    return credit.at > line.at or is_of_second
+def _is_undone(line: Line, credit: Line, own: Iterable[Line]) -> bool:
+    """Of one second, by another invoice: where of a price as much was credited as charged, then or before.
+
+    Which came first cannot be told; the last that was charged stands unless there is a credit for it too.
+    """
+    if credit.at != line.at or credit.invoice == line.invoice or credit.price != line.price:
+        return False
+    of_price = [each for each in own if each.price == line.price]
+    together = [each for each in of_price if each.at == line.at and line.start <= each.start < line.end]
+    credits_ = sum(each.is_credit for each in together)
+    was_before = any(each.start <= credit.start < each.end for each in of_price if each.at < line.at)
+    return credits_ >= len(together) - credits_ + was_before

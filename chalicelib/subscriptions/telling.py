@@ -84,7 +84,7 @@ def _is_held(of: Subscription, told: Told, at: int) -> bool:
 def _since(of: Subscription, at: int, is_granted: bool, terms: Terms) -> int:
     """When it changed: with what was last heard of it, or by the clock since."""
     heard_at = min(of.updated_at or at, at)
-    moved_at = of.started_at if is_granted else ends_at(of, heard_at, terms)
+    moved_at = None if is_granted else ends_at(of, heard_at, terms)
     return max(heard_at, min(moved_at or heard_at, at))
 
 
@@ -96,8 +96,9 @@ def look_at(of: Subscription, told: Told, now: int, terms: Terms) -> int | None:
     """The next instant at which the clock may change what holds, or the provider is to be asked about it."""
     if of.test_clock is not None:
         return None
-    moves = [ends_at(of, now, terms), of.started_at]
-    if told.unsure_since is not None and of.status not in (PENDING, ENDED):
+    moves = [ends_at(of, now, terms)]
+    is_over = of.status == ENDED and now >= (told.unsure_since or 0) + DAY
+    if told.unsure_since is not None and of.status != PENDING and not is_over:
         moves += [told.unsure_since + HOUR, now + DAY]
     if of.provider == "paypal":
         moves += _silent(of)

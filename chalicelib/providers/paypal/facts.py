@@ -26,6 +26,7 @@ from chalicelib.providers.paypal.objects import (
     resource_of,
     says,
     status_of,
+    subscription_of,
 )
 
 # dispute_outcome.outcome_code: who keeps the money, by the FAQ's table, whose spelling is FAVOR. Any other
@@ -260,6 +261,6 @@ def _related(resource: Resource) -> list[str]:
         "order": ids.get("order_id") or linked(resource, "orders"),
         "authorization": ids.get("authorization_id") or linked(resource, "authorizations"),
         "payment": resource.get("parent_payment"),
-        "subscription": resource.get("billing_agreement_id"),
+        "subscription": subscription_of(resource),
     }
     return [f"{kind} {object_id}" for kind, value in named.items() if (object_id := safe_id(value))]

@@ -71,13 +71,19 @@ def links(event: Event) -> Iterator[tuple[str, Facts]]:
     kind, id_ = about.get("object"), id_of(about.get("id"))
     subscription = subscription_of(about)
     if kind == "invoice" and id_ and subscription:
-        intent = id_of(about.get("payment_intent"))
-        paid_by = [subject_of(event, intent)] if intent else None
+        named = id_of(about.get("payment_intent")) if about.get("status") == "paid" else None
+        intent = subject_of(event, named) if named else None
+        paid_by = [intent] if intent else None
         yield (
             subject_of(event, id_),
             fact("invoice", subscription=subject_of(event, subscription), payments=paid_by),
         )
+        if intent:
+            yield intent, _payment_of(event, id_)
     invoice, payment = _paid(event, about)
+    how = mapping(about.get("payment")).get("type") if kind == "invoice_payment" else None
+    if invoice and how == "payment_record":
+        yield subject_of(event, invoice), fact("invoice", is_out_of_band=1)
     if invoice and payment:
         yield subject_of(event, invoice), fact("invoice", payments=[payment])
         yield payment, _payment_of(event, invoice)
@@ -142,7 +148,9 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
         labels=written(at, about.get("metadata")),
         test_clock=clock,
         known=[at, after["status"]] if after["status"] in STATUS_OF else None,
-        left_pending_at=None if after["status"] in PENDING else at,
+        left_pending_at=None if after["status"] in (*PENDING, "canceled") else at,
+        over_at=at if after["status"] == "canceled" else None,
+        was_pending=1 if _was_pending(event, after) else None,
         trial_endings=[[after.get("trial_end", 0), at]] if type_of(event) == TRIAL_ENDS else None,
         **_spell(after["status"], at),
     )
@@ -156,6 +164,11 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
     types = sorted(type_ for type_, holds in CHANGES.items() if before and holds(before, after))
     if types:
         yield fact(f"change {event.id}", changed_at=at, types=types)
+
+
+def _was_pending(event: Event, state: Mapping[str, Any]) -> bool:
+    """Whether nothing had begun, now or before what changed."""
+    return state["status"] in PENDING or _previous(event).get("status") in PENDING
 
 
 def _spell(status: str, at: int) -> dict[str, Any]:
@@ -347,7 +360,10 @@ State = Mapping[str, Any]
 
 
 def _is_paused(state: State) -> bool:
-    return state["status"] == "paused" or bool(state.get("is_collection_paused"))
+    """As it is shown: where its collection alone is paused, other statuses keep theirs."""
+    return state["status"] == "paused" or (
+        state["status"] == "active" and bool(state.get("is_collection_paused"))
+    )
 
 
 def _is_canceling(state: State) -> bool:

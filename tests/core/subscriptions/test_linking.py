@@ -1,5 +1,6 @@
 """Payments, invoices and subscriptions tell one another what became of them, in whatever order."""
 
+import copy
 import random
 from typing import Any
 
@@ -10,7 +11,7 @@ from chalicelib.payments import project as project_payment
 from chalicelib.providers import PROVIDERS
 from chalicelib.settings import read
 from chalicelib.subscriptions import Subscription, Terms, access, project
-from chalicelib.times import DAY
+from chalicelib.times import DAY, to_iso
 from ops.stories.paypal_subscriptions import PayPalSubscription
 from ops.stories.stripe_subscriptions import StripeSubscription
 from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer, message_of
@@ -211,3 +212,67 @@ def test_which_reversals_end_access_is_the_stages_setting() -> None:
     assert read({"DAYBOOK_REVERSED_ENDS_ACCESS": ""}).terms.reversed_ends == set()
     with pytest.raises(ValueError, match="must list some of: refunded, disputed, lost"):
         read({"DAYBOOK_REVERSED_ENDS_ACCESS": "won"})
+
+
+def test_a_refund_that_fails_in_the_end_reverses_nothing() -> None:
+    """The money is back with the seller."""
+    it, events = stripe()
+    made, charged = refunded(it, 1900)
+    failed = copy.deepcopy(made)
+    failed |= {"id": "evt_failed", "type": "refund.failed", "created": it.now + 60}
+    failed["data"]["object"]["status"] = "failed"
+    again = copy.deepcopy(charged)
+    again |= {"id": "evt_again", "created": it.now + 60}
+    again["data"] = {"object": {**charged["data"]["object"], "amount_refunded": 0, "refunded": False}}
+    found = shown(in_any_order("stripe", [*events, made, failed]), it)
+    assert found.last_payment is not None
+    assert found.last_payment["reversed"] is None
+
+
+def test_before_2025_an_invoice_alone_names_its_payment() -> None:
+    """Where no charge is sent: a dispute finds the subscription all the same."""
+    it, events = stripe()
+    old = [each for each in events if each["data"]["object"]["object"] in ("subscription", "invoice")]
+    for each in old:
+        if each["data"]["object"]["object"] == "invoice":
+            each["data"]["object"]["payment_intent"] = f"pi_{each['data']['object']['id']}"
+    it._intent = old[-1]["data"]["object"]["payment_intent"]
+    it.now += 60
+    lost = [it.disputed("created", "needs_response"), it.disputed("closed", "lost")]
+    found = shown(in_any_order("stripe", [*old, *lost]), it)
+    assert access(found, NOW, Terms()).reason == "reversed"
+
+
+def test_what_was_paid_elsewhere_is_out_of_band() -> None:
+    """Since 2025 an invoice payment says so, which names no payment of Stripe's."""
+    it, events = stripe()
+    for each in events:
+        if each["data"]["object"]["object"] == "invoice_payment":
+            each["data"]["object"]["payment"] = {"type": "payment_record", "payment_record": "pr_1"}
+    events = [each for each in events if each["data"]["object"]["object"] != "charge"]
+    last = shown(in_any_order("stripe", events, times=20), it).last_payment
+    assert last is not None
+    assert (last["method"], last["payment"]) == ("out_of_band", None)
+
+
+def test_a_refund_of_a_v2_capture_reaches_its_subscription() -> None:
+    """By its link, where it has no agreement's id."""
+    it = PayPalSubscription(random.Random(3), NOW, 1900, "EUR", None)
+    events = [it.created(10), it.activated()]
+    up = [{"href": f"https://api.paypal.com/v1/billing/subscriptions/{it.id}", "rel": "up"}]
+    amount = {"value": "19.00", "currency_code": "EUR"}
+    capture = {
+        "id": "CAP1",
+        "status": "COMPLETED",
+        "amount": amount,
+        "links": up,
+        "create_time": to_iso(it.now),
+    }
+    refund: Json = {"id": "REF1", "status": "COMPLETED", "amount": amount, "create_time": to_iso(it.now + DAY)}
+    refund["links"] = [{"href": "https://api.paypal.com/v2/payments/captures/CAP1", "rel": "up"}]
+    events.append(it._event("PAYMENT.CAPTURE.COMPLETED", "capture", capture))
+    it.now += DAY
+    events.append(it._event("PAYMENT.CAPTURE.REFUNDED", "refund", refund))
+    last = shown(in_any_order("paypal", events), it).last_payment
+    assert last is not None
+    assert (last["payment"], last["reversed"]) == ("paypal:CAP1", "refunded")

@@ -14,6 +14,7 @@ from chalicelib.subscriptions import Facts, Subscription, Terms, access, change,
 from chalicelib.subscriptions import shown as shown_at
 from chalicelib.times import DAY, to_iso
 from ops.stories import SUBSCRIPTIONS, tell
+from ops.stories.stripe_subscriptions import StripeSubscription
 from tests.fakes import NOW, as_bytes
 
 Json = dict[str, Any]
@@ -463,3 +464,95 @@ def test_a_payment_after_the_end_changes_the_last_payment_only() -> None:
     assert change(subject, before, after).is_paid_after_end
     assert not change(subject, {}, before).is_paid_after_end
     assert not change(subject, after, after).is_paid_after_end
+
+
+def change_of(paid: Json, number: int, was: int, is_now: int, prices: tuple[str, str]) -> Json:
+    """An invoice of one second that credits what was, and charges what is."""
+    about = copy.deepcopy(paid["data"]["object"])
+    [line] = about["lines"]["data"]
+    lines = []
+    for n, (amount, price) in enumerate(((-was, prices[0]), (is_now, prices[1]))):
+        each = {**copy.deepcopy(line), "id": f"il_{number}_{n}", "amount": amount}
+        each["pricing"]["price_details"]["price"] = price
+        each["period"] = {"start": about["created"] + 86_400, "end": line["period"]["end"]}
+        lines.append(each)
+    at = about["created"] + 86_400
+    about |= {
+        "id": f"in_{number}",
+        "created": at,
+        "lines": {"data": lines},
+        "billing_reason": "subscription_update",
+    }
+    return {**paid, "id": f"evt_in_{number}", "created": at, "data": {"object": about}}
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [
+        [("price_basic", "price_basic"), ("price_basic", "price_basic")],
+        [("price_basic", "price_pro"), ("price_pro", "price_basic")],
+    ],
+)
+def test_several_changes_of_one_second_leave_the_last_paid(prices: list[tuple[str, str]]) -> None:
+    """From one seat to two to three, each invoiced at once; to another price and back."""
+    subject, events = story("upgrade")
+    paid = invoice(events)
+    [line] = paid["data"]["object"]["lines"]["data"]
+    changes = [change_of(paid, n, 1900 * n, 1900 * (n + 1), each) for n, each in enumerate(prices, 1)]
+    assert shown(subject, [own(events)[0], paid, *changes]).paid_through == line["period"]["end"] * 1000
+
+
+def test_a_cancelled_one_that_never_began_has_neither_begun_nor_ended() -> None:
+    """It is over; an end alone, heard by who came late, is one of what had begun."""
+    subject, events = story("upgrade")
+    first = own(events)[0]
+    begun = {**first, "data": {"object": {**first["data"]["object"], "status": "incomplete"}}}
+    ended = {**first["data"]["object"], "status": "canceled", "ended_at": first["created"] + 60}
+    gone = {**first, "id": "evt_end", "type": "customer.subscription.deleted", "data": {"object": ended}}
+    found = shown(subject, [begun, gone])
+    assert (found.status, found.milestones) == ("ended", ())
+    late = [each.type for each in shown(subject, [gone]).milestones]
+    assert late == ["subscription.started", "subscription.ended"]
+
+
+def test_a_pause_of_the_collection_is_none_of_what_is_past_due() -> None:
+    """Its status stays; it is paused once it is active."""
+    subject, events = story("renewal-fails-then-recovers")
+    first = own(events)[0]
+    due = updated(first, 60, status="past_due")
+    stopped = updated(due, 60, pause_collection={"behavior": "void"})
+    types = [each.type for each in shown(subject, [first, due, stopped]).milestones]
+    assert "subscription.paused" not in types
+    again = updated(stopped, 60, status="active")
+    types = [each.type for each in shown(subject, [first, due, stopped, again]).milestones]
+    assert types.count("subscription.paused") == 1
+
+
+def test_past_due_since_the_second_that_was_well_too() -> None:
+    """A renewal moves the period and the status in one second; a later attempt does not begin it anew."""
+    subject, events = story("renewal-fails-then-recovers")
+    first = own(events)[0]
+    moved = updated(first, 60, default_payment_method="pm_2")
+    due = updated(moved, 0, status="past_due")
+    again = updated(due, 3 * 86_400, default_payment_method="pm_3")
+    found = shown(subject, [first, moved, {**due, "id": "evt_due"}, again])
+    assert found.past_due_since == due["created"] * 1000
+
+
+def test_an_unknown_status_after_two_of_one_second_stays_what_it_was() -> None:
+    """The last known, by its edges, not by the alphabet."""
+    subject, events = story("renewal-fails-then-recovers")
+    first = own(events)[0]
+    due = updated(first, 60, status="past_due")
+    well = {**updated(due, 0, status="active"), "id": "evt_well"}
+    odd = updated(well, 60, status="hibernating")
+    assert shown(subject, [first, due, well, odd]).status == "active"
+
+
+def test_a_first_payment_that_fails_is_counted() -> None:
+    """While it is incomplete."""
+    it = StripeSubscription(random.Random(1), NOW, 1900, "EUR", None)
+    told = [it.created("incomplete", 0), it.invoice("invoice.payment_failed", "subscription_create")]
+    found = shown(it.subject, told)
+    assert (found.status, found.failed_attempts) == ("pending", 1)
+    assert found.next_attempt_at is not None
