@@ -42,6 +42,7 @@ RULES: Rules = {
     "attempts": largest,  # [instant, attempts that failed, the next one's instant or 0]
     "known": largest,  # [instant, the provider's word for a status that is one]
     "offer": largest,  # [instant, product, interval, amount and currency as text]
+    "billing": largest,  # [0 if it is of the end, instant, the event's, how payments go as text]
     "body": largest,  # [instant, has begun, the event's, state as text]: from_bodies.py
     "status_said": largest,  # [its instant, has begun, the body's, the event's, the provider's word]
     "billed_until": largest,  # [instant, next billing, last payment's instant]

@@ -43,8 +43,9 @@ SAME = HOUR  # a sale and the payment that a body names, no further apart than t
 def standing(facts: Facts, terms: Terms) -> Standing:
     """What holds by these facts."""
     own = facts.get("subscription", {})
-    at, *_, text = own.get("body", (-1, "{}"))
-    state = json.loads(text)
+    state = json.loads(own.get("body", ("{}",))[-1])
+    _, at, heard_at, told = own.get("billing", (0, -1, -1, "{}"))
+    billing = json.loads(told)
     _, offered = facts.get(f"plan {state.get('plan')}", {}).get("offer", (-1, "{}"))
     offer = json.loads(offered)
     over_at = own["end"][0] if "end" in own else None
@@ -52,13 +53,13 @@ def standing(facts: Facts, terms: Terms) -> Standing:
     sales = [each for each in heard if each.reversed not in terms.reversed_ends]
     undone = [each for each in bills(facts) if each.reversed in terms.reversed_ends]
     sold_at = max((each.at for each in sales), default=-1)
-    is_failing = _is_failing(state, at, sold_at)
+    is_failing = _is_failing(billing, heard_at, sold_at)
     word = _word(own)
     status = STATUSES_OF.get(word if word in STATUSES_OF else _known(own), (PENDING, PENDING))[is_failing]
-    if status == ACTIVE and _is_on_trial(state) and sold_at <= at:
+    if status == ACTIVE and _is_on_trial(billing) and sold_at <= at:
         status = TRIALING
     paid_through = _paid_through(own, offer.get("interval"), sales, undone)
-    items = _items({**state, **offer}, at, sold_at, is_failing, paid_through)
+    items = _items({**state, **billing, **offer}, at, sold_at, is_failing, paid_through) if state else ()
     owes = status in (PAST_DUE, UNPAID)
     found = Standing(
         status=status,
@@ -69,12 +70,13 @@ def standing(facts: Facts, terms: Terms) -> Standing:
         paid_through=paid_through,
         pause=SERVICE if status == PAUSED else None,
         past_due_since=_past_due_since(facts, sold_at) if status == PAST_DUE else None,
-        failed_attempts=state.get("failed", 0) if owes else 0,
-        next_attempt_at=state.get("next_attempt") if owes else None,
+        failed_attempts=billing.get("failed", 0) if owes else 0,
+        next_attempt_at=billing.get("next_attempt") if owes else None,
     )
+    is_certain = word in STATUSES_OF and _is_known(found, was_paid=sold_at > -1 or "paid_at" in billing)
     if status == ENDED:
-        return replace(found, certain=True, **_ended(own, facts, is_failing))
-    return replace(found, certain=word in STATUSES_OF and _is_known(found))
+        return replace(found, certain=is_certain, **_ended(own, is_failing))
+    return replace(found, certain=is_certain)
 
 
 def _word(own: Fields) -> str | None:
@@ -89,15 +91,18 @@ def _known(own: Fields) -> str:
     return str(own["known"][-1]) if "known" in own else ""
 
 
-def fails(state: State) -> bool:
-    """Whether a payment failed, or something is owed, by what a body says of it."""
+def fails(state: State | None) -> bool:
+    """Whether a payment failed, or something is owed, as far as a body says."""
+    if not state:
+        return False
     failed_last = state.get("failed_at", -1) > state.get("paid_at", -1)
     return bool(state.get("failed", 0) > 0 or state.get("owes", 0) > 0 or failed_last)
 
 
-def _is_failing(state: State, at: int, sold_at: int) -> bool:
-    """By its latest body, unless a sale has been completed since. An ``at`` of -1: there is no body."""
-    return fails(state) and sold_at < state.get("failed_at", at)
+def _is_failing(billing: State, heard_at: int, sold_at: int) -> bool:
+    """By the last that a body said, unless a sale has been completed since that it does not know of."""
+    is_known = sold_at <= billing.get("paid_at", -1)
+    return fails(billing) and (is_known or sold_at < billing.get("failed_at", heard_at))
 
 
 def _is_on_trial(state: State) -> bool:
@@ -120,8 +125,6 @@ def _paid_through(own: Fields, interval: str | None, sales: list[Bill], undone: 
 def _items(
     state: State, at: int, sold_at: int, is_failing: bool, paid_through: int | None
 ) -> tuple[dict[str, Any], ...]:
-    if not state:
-        return ()
     is_later = sold_at > max(at, state.get("paid_at", -1) + SAME)
     end = None if is_failing else paid_through if is_later else state.get("next_billing")
     return (
@@ -140,11 +143,13 @@ def _items(
     )
 
 
-def _is_known(found: Standing) -> bool:
+def _is_known(found: Standing, was_paid: bool) -> bool:
     """Whether the end of what it grants by is known."""
     if found.status == TRIALING:
         return found.trial_ends_at is not None
-    return found.status != ACTIVE or found.period_end is not None
+    if found.status == ACTIVE:
+        return found.period_end is not None
+    return found.status not in (PAUSED, ENDED) or found.paid_through is not None or not was_paid
 
 
 def _past_due_since(facts: Facts, sold_at: int) -> int | None:
@@ -153,7 +158,7 @@ def _past_due_since(facts: Facts, sold_at: int) -> int | None:
     return min((at for at in spells if at > sold_at), default=max(spells, default=None))
 
 
-def _ended(own: Fields, facts: Facts, is_failing: bool) -> dict[str, Any]:
+def _ended(own: Fields, is_failing: bool) -> dict[str, Any]:
     """PayPal gives no reason that is a word: it was the payments' where they were failing at the end."""
     if "end" not in own:
         return {"ended_at": own["status_said"][0], "ended_reason": "completed"}

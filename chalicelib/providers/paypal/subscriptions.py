@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chalicelib.events import Event, items, mapping, safe_id
+from chalicelib.kinds import SUBSCRIPTIONS
 from chalicelib.payments.labels import labels
 from chalicelib.providers.paypal.objects import (
     CAPTURES,
@@ -25,6 +26,7 @@ from chalicelib.subscriptions import CYCLE, STATUSES_OF, Facts, fact, fails, fol
 from chalicelib.times import HOUR, to_iso
 
 CANCELLED, EXPIRED = "CANCELLED", "EXPIRED"
+BEGUN = ("ACTIVE", "SUSPENDED", EXPIRED)
 UNPAID = ("APPROVAL_PENDING", "APPROVED", "PENDING")  # nothing has begun
 NEVER = -1
 SHORTEST = 24 * HOUR  # a billing that is no further off than this is the one that was just made
@@ -42,7 +44,9 @@ def facts(event: Event) -> Mapping[str, Facts]:
         proved = [*_of_sale(event, resource), *(_of_body(event, shown) if shown else ())]
     else:
         return {}
-    return {f"{NAME}:{subscription}": fold([_common(event), *proved])} if subscription else {}
+    if not subscription or not subscription.startswith(SUBSCRIPTIONS[NAME]):
+        return {}  # such as an agreement for single payments
+    return {f"{NAME}:{subscription}": fold([_common(event), *proved])}
 
 
 def _common(event: Event) -> Facts:
@@ -53,44 +57,46 @@ def _common(event: Event) -> Facts:
 
 
 def _of_body(event: Event, shown: Resource) -> Iterator[Facts]:
-    state = _state(shown)
+    """What holds of it now, and, where the body says so, how its payments go."""
+    state, billing = _state(shown), _billing(shown)
     at, said_at = _dated(event, shown), instant(event.payload.get("create_time"), NEVER)
     word = str(shown.get("status"))
-    status_at = instant(shown.get("status_update_time"), at)
-    is_failing = fails(state)
+    heard_at = at if said_at == NEVER else said_at
+    status_at = instant(shown.get("status_update_time"), heard_at)
+    is_failing = fails(billing)
+    is_well = billing is not None and not is_failing
     has_begun = int(word not in UNPAID)  # of one second, it is what came of it
     yield fact(
         "subscription",
         created_at=instant(shown.get("create_time"), event.created_at),
         customer=[at, event.customer] if event.customer else None,
         labels=labels(at, custom_id=shown.get("custom_id")),
-        body=[at, has_begun, said_at, json.dumps(state, sort_keys=True)],
+        body=[at, has_begun, said_at, _text(state)],
         status_said=[status_at, has_begun, at, said_at, word],
         known=[status_at, has_begun, word] if word in STATUSES_OF else None,
-        left_pending_at=status_at if word in ("ACTIVE", "SUSPENDED", EXPIRED) else None,
-        billed_until=_billed_until(state, at) if word == "ACTIVE" and not is_failing else None,
-        trial=_trial(state, at),
-        well_at=at if word == "ACTIVE" and not is_failing else None,
+        left_pending_at=status_at if word in BEGUN or (billing or {}).get("paid_at") else None,
+        over_at=status_at if word == CANCELLED else None,
+        was_pending=None if has_begun else 1,
+        billing=[int(word != CANCELLED), at, heard_at, _text(billing)] if billing else None,
+        billed_until=_billed_until(billing, at) if billing and not is_failing else None,
+        trial=_trial(billing, at) if billing else None,
+        well_at=heard_at if word == "ACTIVE" and is_well else None,
         sold={f"{state['plan']}/{state.get('quantity', 1)}": at} if "plan" in state else None,
-        end=[_over_at(shown, event), word] if word == CANCELLED else None,
+        end=[status_at, word] if word == CANCELLED else None,
         expired_at=[status_at] if word == EXPIRED else None,
-        paused_at=[status_at] if word == "SUSPENDED" and not is_failing else None,
+        paused_at=[status_at] if word == "SUSPENDED" and is_well else None,
         resumed_at=[status_at] if word == "ACTIVE" and _says_when(event, shown) else None,
     )
     plan = mapping(shown.get("plan"))
     if plan:
-        yield fact(f"plan {state.get('plan')}", offer=[at, json.dumps(_offer(plan), sort_keys=True)])
-    if is_failing and word in ("ACTIVE", "SUSPENDED"):
-        yield _spell(state, word, at)
+        yield fact(f"plan {state.get('plan')}", offer=[at, _text(_offer(plan))])
+    if billing and is_failing and word in ("ACTIVE", "SUSPENDED"):
+        yield _spell(billing, word, heard_at)
 
 
 def _says_when(event: Event, shown: Resource) -> bool:
     """Whether the instant is the status' own: else one body after the other would be its beginning."""
     return "status_update_time" in shown or event.type.endswith("ACTIVATED")
-
-
-def _over_at(shown: Resource, event: Event) -> int:
-    return instant(shown.get("status_update_time"), event.created_at)
 
 
 def _dated(event: Event, shown: Resource) -> int:
@@ -106,7 +112,7 @@ def _dated(event: Event, shown: Resource) -> int:
 
 
 def _spell(state: Mapping[str, Any], word: str, at: int) -> Facts:
-    """Of payments that fail, by the last one that did not."""
+    """Of payments that fail, by the last one that did not; first heard of ``at``."""
     since = to_iso(state["paid_at"]) if "paid_at" in state else "first"
     failed_at = state.get("failed_at", at)
     return fact(
@@ -132,15 +138,24 @@ def _trial(state: Mapping[str, Any], at: int) -> list[int] | None:
 
 
 def _state(shown: Resource) -> dict[str, Any]:
-    """What is kept of a body. Instants in milliseconds, amounts in minor units; only what is there."""
-    billing = mapping(shown.get("billing_info"))
-    paid, failed = mapping(billing.get("last_payment")), mapping(billing.get("last_failed_payment"))
-    cycles = {str(each.get("tenure_type")): each for each in items(billing.get("cycle_executions"))}
-    trial, regular = cycles.get("TRIAL", {}), cycles.get("REGULAR", {})
+    """What is kept of a body. Instants in milliseconds; only what is there."""
     found = {
         "plan": safe_id(shown.get("plan_id")),
         "quantity": _whole(shown.get("quantity")) or 1,
         "start": _at(shown.get("start_time")),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _billing(shown: Resource) -> dict[str, Any] | None:
+    """How its payments go, where a body says so. Instants in milliseconds, amounts in minor units."""
+    billing = mapping(shown.get("billing_info"))
+    if not billing:
+        return None
+    paid, failed = mapping(billing.get("last_payment")), mapping(billing.get("last_failed_payment"))
+    cycles = {str(each.get("tenure_type")): each for each in items(billing.get("cycle_executions"))}
+    trial, regular = cycles.get("TRIAL", {}), cycles.get("REGULAR", {})
+    found = {
         "failed": _whole(billing.get("failed_payments_count")),
         "owes": _money(billing.get("outstanding_balance")),
         "paid_at": _at(paid.get("time")),
@@ -170,6 +185,10 @@ def _offer(plan: Resource) -> dict[str, Any]:
 
 def _is_regular(cycle: Resource) -> bool:
     return cycle.get("tenure_type") == "REGULAR"
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _at(value: object) -> int | None:

@@ -268,7 +268,8 @@ def test_a_refund_of_a_v2_capture_reaches_its_subscription() -> None:
         "links": up,
         "create_time": to_iso(it.now),
     }
-    refund: Json = {"id": "REF1", "status": "COMPLETED", "amount": amount, "create_time": to_iso(it.now + DAY)}
+    refund: Json = {"id": "REF1", "status": "COMPLETED", "amount": amount}
+    refund["create_time"] = to_iso(it.now + DAY)
     refund["links"] = [{"href": "https://api.paypal.com/v2/payments/captures/CAP1", "rel": "up"}]
     events.append(it._event("PAYMENT.CAPTURE.COMPLETED", "capture", capture))
     it.now += DAY

@@ -305,3 +305,147 @@ def test_whatever_a_body_says_it_is_read_or_refused() -> None:
             assert shown(project(subject, proved), NOW, Terms())["id"] == subject
             understood += 1
     assert understood > 100
+
+
+def without(event: Json, *names: str) -> Json:
+    """The event with those fields of its billing left out."""
+    resource = event["resource"]
+    billing = {name: value for name, value in resource["billing_info"].items() if name not in names}
+    return {**event, "resource": {**resource, "billing_info": billing}}
+
+
+def bare(event: Json) -> Json:
+    """The event with a body that says nothing of its payments."""
+    resource = {name: value for name, value in event["resource"].items() if name != "billing_info"}
+    return {**event, "resource": resource}
+
+
+def test_a_failure_that_has_no_time_of_its_own_has_its_events() -> None:
+    """As PayPal's own examples have none: the update time did not move, and the last sale was before."""
+    it = subscription()
+    events = begun(it)
+    it.now += 30 * DAY
+    events.append(without(it.payment_failed(), "last_failed_payment"))
+    found = seen(it, events)
+    assert (found.status, found.failed_attempts, found.past_due_since) == ("past_due", 1, it.now)
+    assert [each.at for each in found.milestones if each.type == "subscription.past_due"] == [to_iso(it.now)]
+
+
+def test_a_body_that_says_nothing_of_payments_changes_nothing_of_them() -> None:
+    """Past due stays so, and suspended then is unpaid."""
+    it = subscription()
+    events = begun(it)
+    it.now += 30 * DAY
+    events.append(it.payment_failed())
+    it.now += DAY
+    events.append(bare(it.stated("UPDATED")))
+    found = seen(it, events)
+    assert found.status == "past_due"
+    assert "recovered" not in types(found)
+    it.now += DAY
+    events.append(bare(it.stated("SUSPENDED", status="SUSPENDED")))
+    found = seen(it, events)
+    assert found.status == "unpaid"
+    assert "paused" not in types(found)
+    it.now += DAY
+    events.append(bare(it.stated("CANCELLED", status="CANCELLED")))
+    assert seen(it, events).ended_reason == "payment_failed"
+
+
+def test_cancelled_after_past_due_ends_for_that_whatever_its_last_body_says() -> None:
+    """PayPal may clear what was owed with it."""
+    it = subscription()
+    events = begun(it)
+    it.now += 30 * DAY
+    events.append(it.payment_failed())
+    it._billing |= {"outstanding_balance": it._money(0), "failed_payments_count": 0}
+    it._billing.pop("last_failed_payment")
+    it.now += DAY
+    events.append(it.cancelled())
+    assert seen(it, events).ended_reason == "payment_failed"
+
+
+def test_what_was_paid_is_known_from_any_body() -> None:
+    """Suspended or cancelled, one may say when it would have been billed next."""
+    for what, status in (("SUSPENDED", "paused"), ("CANCELLED", "ended")):
+        it = subscription()
+        events = begun(it)
+        it.now += 30 * DAY
+        events.append(it.sale())
+        it.now += DAY
+        events.append(it.stated(what, status=what))
+        found = seen(it, events)
+        assert (found.status, found.paid_through, found.certain) == (status, it.now + 29 * DAY, True)
+
+
+def test_an_end_that_is_not_known_is_not_certain_of_what_is_over_either() -> None:
+    """Who renewed and then cancelled has paid for a month; PayPal is asked for how long."""
+    it = subscription()
+    events = begun(it)
+    it.now += 30 * DAY
+    events.append(it.sale())
+    it.now += DAY
+    events.append(it.cancelled())
+    found = seen(it, events)
+    assert (found.status, found.paid_through, found.certain) == ("ended", None, False)
+
+
+def test_a_body_that_knows_of_the_sale_and_says_that_it_owes_is_believed() -> None:
+    """A part was paid."""
+    it = subscription()
+    events = begun(it)
+    it.now += 30 * DAY
+    events.append(it.payment_failed())
+    it.now += DAY
+    events.append(it.sale())
+    it.now += DAY
+    events.append(it.stated("UPDATED"))
+    assert seen(it, events).status == "past_due"
+
+
+def test_whoever_comes_late_hears_of_an_end() -> None:
+    """Of one that had been paid; not of one that was only ever asked for."""
+    it = subscription()
+    it.created(40)
+    it.activated()
+    late = it.cancelled()
+    assert types(seen(it, [late])) == ["started", "ended"]
+    never = subscription(2)
+    asked = never.created(1)
+    assert types(seen(never, [asked, never.stated("CANCELLED", status="CANCELLED")])) == []
+
+
+def test_a_version_1_status_has_its_events_time() -> None:
+    """It says no other."""
+    it = subscription()
+    details = {"failed_payment_count": "0", "last_payment_date": "2026-11-01T10:00:00Z"}
+    told = [
+        {
+            "id": f"WH-{day}",
+            "create_time": f"2026-11-{day:02}T10:00:00Z",
+            "event_type": f"BILLING.SUBSCRIPTION.{what}",
+            "resource": {"id": it.id, "state": state, "plan": {}, "agreement_details": details},
+        }
+        for day, what, state in (
+            (1, "CREATED", "Active"),
+            (5, "SUSPENDED", "Suspended"),
+            (7, "RE-ACTIVATED", "Active"),
+            (9, "SUSPENDED", "Suspended"),
+            (12, "CANCELLED", "Cancelled"),
+        )
+    ]
+    found = seen(it, told)
+    assert types(found) == ["started", "paused", "resumed", "paused", "ended"]
+    assert to_iso(found.ended_at or 0) == "2026-11-12T10:00:00Z"
+
+
+def test_an_agreement_for_single_payments_is_no_subscription() -> None:
+    """Its sales are payments, and nothing else."""
+    it = subscription()
+    it.created(5)
+    it.activated()
+    sale = it.sale()
+    sale["resource"]["billing_agreement_id"] = "B-1AB23456CD789012E"
+    provider = PROVIDERS["paypal"]
+    proved = provider.facts(provider.event(as_bytes(sale), NOW))
+    assert list(proved) == [f"paypal:{it.sale_id}"]
