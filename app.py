@@ -237,7 +237,7 @@ def reconcile(event: CloudWatchEvent) -> None:
         terms=SETTINGS.terms,
     )
     asking.run(_now())
-    asking.look(_now())
+    asking.look(_now(), lambda: _now() < deadline)
 
 
 # ── wiring: each thing is made when it is first needed, and once ────────────────────────────────────

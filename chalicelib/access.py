@@ -9,7 +9,7 @@ from chalicelib.errors import InvalidParameter, NotFound
 from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.listing import Listed, Query, connected, instant, named, page, records
-from chalicelib.subscriptions import Subscription, Terms, access, project, shown
+from chalicelib.subscriptions import Access, Subscription, Terms, access, project, shown
 from chalicelib.times import from_iso, to_iso
 
 WHOSE = ("reference", "customer")
@@ -39,13 +39,18 @@ def answer(ledger: Ledger, question: Question, terms: Terms) -> dict[str, Any]:
     """The best that they have: ``{"access": …, "until": …, "reason": …, "subscriptions": […]}``."""
     found = sorted(_of(ledger, question, terms), key=lambda each: each.id)
     granted = [access(each, question.at, terms) for each in found]
-    best = max(granted, key=lambda each: (each.access, each.until or 0), default=None)
+    best = max(granted, key=_lasts, default=None)
     return {
         "access": bool(best and best.access),
         "until": to_iso(best.until) if best and best.until is not None else None,
         "reason": best.reason if best else "unknown",
         "subscriptions": [each.id for each in found],
     }
+
+
+def _lasts(granted: Access) -> tuple[bool, bool, int]:
+    """The longest is the best: access that has no end that is known, before any that has."""
+    return granted.access, granted.access and granted.until is None, granted.until or 0
 
 
 def _of(ledger: Ledger, question: Question, terms: Terms) -> Iterator[Subscription]:

@@ -4,13 +4,13 @@ What it shows is put on the queue as events of our own making, understood by the
 it was fetched, so that it joins with what comes later in any order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from chalicelib import subscriptions
 from chalicelib.entries import StoredPayment
-from chalicelib.errors import NotFound, PayloadTooLarge, Unavailable
+from chalicelib.errors import NotAllowed, NotFound, PayloadTooLarge, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
@@ -22,7 +22,7 @@ from chalicelib.times import DAY, HOUR
 
 DAILY = 24  # hours: after the first time it is asked once a day
 AT_MOST = 50  # payments in a run: a fault of ours is not to become the provider's load
-DUE_AT_MOST = 500  # subscriptions in a run, the longest due first: the next run takes the rest
+DUE_AT_MOST = 5000  # subscriptions in a run, the longest due first: the next run takes the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,41 +50,52 @@ class Asking:
                 asked += 1
         return asked
 
-    def look(self, now: int) -> int:
+    def look(self, now: int, is_time_left: Callable[[], bool] = lambda: True) -> int:
         """Look at the subscriptions that are due; how many were.
 
         What the clock alone decides is decided by the consumer, as all else, at an event of ours on the
         queue; where the provider is to be asked first, at what it shows. To be run once an hour: what hours
-        were missed is looked at once.
+        were missed is looked at once. A provider that cannot be asked holds up no other's.
         """
         looked = 0
+        down: set[str] = set()
         for subject in islice(self.ledger.due(now), DUE_AT_MOST):
-            name = subject.partition(":")[0]
-            for body in self._seen(subject, now):
-                self._queue(self.providers[name].event(body, now), body)
+            if not is_time_left():
+                break
+            try:
+                for body in self._seen(subject, now, down):
+                    self._queue(self.providers[subject.partition(":")[0]].event(body, now), body)
+            except Exception as error:  # one that cannot be looked at keeps nobody else from it
+                self.telemetry.log("not looked at", "ERROR", subject=subject, error=type(error).__name__)
+                continue
             looked += 1
         return looked
 
-    def _seen(self, subject: str, now: int) -> list[bytes]:
-        """What is to be recorded of it; nothing where its provider cannot be asked just now.
+    def _seen(self, subject: str, now: int, down: set[str]) -> list[bytes]:
+        """What is to be recorded of it; nothing where its provider is ``down``, for a day.
 
-        That it cannot be asked for a day is no reason any more to leave somebody in.
+        Longer is no reason to leave somebody in; nor is that the key may not ask.
         """
         name = subject.partition(":")[0]
         shown = subscriptions.project(subject, self.ledger.subscription(subject).facts, self.terms)
-        api = self.apis.get(name)
-        if api is not None and subscriptions.needs_asking(shown, now, self.terms):
+        if name in self.apis and subscriptions.needs_asking(shown, now, self.terms):
             try:
-                return api.subscription(subject)
-            except NotFound:
-                self.telemetry.log("unknown to its provider", "WARNING", subject=subject)
+                return self._asked(name, subject, down)
+            except (NotFound, NotAllowed) as error:
+                self.telemetry.log("not to be asked", "WARNING", subject=subject, reason=error.reason)
             except Unavailable as error:
+                down.add(name)
                 self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
-                until = subscriptions.access(shown, now, self.terms).until
-                if until is None or now < until + (self.terms.slack + 1) * DAY:
+                until = subscriptions.expires_at(shown, now, self.terms) or shown.updated_at or 0
+                if now < until + DAY:
                     return []
         provider = self.providers[name]
         return [provider.clock(subject, now)] if isinstance(provider, SubscriptionProvider) else []
+
+    def _asked(self, name: str, subject: str, down: set[str]) -> list[bytes]:
+        if name in down:
+            raise Unavailable("it could not be asked just now", reason="down")
+        return self.apis[name].subscription(subject)
 
     def _is_due(self, stored: StoredPayment, now: int) -> bool:
         since = stored.inconsistent_since

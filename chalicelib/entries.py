@@ -61,6 +61,7 @@ class StoredPayment:
     waiting_since: int | None = None
     rules: int = RULES_VERSION
     told: Told = NOTHING_TOLD
+    look_at: int | None = None
 
     @property
     def version(self) -> int:
@@ -86,7 +87,7 @@ class StoredPayment:
     def with_facts(self, facts: Facts, now: int, terms: Terms | None = None) -> "RecordWrite":
         """It as it will be with those facts in place of its own; nothing more in its outbox yet.
 
-        With ``terms`` also what follows of a subscription's access by now; without, it is to be looked at.
+        With ``terms`` also what follows of a subscription's access by now; without, that is left as it was.
         """
         subject = self.outbox.subject
         changed = kind_of(subject).change(subject, self.facts, facts, self.outbox.superseded)
@@ -102,7 +103,7 @@ class StoredPayment:
         if not isinstance(changed, subscriptions.Change):
             return record
         if terms is None:
-            return replace(record, look_at=now)
+            return replace(record, look_at=self.look_at)
         shown = subscriptions.project(subject, facts, terms)
         told, news = tell(shown, self.told, now, terms)
         return replace(
@@ -397,6 +398,7 @@ def stored_payment(item: Item, facts: Facts) -> StoredPayment:
         inconsistent_since=_since(item, INCONSISTENT),
         waiting_since=_since(item, WAITING),
         rules=rules,
+        look_at=_since(item, DUE),
         told=Told.from_dict(json.loads(item["told"]["S"])) if "told" in item else NOTHING_TOLD,
     )
 

@@ -7,7 +7,7 @@ What a record was told follows from what it names and from those that it names a
 same in whatever order all of them are heard of, and when it is made anew from its events.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chalicelib import payments
@@ -136,11 +136,14 @@ class Linked:
         return self.after
 
     def _hear(self, subject: str) -> None:
-        """What those tell that are named for the first time."""
-        for by in sorted(named(subject, self.after[subject]) - named(subject, self.before[subject])):
-            said = told(by, self.after[by] if by in self.after else self.read(by))
-            if subject in said:
-                self.after[subject] = hearing(subject, self.after[subject], by, said[subject])
+        """What those tell that are named for the first time; also by what one of them told."""
+        known = named(subject, self.before[subject])
+        while new := sorted(named(subject, self.after[subject]) - known):
+            known.update(new)
+            for by in new:
+                said = told(by, self.after[by] if by in self.after else self.read(by))
+                if subject in said:
+                    self.after[subject] = hearing(subject, self.after[subject], by, said[subject])
 
     def _tell(self, subject: str) -> None:
         """Those that are recorded, if it has something else to say than before."""
@@ -159,6 +162,14 @@ class Linked:
 def is_alone(subject: str, before: Facts, after: Facts) -> bool:
     """Whether a change concerns no other record."""
     return told(subject, before) == told(subject, after) and named(subject, before) == named(subject, after)
+
+
+def told_by(subjects: Iterable[str], read: Callable[[str], Facts]) -> list[str]:
+    """Those subjects, and all that they tell something."""
+    found = list(dict.fromkeys(subjects))
+    for subject in found:
+        found += [to for to in told(subject, read(subject)) if to not in found]
+    return found
 
 
 def heard_by(subject: str, facts: Facts, read: Callable[[str], Facts]) -> Facts:

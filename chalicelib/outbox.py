@@ -24,7 +24,7 @@ from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Payment, project
 from chalicelib.reactions import NEEDS, Handler, Handlers, Task
-from chalicelib.subscriptions import Subscription
+from chalicelib.subscriptions import TERMS, Subscription, Terms
 from chalicelib.telemetry import Telemetry
 
 TRIES = 4  # to mark as handled while others write the same payment
@@ -67,6 +67,7 @@ class Runner:
     event: Callable[[str, str], Event]
     keeps_unknown: bool = False
     explain: Explanation = PLACES
+    terms: Terms = TERMS
 
     def resume(self, subject: str, entry: str, deadline: int) -> int:
         """Run what is left in that outbox; how many handlers ran. ``deadline`` in milliseconds.
@@ -117,8 +118,9 @@ class Runner:
 
     def _shown(self, outbox: Outbox) -> Payment | Subscription:
         facts = self.ledger.record(outbox.subject).facts
-        made = project if outbox.entry == PAYMENT else subscriptions.project
-        return made(outbox.subject, facts)
+        if outbox.entry == PAYMENT:
+            return project(outbox.subject, facts)
+        return subscriptions.project(outbox.subject, facts, self.terms)
 
     def _call(self, handler: Handler, task: Task, outbox: Outbox) -> None:
         began = self.clock()

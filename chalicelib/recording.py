@@ -37,7 +37,7 @@ from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
 from chalicelib.kinds import kind_of
 from chalicelib.ledger import Ledger
-from chalicelib.linking import Linked, is_alone
+from chalicelib.linking import Linked, is_alone, told_by
 from chalicelib.outbox import Runner, one_after_another
 from chalicelib.payments import Facts, Labels, Milestone
 from chalicelib.providers.protocol import Provider
@@ -268,7 +268,8 @@ class Consumer:
         linked = Linked(read)
         for subject, proved in understood.facts.items():
             linked.add(subject, proved)
-        return [(stored[subject], facts) for subject, facts in linked.spread().items()]
+        changed = linked.spread().items()
+        return [(stored[each], facts) for each, facts in changed if _is_written(stored[each], facts)]
 
     def _current(self, subject: str) -> StoredPayment:
         """The record as today's rules have it: one that others made is folded anew from its events.
@@ -293,7 +294,7 @@ class Consumer:
             self.ledger.transmissions.hold(message.transmission, message.body, message.received_at)
         self._log_event("duplicate", event, {"duplicate": 1})
         entries = [(subject, f"event:{event.id}")]  # from when it was not understood
-        subjects = dict.fromkeys([subject, *facts] if facts else [])
+        subjects = told_by([subject, *facts] if facts else [], lambda each: self.ledger.record(each).facts)
         entries += [(each, kind_of(each).entry) for each in subjects]
         one_after_another(partial(self.runner.resume, *entry, deadline) for entry in entries)
 
@@ -345,6 +346,7 @@ class Consumer:
             clock=self.clock,
             event=self.stored_event,
             explain=self.explain,
+            terms=self.terms,
         )
 
     # ── what is said ────────────────────────────────────────────────────────────────────────────
@@ -368,6 +370,11 @@ class Consumer:
             self.telemetry.count("milestones", type=milestone.type)
         if record.change.moved:
             self.telemetry.log("moved", "DEBUG", record.change.moved, currency=record.change.currency)
+
+
+def _is_written(stored: StoredPayment, facts: Facts) -> bool:
+    """What users see is written with each event; what nobody sees only where it changes."""
+    return kind_of(stored.outbox.subject).is_shown or not stored.version or stored.facts != facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,7 @@ class MemoryLedger:
             inconsistent_since=int(since) if what == INCONSISTENT else None,
             waiting_since=int(since) if what == WAITING else None,
             told=record.told,
+            look_at=record.look_at,
         )
         self.looks[record.subject] = record.look_at
 

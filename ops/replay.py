@@ -8,9 +8,10 @@ from typing import Any
 from chalicelib import access, listing, subscriptions
 from chalicelib.entries import Outbox, StoredEvent, StoredPayment
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
-from chalicelib.events import Event
+from chalicelib.events import CLOCK, Event
 from chalicelib.joining import Facts
 from chalicelib.kinds import PAYMENT, kind_of
+from chalicelib.linking import told_by
 from chalicelib.outbox import one_after_another
 from chalicelib.payments import Milestone, project
 from chalicelib.reactions import Task
@@ -85,7 +86,7 @@ def _subjects(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> list[s
     """What the events are recorded with: their own subject, and others where one is about several."""
     kept = (each for each in events if each.content is not None)
     proved = [subject for each in kept for subject in to.facts(to.parsed(each))]
-    return list(dict.fromkeys([chosen.subject, *proved]))
+    return told_by([chosen.subject, *proved], lambda each: to.ledger.record(each).facts)
 
 
 def _tasks(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> Mapping[str, tuple[Task, ...]]:
@@ -98,7 +99,7 @@ def _tasks(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> Mapping[s
             if chosen.event_id:
                 raise
             continue  # its payment's milestones follow from facts
-        raw += to.handlers.event_tasks(event)
+        raw += to.handlers.event_tasks(event) if event.type != CLOCK else ()
         if chosen.event_id:
             proved = dict(_of_event(to, chosen.subject, event))
             return {**proved, chosen.subject: (*proved[chosen.subject], *raw)}

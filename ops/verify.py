@@ -1,7 +1,7 @@
 """Whether each stored payment and subscription is the fold of its events, and making it so."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.entries import StoredPayment
@@ -28,9 +28,9 @@ class Drift:
         """Each shown field that differs: its name, as stored, as it should be; or rules, or facts."""
         shown = kind_of(self.subject).shown
         before, after = (shown(self.subject, facts) for facts in (self.stored.facts, self.folded))
-        differing = [name for name in after if before[name] != after[name]]
+        differing = [name for name in after if before.get(name) != after[name]]
         for name in differing:
-            yield name, before[name], after[name]
+            yield name, before.get(name), after[name]
         if self.stored.is_outdated:
             yield "rules", self.stored.rules, RULES_VERSION
         elif not differing:
@@ -56,7 +56,7 @@ def repair(ledger: Ledger, found: Drift, handlers: Handlers, now: int) -> int:
     They are left in the outbox. Raises ``VersionMoved`` if the payment was written meanwhile.
     """
     stored = found.stored
-    record = stored.noting(found.folded).with_facts(found.folded, now)
+    record = replace(stored.noting(found.folded), look_at=now).with_facts(found.folded, now)
     # what other rules call by another name is not news: handlers were notified of it by those
     news = () if stored.is_to_be_folded else record.change.milestones
     tasks = handlers.milestone_tasks(news)

@@ -7,7 +7,7 @@ events ─ provider ─→ facts.py ─ join ─→ from_edges.py, order.py: whi
                                   └─→ milestones.py, news.py, telling.py: what handlers are notified of
 """
 
-from chalicelib.subscriptions.access import Access, access, shown
+from chalicelib.subscriptions.access import Access, access, expires_at, shown
 from chalicelib.subscriptions.facts import RULES, Facts, fact, fold, join
 from chalicelib.subscriptions.from_bodies import STATUSES_OF, fails
 from chalicelib.subscriptions.from_edges import STATUS_OF
@@ -38,6 +38,7 @@ __all__ = [
     "Told",
     "access",
     "change",
+    "expires_at",
     "fact",
     "fails",
     "fold",

@@ -51,10 +51,13 @@ def access(of: Subscription, at: int, terms: Terms) -> Access:
 
 def ends_at(of: Subscription, at: int, terms: Terms) -> int | None:
     """When the access that there is at an instant ends, if nothing more is heard; ``None`` without one."""
-    found = access(of, at, terms)
-    if not found.access or found.until is None:
-        return None
-    return found.until + GRANTS[of.status](of, at, terms)[1] * DAY
+    return expires_at(of, at, terms) if access(of, at, terms).access else None
+
+
+def expires_at(of: Subscription, at: int, terms: Terms) -> int | None:
+    """When access ends, or has ended, by what is known at an instant; ``None`` where it has no such end."""
+    until, slack, _ = GRANTS[of.status](of, at, terms)
+    return None if until is None else until + slack * DAY
 
 
 Grant = tuple[int | None, int, str]

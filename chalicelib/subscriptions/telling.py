@@ -12,7 +12,7 @@ from chalicelib.subscriptions.access import access, ends_at
 from chalicelib.subscriptions.standing import ACTIVE, ENDED, PENDING, TRIALING
 from chalicelib.subscriptions.subscription import Subscription
 from chalicelib.subscriptions.terms import Terms
-from chalicelib.times import DAY, HOUR, to_iso
+from chalicelib.times import DAY, HOUR, from_iso, to_iso
 
 GRANTED, REVOKED, TRIAL_ENDING = "access.granted", "access.revoked", "subscription.trial_ending"
 BEFORE = 3 * DAY  # as Stripe announces the end of a trial
@@ -83,7 +83,8 @@ def _is_held(of: Subscription, told: Told, at: int) -> bool:
 
 def _since(of: Subscription, at: int, is_granted: bool, terms: Terms) -> int:
     """When it changed: with what was last heard of it, or by the clock since."""
-    heard_at = min(of.updated_at or at, at)
+    told_at = [from_iso(each.at) for each in of.milestones[-1:]]
+    heard_at = min(max([of.updated_at or 0, *told_at]) or at, at)
     moved_at = None if is_granted else ends_at(of, heard_at, terms)
     return max(heard_at, min(moved_at or heard_at, at))
 

@@ -109,7 +109,7 @@ class Reading:
             it=it,
             why=in_words(it),
             instants=INSTANTS,
-            **_payment(console, it["id"]),
+            **{**_payment(console, it["id"]), "dashboard": _dashboard(it["id"], it["livemode"] is False)},
         )
 
     def payment(self, subject: str) -> str:

@@ -203,8 +203,8 @@ def test_a_sale_brings_its_subscription_with_it(api: FakePayPal) -> None:
     api.objects[f"/v1/payments/sale/{it.sale_id}"] = sale["resource"]
     event = paypal.event(as_bytes(sale), NOW)
     asked = PayPalApi(api.address, ("id", "secret"), Clock())
-    with pytest.raises(NotShown):
-        asked.complete(event)
+    alone = asked.complete(event)  # of an agreement that is older than subscriptions: it counts all the same
+    assert (alone.is_confirmed, alone.completed) == (True, None)
     api.objects[f"/v1/billing/subscriptions/{it.id}"] = it.shown()
     found = asked.complete(event)
     proved = paypal.facts(paypal.event(found.completed or b"", NOW))  # as it is read again
@@ -212,6 +212,28 @@ def test_a_sale_brings_its_subscription_with_it(api: FakePayPal) -> None:
     assert found.is_confirmed
     assert (shown.status, shown.certain, shown.paid_through) == ("active", True, it.now + 30 * DAY)
     assert proved[found.subject]["payment"]["related"] == [f"subscription {it.id}"]
+
+
+def test_an_application_may_not_read_subscriptions(api: FakePayPal) -> None:
+    """Then an event of one is as good as its signature, and a sale counts."""
+    it = PayPalSubscription(random.Random(1), NOW, 1900, "EUR", None)
+    event = paypal.event(as_bytes(it.created(5)), NOW)
+    asked = PayPalApi(api.address, ("id", "secret"), Clock())
+    asked.get("/nothing")
+    api.faults = [(403, {}, {})]
+    assert asked.complete(event) == event
+
+
+def test_a_cancellation_is_borne_out_by_the_status_alone(api: FakePayPal) -> None:
+    """Whoever holds a delivery could change its type: handlers of raw events would hear it."""
+    it = PayPalSubscription(random.Random(1), NOW, 1900, "EUR", None)
+    it.created(5)
+    it.activated()
+    forged = {**it.stated("UPDATED"), "event_type": "BILLING.SUBSCRIPTION.CANCELLED"}
+    api.objects[f"/v1/billing/subscriptions/{it.id}"] = it.shown()
+    asked = PayPalApi(api.address, ("id", "secret"), Clock())
+    with pytest.raises(NotShown):
+        asked.complete(paypal.event(as_bytes(forged), NOW))
 
 
 def test_an_agreement_of_version_1_is_shown_elsewhere() -> None:

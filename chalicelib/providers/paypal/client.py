@@ -144,13 +144,22 @@ class PayPalApi:
         return self._with_subscription(confirmed(event, shown, self._api + path))
 
     def _with_subscription(self, event: Event) -> Event:
-        """The event with the subscription that it is about, or its sale is of, as PayPal shows that now."""
+        """The event with the subscription that it is about, or its sale is of, as PayPal shows that now.
+
+        A sale counts without it too, as where its agreement is older than PayPal's subscriptions. Where the
+        application may not read them, an event of one is as good as its signature.
+        """
         path = path_to_subscription(event)
         if path is None:
             return event
-        shown = self.get(path)
+        try:
+            shown = self.get(path)
+        except NotAllowed:
+            return event
         if not shown:
-            raise NotShown("PayPal does not show its subscription", reason="not_shown")
+            if event.is_confirmed:  # as a sale
+                return event
+            raise NotShown("PayPal does not show this subscription", reason="not_shown")
         return with_subscription(event, shown, self._api + path)
 
     def _confirm_type(self, event: Event) -> None:

@@ -13,12 +13,14 @@ from urllib.parse import quote
 
 from chalicelib.errors import CONTRADICTED, Distrusted, NotShown
 from chalicelib.events import Event, safe_id
+from chalicelib.kinds import SUBSCRIPTIONS as SUBSCRIPTIONS_BEGIN
 from chalicelib.providers.paypal.events import event as read_event
 from chalicelib.providers.paypal.events import livemode
 from chalicelib.providers.paypal.objects import (
     AUTHORIZATIONS,
     CAPTURES,
     DISPUTES,
+    NAME,
     REFUNDS,
     SUBSCRIPTION_TYPES,
     TOOK_MONEY,
@@ -128,7 +130,7 @@ def path_to_subscription(event: Event) -> str | None:
         named, is_old = safe_id(resource.get("id")), "agreement_details" in resource
     else:
         named, is_old = subscription_of(resource) if event.type in CAPTURES else None, False
-    if named is None:
+    if named is None or not named.startswith(SUBSCRIPTIONS_BEGIN[NAME]):
         return None
     quoted = quote(named, safe="")
     return AGREEMENTS + quoted if is_old else f"{SUBSCRIPTIONS}{quoted}?fields=plan"
@@ -143,6 +145,8 @@ def with_subscription(event: Event, shown: Resource, asked_at: str = "") -> Even
     if event.type.startswith(SUBSCRIPTION_TYPES):
         if shown.get("id") != resource_of(event).get("id"):
             raise Distrusted(CONTRADICTED)
+        if event.type.endswith(".CANCELLED") and status_of(shown) != "CANCELLED":
+            raise NotShown("PayPal does not show it cancelled yet", reason="not_shown")
         return _borne_out(event, shown, asked_at, is_overtaken=False)
     return _read(event, {**event.payload, "subscription": shown})
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import stripe as sdk
 
-from chalicelib.errors import NotFound, Throttled, Unavailable, seconds
+from chalicelib.errors import NotAllowed, NotFound, Throttled, Unavailable, seconds
 from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment
 from chalicelib.providers.protocol import Difference, Notice, Page
@@ -92,4 +92,6 @@ def _refusal(error: sdk.StripeError) -> Unavailable | NotFound:
         asked = {name.lower(): value for name, value in dict(error.headers or {}).items()}
         wait = seconds(asked.get("retry-after"))
         return Throttled("Stripe was asked too often", reason="stripe_api", retry_after=wait)
+    if error.http_status == 403:
+        return NotAllowed("the key may not read this at Stripe", reason="stripe_key")
     return Unavailable("Stripe cannot be asked", reason="stripe_api")

@@ -2,13 +2,17 @@
 
 import copy
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from chalicelib.errors import HandlerFailed
 from chalicelib.folding import folded
+from chalicelib.payments import Milestone
 from chalicelib.payments import project as project_payment
 from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Handlers
 from chalicelib.settings import read
 from chalicelib.subscriptions import Subscription, Terms, access, project
 from chalicelib.times import DAY, to_iso
@@ -277,3 +281,75 @@ def test_a_refund_of_a_v2_capture_reaches_its_subscription() -> None:
     last = shown(in_any_order("paypal", events), it).last_payment
     assert last is not None
     assert (last["payment"], last["reversed"]) == ("paypal:CAP1", "refunded")
+
+
+def test_an_invoice_that_is_paid_late_hears_of_all_that_became_of_its_payment() -> None:
+    """It was named before it was paid, and its payment was disputed before that."""
+    it, events = stripe()
+    it.now += 60
+    lost = [it.disputed("created", "needs_response"), it.disputed("closed", "lost")]
+    [*_, last_invoice] = [each for each in events if each["type"] == "invoice.paid"]
+    about = {**last_invoice["data"]["object"], "status": "open", "amount_paid": 0}
+    about["status_transitions"] = {"paid_at": None}
+    named = {**last_invoice, "id": "evt_open", "type": "invoice.finalized", "data": {"object": about}}
+    found = shown(in_any_order("stripe", [*events, named, *lost], times=150), it)
+    assert found.last_payment is not None
+    assert found.last_payment["reversed"] == "lost"
+
+
+def test_what_another_record_was_told_is_told_again_after_a_failure() -> None:
+    """The dispute names a payment; the subscription's handler fails, and hears it with the next delivery."""
+    it, events = stripe()
+    heard: list[str] = []
+    handlers = Handlers()
+
+    @handlers.on("subscription.payment_reversed")
+    def listen(about: Subscription, milestone: Milestone) -> None:
+        heard.append(milestone.id)
+        if len(heard) == 1:
+            raise ConnectionError
+
+    ledger: Any = MemoryLedger()
+    to = consumer(ledger, MemoryInbox(), handlers=handlers)
+    for each in events:
+        to.record(message_of(as_bytes(each)), NOW + 60_000)
+    it.now += 60
+    opened = message_of(as_bytes(it.disputed("created", "needs_response")))
+    with pytest.raises(HandlerFailed):
+        to.record(opened, NOW + 60_000)
+    to.record(opened, NOW + 60_000)
+    to.record(opened, NOW + 60_000)
+    assert len(heard) == 2
+    assert ledger.record(it.subject).outbox.tasks == ()
+
+
+def test_an_invoice_is_written_where_it_changes_only() -> None:
+    """Before 2025 each event of a charge names it."""
+    it, events = stripe()
+    ledger = recorded("stripe", events)
+    about = {**it._charged(1900), "invoice": "in_named"}
+    for n in range(3):
+        consumer(ledger, MemoryInbox()).record(
+            message_of(as_bytes({**it._event("charge.updated", about), "id": f"evt_{n}"})), NOW + 60_000
+        )
+    assert ledger.record("stripe:in_named").version == 1
+    assert ledger.payment(f"stripe:{it._intent}").version > 3
+
+
+def test_handlers_see_what_the_stages_terms_make_of_it() -> None:
+    """A refunded payment does not count, where it ends access."""
+    it, events = stripe()
+    seen: list[int | None] = []
+    handlers = Handlers()
+
+    @handlers.on("access.revoked")
+    def listen(about: Subscription, milestone: Milestone) -> None:
+        seen.append(about.paid_through)
+
+    terms = Terms(reversed_ends=frozenset({"refunded"}))
+    ledger: Any = MemoryLedger()
+    to = replace(consumer(ledger, MemoryInbox(), handlers=handlers), terms=terms)
+    for each in [*events, *refunded(it, 1900)]:
+        to.record(message_of(as_bytes(each)), NOW + 60_000)
+    assert seen == [shown(ledger, it, terms).paid_through]
+    assert seen != [shown(ledger, it).paid_through]

@@ -8,15 +8,20 @@ from typing import Any
 import pytest
 
 from chalicelib.asking import Asking
-from chalicelib.errors import NotFound, Unavailable
+from chalicelib.credentials import FixedCredentials
+from chalicelib.errors import InvalidPayload, NotAllowed, NotFound, Unavailable
+from chalicelib.events import Delivery
 from chalicelib.inbox import Message
 from chalicelib.payments import Milestone
 from chalicelib.providers import PROVIDERS, paypal
 from chalicelib.providers.paypal.client import PayPalApi
+from chalicelib.providers.protocol import Trust
 from chalicelib.providers.stripe.client import StripeApi
 from chalicelib.reactions import Handlers
 from chalicelib.subscriptions import Subscription, Told, project
 from chalicelib.times import DAY, HOUR, to_iso
+from chalicelib.webhooks import Receiver
+from ops.sender import StripeSigner
 from ops.stories import SUBSCRIPTIONS, tell
 from ops.stories.paypal_subscriptions import PayPalSubscription
 from ops.stories.stripe_subscriptions import StripeSubscription
@@ -337,3 +342,83 @@ def test_a_clocks_event_names_its_subject_alone() -> None:
         made = provider.event(provider.clock(subject, NOW), NOW)
         assert (made.subject, made.type, provider.facts(made)) == (subject, "daybook.clock", {subject: {}})
     assert paypal.needs_asking(paypal.event(paypal.clock("paypal:I-1", NOW), NOW)) is False
+
+
+def test_a_provider_that_is_down_keeps_nobody_elses_from_being_looked_at() -> None:
+    """It is asked once a run; and a key that may not ask is no outage."""
+    _, events, began = stripe()
+    stage = Stage("stripe", began)
+    stage.send(*events)
+    for n in range(5):
+        other, told, _ = stripe()
+        other.id = f"sub_other{n}"
+        for each in told:
+            body = json.dumps(each).replace(stripe()[0].id, other.id).replace("evt_", f"evt_{n}")
+            stage.send(json.loads(body))
+    stage.clock.now = began + 33 * DAY + HOUR
+    stage.apis["stripe"] = asked(Unavailable("down", reason="stripe_api"), stage.clock)
+    assert stage.look() == 6
+    assert SHOWN["asked"] == 1
+    stage.apis["stripe"] = asked(NotAllowed("no", reason="stripe_key"), stage.clock)
+    stage.look()
+    assert [each for each, _ in stage.heard].count("revoked") == 6
+
+
+def test_one_that_cannot_be_looked_at_keeps_nobody_else_from_it() -> None:
+    """Such as one whose id is too long for an event's; and when the time is up the rest waits."""
+    _, events, began = stripe()
+    stage = Stage("stripe", began)
+    stage.send(*events)
+    stage.ledger.looks = {f"stripe:sub_{'x' * 190}": 1, **stage.ledger.looks}
+    stage.clock.now = began + 40 * DAY
+    inbox: Any = stage
+    looking = Asking(providers=PROVIDERS, apis={}, ledger=stage.ledger, inbox=inbox, telemetry=telemetry())
+    assert looking.look(stage.clock.now, lambda: False) == 0
+    assert looking.look(stage.clock.now) == 1
+    assert [each for each, _ in stage.heard] == ["granted", "revoked"]
+
+
+def test_an_outage_leaves_access_for_a_day_from_its_end() -> None:
+    """Where there is no slack, from the end itself."""
+    it, events, began = stripe()
+    stage = Stage("stripe", began)
+    it.now += 60
+    stage.send(*events, it.updated(cancel_at=it._items[0]["current_period_end"]))
+    stage.apis["stripe"] = asked(Unavailable("down", reason="stripe_api"), stage.clock)
+    stage.hours(began + 30 * DAY + 23 * HOUR)
+    assert [each for each, _ in stage.heard] == ["granted"]
+    stage.hours(began + 31 * DAY + HOUR)
+    assert stage.heard[1:] == [("revoked", to_iso(began + 30 * DAY))]
+
+
+def test_a_revocation_by_a_payment_has_the_instant_of_that() -> None:
+    """Not of what was last heard of the subscription itself."""
+    it, events, began = stripe()
+    stage = Stage("stripe", began)
+    stage.send(*events)
+    it.now += 10 * 86_400
+    stage.clock.now = it.now * 1000
+    stage.send(it.disputed("created", "needs_response"))
+    it.now += 86_400
+    stage.clock.now = it.now * 1000
+    stage.send(it.disputed("closed", "lost"))
+    assert stage.heard[1:] == [("revoked", to_iso(it.now * 1000))]
+
+
+def test_nobody_but_ourselves_sends_the_clock() -> None:
+    """At the door its type is refused, however well it is signed."""
+    nothing: Any = None
+    receiver = Receiver(
+        providers=PROVIDERS,
+        credentials=FixedCredentials({}),
+        trust=lambda secrets: Trust({"stripe_webhook_secrets": ("whsec_1",)}, nothing, None),
+        inbox=nothing,
+        telemetry=telemetry(),
+        livemode=None,
+    )
+    provider: Any = PROVIDERS["stripe"]
+    body = provider.clock("stripe:sub_1", NOW)
+    headers = StripeSigner("whsec_1").headers(body, NOW)
+    delivery = Delivery({name.lower(): value for name, value in headers.items()}, body, NOW)
+    with pytest.raises(InvalidPayload, match="no provider sends events of this type"):
+        receiver.receive("stripe", delivery)
