@@ -37,7 +37,7 @@ def _by_invoice(subject: str, facts: Facts) -> Mapping[str, Facts]:
         return {}
     related = [f"subscription {_id(subscription)}"]
     found: dict[str, Facts] = {payment: {"payment": {"related": related}} for payment in paid_by}
-    paid: Fields = {"payment": max(paid_by)} if paid_by else {"is_out_of_band": 1}
+    paid: Fields = {"payments": paid_by} if paid_by else {"is_out_of_band": 1}
     return {**found, subscription: {f"invoice {_id(subject)}": paid}}
 
 
@@ -84,7 +84,7 @@ def named(subject: str, facts: Facts) -> set[str]:
         return _related(subject, facts, "invoice")
     if entry == SUBSCRIPTION:
         invoices = {_beside(subject, id_) for id_, _ in things(facts, "invoice")}
-        return invoices | {each.payment for each in bills(facts) if each.payment}
+        return invoices | {payment for each in bills(facts) for payment in each.payments}
     return set()
 
 
@@ -116,11 +116,13 @@ def _id(subject: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Linked:
     """Records with their new facts, and what they tell others. ``read`` reads a record's facts by subject;
-    of what is not recorded there are none."""
+    of what is not recorded there are none. ``asked`` are those that others were made from: none of them may
+    have changed before all is written."""
 
     read: Callable[[str], Facts]
     before: dict[str, Facts] = field(default_factory=dict)
     after: dict[str, Facts] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
 
     def add(self, subject: str, proved: Facts) -> None:
         """What an event proves of a record."""
@@ -140,6 +142,7 @@ class Linked:
         known = named(subject, self.before[subject])
         while new := sorted(named(subject, self.after[subject]) - known):
             known.update(new)
+            self.asked.update(new)
             for by in new:
                 said = told(by, self.after[by] if by in self.after else self.read(by))
                 if subject in said:

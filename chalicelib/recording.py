@@ -268,8 +268,10 @@ class Consumer:
         linked = Linked(read)
         for subject, proved in understood.facts.items():
             linked.add(subject, proved)
-        changed = linked.spread().items()
-        return [(stored[each], facts) for each, facts in changed if _is_written(stored[each], facts)]
+        changed = linked.spread()
+        found = [(stored[each], facts) for each, facts in changed.items() if _is_written(stored[each], facts)]
+        others = sorted(each for each in linked.asked - changed.keys() if stored[each].version)
+        return [*found, *((stored[each], stored[each].facts) for each in others)]
 
     def _current(self, subject: str) -> StoredPayment:
         """The record as today's rules have it: one that others made is folded anew from its events.

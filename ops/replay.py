@@ -11,7 +11,7 @@ from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.events import CLOCK, Event
 from chalicelib.joining import Facts
 from chalicelib.kinds import PAYMENT, kind_of
-from chalicelib.linking import told_by
+from chalicelib.linking import heard_by, told_by
 from chalicelib.outbox import one_after_another
 from chalicelib.payments import Milestone, project
 from chalicelib.reactions import Task
@@ -130,9 +130,13 @@ def _of_event(to: Consumer, own: str, event: Event) -> Iterator[tuple[str, tuple
 
 def _with_and_without(to: Consumer, subject: str, event: Event) -> tuple[Facts, Facts]:
     """What all others prove of a subscription, and what is stored: an invoice alone may be any of its."""
-    others = (each for each in to.ledger.events(subject) if each.id != event.id and each.content is not None)
+    stored = to.ledger.record(subject).facts
+    others = [each for each in to.ledger.events(subject) if each.id != event.id]
+    if any(each.content is None for each in others):
+        return stored, stored  # nobody knows any more what this one alone has proved
     proved = [to.facts(to.parsed(each)).get(subject, {}) for each in others]
-    return dict(kind_of(subject).fold(proved)), to.ledger.record(subject).facts
+    alone = dict(kind_of(subject).fold(proved))
+    return heard_by(subject, alone, lambda by: to.ledger.record(by).facts), stored
 
 
 def _requeue(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> None:

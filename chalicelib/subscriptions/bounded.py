@@ -26,7 +26,7 @@ def bounded(facts: Facts) -> Facts:
     billed = [fields["created"] for _, fields in things(facts, "invoice")]
     latest = max(billed, default=0)
     bills = [f"{kind} {id_}" for kind in ("invoice", "sale") for id_ in kept[kind]]
-    paid_by = {f"payment {facts[thing].get('payment')}" for thing in bills}
+    paid_by = {f"payment {each}" for thing in bills for each in _paid_by(facts[thing])}
 
     def is_kept(thing: str, fields: Fields) -> bool:
         kind, _, id_ = thing.partition(" ")
@@ -37,6 +37,10 @@ def bounded(facts: Facts) -> Facts:
         return kind not in kept or id_ in kept[kind]
 
     return {thing: fields for thing, fields in facts.items() if is_kept(thing, fields)}
+
+
+def _paid_by(bill: Fields) -> list[str]:
+    return [*bill.get("payments", ()), *([bill["payment"]] if "payment" in bill else [])]
 
 
 def _latest(facts: Facts, kind: str, place: Place) -> set[str]:

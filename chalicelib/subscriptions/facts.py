@@ -77,6 +77,7 @@ RULES: Rules = {
     "test_clock": largest,
     "paid": largest,  # [amount, currency]
     "payment": largest,
+    "payments": union,
     "reversed": largest,  # a word of terms.REVERSED
     "reversals": earliest_of_each,
     "billed_for": largest,

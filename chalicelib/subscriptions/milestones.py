@@ -106,10 +106,11 @@ def _of_reversals(paid: list[Bill], facts: Facts) -> Iterator[Reached]:
     """What became of a payment while it was the last one."""
     money = [each for each in paid if each.is_money]
     for each, following in zip_longest(money, money[1:]):
-        for what, at in facts.get(f"payment {each.payment}", {}).get("reversals", {}).items():
-            if following is None or at < following.at:
-                key = f"{each.payment}/{what}"
-                yield Reached(at, "subscription.payment_reversed", key, each.amount, each.id)
+        for payment in each.payments:
+            for what, at in facts.get(f"payment {payment}", {}).get("reversals", {}).items():
+                if following is None or at < following.at:
+                    key = f"{payment}/{what}"
+                    yield Reached(at, "subscription.payment_reversed", key, each.amount, each.id)
 
 
 def _of_spells(facts: Facts) -> Iterator[Reached]:

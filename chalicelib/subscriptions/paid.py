@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from chalicelib.joining import Facts, Fields, things
-from chalicelib.subscriptions.terms import Terms
+from chalicelib.subscriptions.terms import REVERSED, Terms
 
 CYCLE = "subscription_cycle"  # https://docs.stripe.com/api/invoices/object#invoice_object-billing_reason
 
@@ -21,12 +21,17 @@ class Bill(NamedTuple):
 
     at: int
     id: str
-    payment: str | None
+    payments: tuple[str, ...]
     amount: int
     currency: str
     is_out_of_band: bool
     is_period: bool
     reversed: str | None
+
+    @property
+    def payment(self) -> str | None:
+        """The one that is shown of several, each of a part."""
+        return self.payments[-1] if self.payments else None
 
     @property
     def is_money(self) -> bool:
@@ -47,16 +52,18 @@ def bills(facts: Facts) -> list[Bill]:
 
 def _bill(id_: str, fields: Fields, facts: Facts) -> Bill:
     amount, currency = fields["paid"]
-    payment = fields.get("payment")
+    own = (fields["payment"],) if "payment" in fields else ()
+    payments = tuple(sorted({*own, *fields.get("payments", ())}))
+    became = {facts.get(f"payment {each}", {}).get("reversed") for each in payments}
     return Bill(
         at=fields["paid_at"],
         id=id_,
-        payment=payment,
+        payments=payments,
         amount=amount,
         currency=currency,
         is_out_of_band=bool(fields.get("is_out_of_band")),
         is_period=fields.get("billed_for") == CYCLE,
-        reversed=facts.get(f"payment {payment}", {}).get("reversed"),
+        reversed=next((each for each in reversed(REVERSED) if each in became), None),
     )
 
 

@@ -98,9 +98,10 @@ def look_at(of: Subscription, told: Told, now: int, terms: Terms) -> int | None:
     if of.test_clock is not None:
         return None
     moves = [ends_at(of, now, terms)]
-    is_over = of.status == ENDED and now >= (told.unsure_since or 0) + DAY
-    if told.unsure_since is not None and of.status != PENDING and not is_over:
-        moves += [told.unsure_since + HOUR, now + DAY]
+    since = told.unsure_since
+    if since is not None:
+        moves += [since + HOUR, since + DAY]  # what it holds until then is decided then
+        moves += [now + DAY] if of.status not in (PENDING, ENDED) else []
     if of.provider == "paypal":
         moves += _silent(of)
     return min((at for at in moves if at is not None and at > now), default=None)

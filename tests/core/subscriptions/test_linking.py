@@ -353,3 +353,47 @@ def test_handlers_see_what_the_stages_terms_make_of_it() -> None:
         to.record(message_of(as_bytes(each)), NOW + 60_000)
     assert seen == [shown(ledger, it, terms).paid_through]
     assert seen != [shown(ledger, it).paid_through]
+
+
+def test_either_of_two_payments_of_an_invoice_can_be_reversed() -> None:
+    """Each paid a part."""
+    it, events = stripe()
+    [*_, link] = [each for each in events if each["type"] == "invoice_payment.paid"]
+    second = copy.deepcopy(link)
+    second["id"] = "evt_second"
+    second["data"]["object"] |= {"id": "inpay_2"}
+    second["data"]["object"]["payment"]["payment_intent"] = "pi_zzzz"
+    it.now += 60
+    lost = [it.disputed("created", "needs_response"), it.disputed("closed", "lost")]
+    found = shown(in_any_order("stripe", [*events, second, *lost]), it)
+    assert found.last_payment is not None
+    assert found.last_payment["reversed"] == "lost"
+
+
+def test_what_a_record_was_made_from_may_not_change_meanwhile() -> None:
+    """One consumer records that an invoice was paid, another a dispute of its payment at the same time."""
+    it, events = stripe()
+    paid = [each for each in events if each["type"] == "invoice.paid"][-1]
+    about = {**paid["data"]["object"], "status": "open", "amount_paid": 0, "attempt_count": 1}
+    about["status_transitions"] = {"paid_at": None}
+    failed = {**paid, "id": "evt_failed", "type": "invoice.payment_failed", "data": {"object": about}}
+    before = [each for each in events if each is not paid]
+    ledger = recorded("stripe", [*before, failed])
+    it.now += 60
+    dispute = message_of(as_bytes(it.disputed("closed", "lost")))
+    to = consumer(ledger, MemoryInbox())
+    save, races = ledger.save, [1]
+
+    def racing(write: Any) -> None:
+        if write.event.id == paid["id"] and races:
+            races.pop()
+            to.record(dispute, NOW + 60_000)
+        save(write)
+
+    ledger.save = racing
+    to.record(message_of(as_bytes(paid)), NOW + 60_000)
+    found = shown(ledger, it)
+    assert found.last_payment is not None
+    assert found.last_payment["reversed"] == "lost"
+    for subject in ledger.kept:
+        assert folded(ledger, PROVIDERS, subject, {}) == ledger.record(subject).facts, subject

@@ -422,3 +422,25 @@ def test_nobody_but_ourselves_sends_the_clock() -> None:
     delivery = Delivery({name.lower(): value for name, value in headers.items()}, body, NOW)
     with pytest.raises(InvalidPayload, match="no provider sends events of this type"):
         receiver.receive("stripe", delivery)
+
+
+def test_what_ends_while_it_is_not_certain_is_told_after_a_day() -> None:
+    """Two statuses of one second: which came last is not known."""
+    it, events, began = stripe()
+    stage = Stage("stripe", began)
+    stage.send(*events)
+    it.now += 3600
+    stage.clock.now = it.now * 1000
+    due = it.updated(status="past_due")
+    thin = {
+        "id": "evt_thin",
+        "object": "v2.core.event",
+        "type": "v1.customer.subscription.canceled",
+        "created": to_iso(it.now * 1000 + 500),
+        "related_object": {"id": it.id, "type": "subscription", "url": "/x"},
+    }
+    stage.send(due, thin)
+    assert [each for each, _ in stage.heard] == ["granted"]
+    stage.hours(stage.clock.now + 26 * HOUR)
+    assert [each for each, _ in stage.heard] == ["granted", "revoked"]
+    assert stage.ledger.looks[it.subject] is None
