@@ -6,7 +6,6 @@ the milestone, or the raw event.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib import import_module
 
 from chalicelib.aws import Caller
@@ -64,12 +63,12 @@ class EventBus:
         Raises ``Unavailable`` if the bus did not take it.
         """
         if isinstance(about, Subscription):
-            own = {"subscription": about.record(), "milestone": asdict(milestone)}
+            own = {"subscription": about.record(), "milestone": milestone.to_dict()}
             if len(json.dumps(own)) > LARGEST:
-                own["subscription"]["milestones"] = [asdict(milestone)]
+                own["subscription"]["milestones"] = [milestone.to_dict()]
             self._publish(milestone.type, json.dumps(own))
             return
-        shown, reached = about.to_dict(), asdict(milestone)
+        shown, reached = about.to_dict(), milestone.to_dict()
         detail = json.dumps({"payment": shown, "milestone": reached})
         if len(detail) > LARGEST:
             short = {**shown, "milestones": [reached], "related": {}}

@@ -5,7 +5,7 @@ ended well. The guarantee is at least once; exactly once where nothing crashes b
 its being marked as handled.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ class Task:
     at: str = ""
     amount: int | None = None
     object: str | None = None
+    detail: Mapping[str, Any] | None = None
     event_id: str | None = None
     needs: str | None = None
     failed: str | None = None
@@ -44,7 +45,14 @@ class Task:
 
     @property
     def milestone(self) -> Milestone:
-        return Milestone(id=self.id, type=self.type, at=self.at, amount=self.amount, object=self.object)
+        return Milestone(
+            id=self.id,
+            type=self.type,
+            at=self.at,
+            amount=self.amount,
+            object=self.object,
+            detail=self.detail,
+        )
 
     def handled_by(self, handlers: "Iterable[Handler]") -> "Task":
         return replace(self, done=(*self.done, *(handler.name for handler in handlers)))
@@ -138,6 +146,7 @@ class Handlers:
                 at=m.at,
                 amount=m.amount,
                 object=m.object,
+                detail=m.detail,
                 needs=next((each.needs for each in self.of(m.type) if each.needs), None),
             )
             for m in milestones

@@ -1,7 +1,8 @@
 """Milestones: changes that matter, each reached once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from chalicelib.payments.books import Books
 from chalicelib.payments.disputes import Dispute
@@ -30,7 +31,8 @@ class Milestone:
     """A change that matters, reached once. ``at`` is the provider's time; ``amount`` is in minor units.
 
     ``id`` is the same at every run of a handler: use it as an idempotency key.
-    ``object`` is the provider's id of the refund or dispute, where it is known.
+    ``object`` is the provider's id of the refund or dispute, where it is known. ``detail`` is what there is
+    more to say of a subscription's: a payment's has none.
     """
 
     id: str
@@ -38,9 +40,13 @@ class Milestone:
     at: str
     amount: int | None = None
     object: str | None = None
+    detail: Mapping[str, Any] | None = None
 
-    def to_dict(self) -> dict[str, str | int | None]:
-        return {name: getattr(self, name) for name in self.__slots__}
+    def to_dict(self) -> dict[str, Any]:
+        shown = {name: getattr(self, name) for name in self.__slots__}
+        if self.detail is None:
+            del shown["detail"]
+        return shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

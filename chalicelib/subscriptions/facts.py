@@ -11,6 +11,7 @@ from chalicelib.joining import (
     Facts,
     Fields,
     Rules,
+    Value,
     earliest,
     earliest_of_each,
     fact,
@@ -24,6 +25,10 @@ from chalicelib.joining import (
 )
 from chalicelib.subscriptions.bounded import KEPT, bounded
 from chalicelib.subscriptions.order import latest
+
+
+def sold(a: Value, b: Value) -> Value:
+    return max(a, b) if isinstance(a, str) else earliest_of_each(a, b)
 
 
 def latest_of(a: list[int], b: list[int]) -> list[int]:
@@ -50,7 +55,7 @@ RULES: Rules = {
     "reference": largest,
     "metadata": of_each,
     "labels": of_each,
-    "sold": earliest_of_each,
+    "sold": sold,  # of a change its text, of a subscription by its name the first instant
     # instants
     "created_at": earliest,
     "updated_at": largest,

@@ -5,9 +5,10 @@ it, which says what was before: each such event is one, whatever came before or 
 there a spell of failing payments is told from others by the payment that was the last before it.
 """
 
-from collections.abc import Iterator
-from itertools import zip_longest
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Mapping
+from itertools import pairwise, zip_longest
+from typing import Any, NamedTuple
 
 from chalicelib.joining import Facts, Fields, things
 from chalicelib.payments import Milestone
@@ -42,11 +43,17 @@ class Reached(NamedTuple):
     key: str = ""
     amount: int | None = None
     object: str | None = None
+    detail: Mapping[str, Any] | None = None
 
     def milestone(self, subject: str) -> Milestone:
         name = f"{self.type}/{self.key}" if self.key else self.type
         return Milestone(
-            id=f"{subject}/{name}", type=self.type, at=to_iso(self.at), amount=self.amount, object=self.object
+            id=f"{subject}/{name}",
+            type=self.type,
+            at=to_iso(self.at),
+            amount=self.amount,
+            object=self.object,
+            detail=self.detail,
         )
 
 
@@ -60,7 +67,8 @@ def reached(facts: Facts) -> list[Reached]:
 def _of_changes(facts: Facts) -> Iterator[Reached]:
     for event_id, fields in things(facts, "change"):
         for type_ in fields["types"]:
-            yield Reached(fields["changed_at"], f"subscription.{type_}", event_id)
+            detail = json.loads(fields.get("sold", "null")) if type_ == "changed" else None
+            yield Reached(fields["changed_at"], f"subscription.{type_}", event_id, detail=detail)
 
 
 def _of_life(own: Fields) -> Iterator[Reached]:
@@ -92,10 +100,13 @@ def _of_bills(facts: Facts) -> Iterator[Reached]:
     first = own.get("first_paid")
     if first is not None and (over_at is None or first[0] <= over_at):
         at, id_, amount = first
-        yield Reached(at, "subscription.activated", "", amount, id_)
+        by = next((each.payment for each in paid if each.id == id_), None)
+        yield Reached(at, "subscription.activated", "", amount, id_, {"payment": by})
     for each in paid:
         if each.is_period and (first is None or each.id != first[1]):
-            yield Reached(each.at, "subscription.renewed", each.id, each.amount, each.id)
+            yield Reached(
+                each.at, "subscription.renewed", each.id, each.amount, each.id, {"payment": each.payment}
+            )
     yield from _of_reversals(paid, facts)
     for id_, fields in things(facts, "invoice"):
         for attempt, at in fields.get("failed", ()):
@@ -110,7 +121,8 @@ def _of_reversals(paid: list[Bill], facts: Facts) -> Iterator[Reached]:
             for what, at in facts.get(f"payment {payment}", {}).get("reversals", {}).items():
                 if following is None or at < following.at:
                     key = f"{payment}/{what}"
-                    yield Reached(at, "subscription.payment_reversed", key, each.amount, each.id)
+                    detail = {"payment": payment, "reversed": what}
+                    yield Reached(at, "subscription.payment_reversed", key, each.amount, each.id, detail)
 
 
 def _of_spells(facts: Facts) -> Iterator[Reached]:
@@ -128,11 +140,17 @@ def _of_spells(facts: Facts) -> Iterator[Reached]:
             yield Reached(over_at, "subscription.recovered", id_)
 
 
+def _sold(name: str) -> dict[str, Any]:
+    price, _, quantity = name.rpartition("/")
+    return {"price": price, "quantity": int(quantity)}
+
+
 def _of_bodies(own: Fields) -> Iterator[Reached]:
     """What its bodies show one after the other: each way of selling it, and each time that it was stopped."""
     sold = sorted((at, name) for name, at in own.get("sold", {}).items())
-    for at, name in sold[1:]:
-        yield Reached(at, "subscription.changed", name)
+    for (_, was), (at, name) in pairwise(sold):
+        detail = {"before": [_sold(was)], "after": [_sold(name)]}
+        yield Reached(at, "subscription.changed", name, detail=detail)
     for at in own.get("paused_at", ()):
         yield Reached(at, "subscription.paused", to_iso(at))
         resumed_at = min((each for each in own.get("resumed_at", ()) if each > at), default=None)

@@ -1,6 +1,6 @@
 """The subscription as it is shown, from its facts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chalicelib.joining import Facts, reported
@@ -76,9 +76,15 @@ def project(subject: str, facts: Facts, terms: Terms = TERMS) -> Subscription:
         last_payment=_last_payment(facts),
         created_at=own.get("created_at"),
         updated_at=own.get("updated_at"),
-        milestones=tuple(each.milestone(subject) for each in reached(facts)),
+        milestones=tuple(_with_reason(each.milestone(subject), standing) for each in reached(facts)),
         **vars(standing),
     )
+
+
+def _with_reason(milestone: Milestone, standing: Standing) -> Milestone:
+    if milestone.type != "subscription.ended":
+        return milestone
+    return replace(milestone, detail={"reason": standing.ended_reason})
 
 
 STANDINGS = {"stripe": from_edges.standing, "paypal": from_bodies.standing}

@@ -163,7 +163,8 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
     yield fact("subscription", reports=[[second, kind, event.id, _text(before) if before else "", text]])
     types = sorted(type_ for type_, holds in CHANGES.items() if before and holds(before, after))
     if types:
-        yield fact(f"change {event.id}", changed_at=at, types=types)
+        sold = _text({"before": _bare(before), "after": _bare(after)}) if "changed" in types else None
+        yield fact(f"change {event.id}", changed_at=at, types=types, sold=sold)
 
 
 def _was_pending(event: Event, state: Mapping[str, Any]) -> bool:
@@ -373,6 +374,10 @@ def _is_canceling(state: State) -> bool:
 def _sold(state: State) -> list[Any]:
     """What is paid for, without the time it is paid for."""
     return [[each[name] for name in ("id", "price", "quantity", "amount")] for each in state["items"]]
+
+
+def _bare(state: State) -> list[dict[str, Any]]:
+    return [{name: each[name] for name in ("id", "price", "quantity", "amount")} for each in state["items"]]
 
 
 OWING = ("past_due", "unpaid")

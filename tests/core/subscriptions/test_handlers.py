@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from chalicelib.payments import Milestone
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 from chalicelib.subscriptions import Subscription, project
+from ops.stories import tell
 from tests.conftest import load, vectors
 from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer
 
@@ -66,3 +68,28 @@ def test_a_milestone_that_there_is_not_is_refused() -> None:
     """At once, with what there is."""
     with pytest.raises(ValueError, match=r"nobody is ever notified of subscription\.upgraded"):
         Handlers().on("subscription.upgraded")
+
+
+def test_a_handler_is_told_what_changed() -> None:
+    """Before and after, as the update says it; also where it runs again from the outbox."""
+    heard: list[Any] = []
+    handlers = Handlers()
+
+    @handlers.on("subscription.changed")
+    def listen(subscription: Subscription, milestone: Milestone) -> None:
+        heard.append(milestone.detail)
+        if len(heard) == 1:
+            raise ConnectionError
+
+    ledger: Any = MemoryLedger()
+    to = consumer(ledger, MemoryInbox(), handlers=handlers)
+    _, events = tell("stripe", random.Random(1), NOW, 1900, "EUR", story="upgrade")
+    for each in [*events, *events]:
+        body = as_bytes(each)
+        with suppress(HandlerFailed):
+            to.record(Message.of(PROVIDERS["stripe"].event(body, NOW), body), NOW + MINUTE)
+    assert heard[0] == heard[1]
+    assert [each["price"] for each in (*heard[0]["before"], *heard[0]["after"])] == [
+        "price_basic",
+        "price_pro",
+    ]

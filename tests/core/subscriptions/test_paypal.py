@@ -449,3 +449,33 @@ def test_an_agreement_for_single_payments_is_no_subscription() -> None:
     provider = PROVIDERS["paypal"]
     proved = provider.facts(provider.event(as_bytes(sale), NOW))
     assert list(proved) == [f"paypal:{it.sale_id}"]
+
+
+def test_what_expired_and_was_cancelled_then_has_ended_once() -> None:
+    """It had not begun again in between."""
+    it = subscription()
+    events = begun(it)
+    it.now += DAY
+    events.append(it.stated("EXPIRED", status="EXPIRED"))
+    it.now += DAY
+    events.append(it.cancelled())
+    found = seen(it, events)
+    [ended] = [each for each in found.milestones if each.type == "subscription.ended"]
+    assert ended.detail == {"reason": "requested"}
+
+
+def test_a_change_has_what_was_and_what_is() -> None:
+    """And a renewal its payment."""
+    it = subscription()
+    events = begun(it)
+    it.now += DAY
+    events.append(it.stated("UPDATED", quantity="3"))
+    it.now += 30 * DAY
+    events.append(it.sale())
+    details = {each.type.partition(".")[2]: each.detail for each in seen(it, events).milestones}
+    price = it._about["plan_id"]
+    assert details["changed"] == {
+        "before": [{"price": price, "quantity": 1}],
+        "after": [{"price": price, "quantity": 3}],
+    }
+    assert details["renewed"] == {"payment": f"paypal:{it.sale_id}"}
