@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from chalicelib.entries import StoredEvent
-from chalicelib.kinds import kind_of
+from chalicelib.kinds import PLAN, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.linking import heard_by
 from chalicelib.payments import Facts, Labels
@@ -32,6 +32,9 @@ def folded(
     kind = kind_of(subject)
     known = [labels.kept(_facts(provider, each, subject), kind.entry) for each in kept]
     facts = kind.fold(known if len(known) == len(events) else [stored, *known])
+    waiting = stored.get(PLAN, {}).get("waiting") if kind.entry == PLAN else None
+    if waiting:  # which no event of its own says
+        facts = kind.join(facts, {PLAN: {"waiting": waiting}})
     return heard_by(subject, facts, lambda by: ledger.record(by).facts)
 
 

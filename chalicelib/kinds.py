@@ -1,13 +1,13 @@
-"""The kinds of record that facts are kept in: a payment, a subscription, an invoice. Each by its subject."""
+"""The kinds of record that facts are kept in: a payment, a subscription, and two that are not shown."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from chalicelib import invoices, payments, subscriptions
+from chalicelib import invoices, payments, plans, subscriptions
 from chalicelib.joining import Facts
 
-PAYMENT, SUBSCRIPTION, INVOICE = "payment", "subscription", "invoice"
+PAYMENT, SUBSCRIPTION, INVOICE, PLAN = "payment", "subscription", "invoice", "plan"
 SUBSCRIPTIONS = {"stripe": ("sub_",), "paypal": ("I-",)}  # how their ids begin
 Change = payments.Change | subscriptions.Change | invoices.Change
 
@@ -45,15 +45,20 @@ OF_SUBSCRIPTION = Kind(
 )
 
 
-def _invoice_change(subject: str, before: Facts, after: Facts, superseded: Iterable[str]) -> Change:
+def _no_news(subject: str, before: Facts, after: Facts, superseded: Iterable[str]) -> Change:
     return invoices.Change(facts=after)
 
 
 def _invoice_shown(subject: str, facts: Facts) -> dict[str, Any]:
-    return dict(facts.get("invoice", {}))
+    return dict(facts.get(INVOICE, {}))
 
 
-OF_INVOICE = Kind(INVOICE, invoices.join, invoices.fold, _invoice_change, _invoice_shown, is_shown=False)
+def _plan_shown(subject: str, facts: Facts) -> dict[str, Any]:
+    return dict(facts.get(PLAN, {}))
+
+
+OF_INVOICE = Kind(INVOICE, invoices.join, invoices.fold, _no_news, _invoice_shown, is_shown=False)
+OF_PLAN = Kind(PLAN, plans.join, plans.fold, _no_news, _plan_shown, is_shown=False)
 
 
 def kind_of(subject: str) -> Kind:
@@ -62,5 +67,7 @@ def kind_of(subject: str) -> Kind:
     object_id = id_.rpartition(":")[2]
     if provider == "stripe" and object_id.startswith("in_"):
         return OF_INVOICE
+    if provider == "paypal" and object_id.startswith("P-"):
+        return OF_PLAN
     is_one = object_id.startswith(SUBSCRIPTIONS.get(provider, ()))
     return OF_SUBSCRIPTION if is_one and not object_id.startswith("sub_sched_") else OF_PAYMENT

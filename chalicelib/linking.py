@@ -1,23 +1,24 @@
 """What records tell one another, so that each says what became of the others.
 
-invoice ─→ payment ─→ subscription      which subscription it paid for; what was reversed of it
-   └──────────────────────↑             which payment paid it
+invoice ─→ payment ─→ subscription ←─ plan      which subscription it paid for; what was reversed of it; for
+   └──────────────────────↑                     how long a sale pays
 
 What a record was told follows from what it names and from those that it names as they are: so that it is the
 same in whatever order all of them are heard of, and when it is made anew from its events.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chalicelib import payments
 from chalicelib.joining import Facts, Fields, things
-from chalicelib.kinds import INVOICE, PAYMENT, SUBSCRIPTION, kind_of
+from chalicelib.kinds import INVOICE, PAYMENT, PLAN, SUBSCRIPTION, kind_of
 from chalicelib.subscriptions.paid import bills
 from chalicelib.subscriptions.terms import DISPUTED, LOST, REFUNDED
 from chalicelib.times import from_iso
 
-ORDER = (INVOICE, PAYMENT, SUBSCRIPTION)  # each tells those after it
+ORDER = (PLAN, INVOICE, PAYMENT, SUBSCRIPTION)  # each tells those after it
 REVERSALS = {"payment.refunded": REFUNDED, "dispute.opened": DISPUTED, "dispute.lost": LOST}
 
 
@@ -67,11 +68,42 @@ def _holds(shown: payments.Payment) -> dict[str, str]:
     return {"reversed": REFUNDED} if is_refunded else {}
 
 
+def _by_subscription(subject: str, facts: Facts) -> Mapping[str, Facts]:
+    """Its plan, as long as that is not known: that it waits for it."""
+    plan = _plan(subject, facts)
+    if plan is None or f"plan {_id(plan)}" in facts:
+        return {}
+    return {plan: {PLAN: {"waiting": [subject]}}}
+
+
+def _plan(subject: str, facts: Facts) -> str | None:
+    body = facts.get("subscription", {}).get("body")
+    plan = json.loads(body[-1]).get("plan") if body else None
+    return None if plan is None else _beside(subject, plan)
+
+
+def _by_plan(subject: str, facts: Facts) -> Mapping[str, Facts]:
+    return {each: _offer(subject, facts) for each in facts.get(PLAN, {}).get("waiting", ())}
+
+
+def _offer(plan: str, facts: Facts) -> Facts:
+    offer = facts.get(PLAN, {}).get("offer")
+    return {f"plan {_id(plan)}": {"offer": offer}} if offer else {}
+
+
 TELLS: Mapping[str, Callable[[str, Facts], Mapping[str, Facts]]] = {
     INVOICE: _by_invoice,
     PAYMENT: _by_payment,
-    SUBSCRIPTION: lambda subject, facts: {},
+    SUBSCRIPTION: _by_subscription,
+    PLAN: _by_plan,
 }
+
+
+def said_to(subject: str, by: str, facts: Facts) -> Facts | None:
+    """What one tells another that names it. A plan tells all."""
+    if kind_of(by).entry == PLAN:
+        return _offer(by, facts)
+    return told(by, facts).get(subject)
 
 
 # ── who tells it ────────────────────────────────────────────────────────────────────────────────────
@@ -84,13 +116,15 @@ def named(subject: str, facts: Facts) -> set[str]:
         return _related(subject, facts, "invoice")
     if entry == SUBSCRIPTION:
         invoices = {_beside(subject, id_) for id_, _ in things(facts, "invoice")}
-        return invoices | {payment for each in bills(facts) for payment in each.payments}
+        plan = _plan(subject, facts)
+        paid_by = {payment for each in bills(facts) for payment in each.payments}
+        return invoices | paid_by | ({plan} if plan else set())
     return set()
 
 
 def hearing(subject: str, facts: Facts, by: str, said: Facts) -> Facts:
     """Its facts once it heard what another one says. What became of a payment takes the place of what was."""
-    if by not in named(subject, facts):
+    if kind_of(subject).entry != PLAN and by not in named(subject, facts):
         return facts
     kept = {thing: fields for thing, fields in facts.items() if thing != f"payment {by}"}
     return kind_of(subject).join(kept, said)
@@ -144,9 +178,9 @@ class Linked:
             known.update(new)
             self.asked.update(new)
             for by in new:
-                said = told(by, self.after[by] if by in self.after else self.read(by))
-                if subject in said:
-                    self.after[subject] = hearing(subject, self.after[subject], by, said[subject])
+                said = said_to(subject, by, self.after[by] if by in self.after else self.read(by))
+                if said:
+                    self.after[subject] = hearing(subject, self.after[subject], by, said)
 
     def _tell(self, subject: str) -> None:
         """Those that are recorded, if it has something else to say than before."""
@@ -180,8 +214,8 @@ def heard_by(subject: str, facts: Facts, read: Callable[[str], Facts]) -> Facts:
     asked: set[str] = set()
     while left := sorted(named(subject, facts) - asked):
         for by in left:
-            said = told(by, read(by))
-            if subject in said:
-                facts = hearing(subject, facts, by, said[subject])
+            said = said_to(subject, by, read(by))
+            if said:
+                facts = hearing(subject, facts, by, said)
         asked.update(left)
     return facts

