@@ -485,6 +485,6 @@ def test_a_plan_without_an_interval_says_nothing() -> None:
     """Nor one whose id is none of a plan's."""
     provider = PROVIDERS["paypal"]
     for id_, cycles in (("P-1", []), ("X-1", MONTHLY["billing_cycles"])):
-        resource = {"id": id_, "billing_cycles": cycles}
+        resource: Json = {"id": id_, "billing_cycles": cycles}
         event = {"id": "WH-1", "event_type": "BILLING.PLAN.CREATED", "resource": resource}
         assert provider.facts(provider.event(as_bytes(event), NOW)) == {}
