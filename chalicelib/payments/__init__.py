@@ -1,7 +1,7 @@
 """The payment: facts, how they join, and what follows from them. Pure: no clock, no network, no AWS.
 
 events ─ provider.facts ─→ labels.py ─→ facts.py ─ join ─→ captures.py, refunds.py, disputes.py
-                                               └─→ books.py ─→ milestones.py ─→ payment.py, news.py
+                                     └─→ books.py ─→ milestones.py, settled.py ─→ payment.py, news.py
 """
 
 from chalicelib.payments.books import Books, Sums, books
@@ -22,6 +22,7 @@ from chalicelib.payments.labels import Labels, labels
 from chalicelib.payments.milestones import MILESTONES, Milestone
 from chalicelib.payments.news import Change, change, notes_of_waiting
 from chalicelib.payments.payment import Payment, project, shown
+from chalicelib.payments.settled import Movement, movement
 
 __all__ = [
     "MILESTONES",
@@ -34,6 +35,7 @@ __all__ = [
     "Facts",
     "Labels",
     "Milestone",
+    "Movement",
     "Payment",
     "Sums",
     "books",
@@ -43,6 +45,7 @@ __all__ = [
     "fold",
     "join",
     "labels",
+    "movement",
     "notes_of_waiting",
     "outcome_at",
     "project",

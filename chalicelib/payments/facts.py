@@ -65,6 +65,7 @@ RULES: Rules = {
     "moved": largest,  # [how many moves, instant, taken, given back, whether in the dispute's currency]
     "released": largest,  # [instant, amount]
     "reference": largest,  # [minus its place in what is the reference, instant, value]
+    "entry": largest,  # [instant, currency, gross, fee, net, rate, fees by kind, what it is of]
     "priced": largest,  # [1 if it was paid so, instant, amount, currency]
     # by name [instant, value]: what people wrote; `labels` is what of it may be kept or not
     "metadata": of_each,

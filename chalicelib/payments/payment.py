@@ -6,6 +6,7 @@ from typing import Any
 from chalicelib.payments.books import Books, books
 from chalicelib.payments.facts import Facts, Fields, reported
 from chalicelib.payments.milestones import Milestone, reached
+from chalicelib.payments.settled import Settled, settled
 from chalicelib.times import to_iso
 
 
@@ -33,6 +34,7 @@ class Payment:
     customer: str | None
     reference: str | None
     metadata: dict[str, str]
+    settled: Settled | None
     related: dict[str, list[str]]
     created_at: str
     updated_at: str
@@ -41,7 +43,9 @@ class Payment:
     def to_dict(self) -> dict[str, Any]:
         """The payment as JSON shows it, without its events."""
         shown = {name: getattr(self, name) for name in self.__slots__}
-        return {**shown, "milestones": [milestone.to_dict() for milestone in self.milestones]}
+        settled = self.settled.to_dict() if self.settled else None
+        milestones = [milestone.to_dict() for milestone in self.milestones]
+        return {**shown, "settled": settled, "milestones": milestones}
 
 
 def project(subject: str, facts: Facts) -> Payment:
@@ -70,6 +74,7 @@ def shown(subject: str, of: Books) -> Payment:
         customer=reported(payment, "customer"),
         reference=payment.get("reference", (0, 0, None))[2],
         metadata={name: value for name, (_, value) in payment.get("metadata", {}).items()},
+        settled=settled(subject, of),
         related=_related(payment),
         created_at=to_iso(payment.get("created_at", 0)),
         updated_at=to_iso(payment.get("updated_at", 0)),

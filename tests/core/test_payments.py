@@ -395,6 +395,7 @@ def test_a_payment_shows_what_the_contract_says() -> None:
         "customer",
         "reference",
         "metadata",
+        "settled",
         "related",
         "created_at",
         "updated_at",

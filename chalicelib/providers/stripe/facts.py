@@ -6,7 +6,17 @@ Amounts decide, not flags; and what they mean depends on the API version that th
 from collections.abc import Callable, Iterator, Mapping
 
 from chalicelib.events import Event, items, mapping, required_id
-from chalicelib.payments import UNKNOWN, Facts, claimed_at, fact, fold, outcome_at, state_at
+from chalicelib.payments import (
+    UNKNOWN,
+    Facts,
+    Movement,
+    claimed_at,
+    fact,
+    fold,
+    movement,
+    outcome_at,
+    state_at,
+)
 from chalicelib.providers.stripe.objects import (
     Object,
     amount,
@@ -255,6 +265,24 @@ def _of_dispute(event: Event, dispute: Object) -> Iterator[Facts]:
         moved=_moved(event, dispute, currency),
     )
     yield fact("payment", related=_related(charge=charge, dispute=dispute_id))
+    for each in items(dispute.get("balance_transactions")):
+        yield _movement(event, each, dispute_id)
+
+
+def _movement(event: Event, entry: Object, of: str) -> Facts:
+    """An entry of Stripe's balance: https://docs.stripe.com/api/balance_transactions/object"""
+    id_, amounts = id_of(entry.get("id")), [entry.get(name) for name in ("amount", "fee", "net")]
+    if id_ is None or not all(type(each) is int for each in amounts):
+        return {}
+    currency = currency_of(entry)
+    gross, fee, net = (in_minor_units(int(each or 0), currency) for each in amounts)
+    kinds: dict[str, int] = {}
+    for each in items(entry.get("fee_details")):
+        kind, size = str(each.get("type")), each.get("amount")
+        kinds[kind] = kinds.get(kind, 0) + (in_minor_units(size, currency) if type(size) is int else 0)
+    rate = entry.get("exchange_rate")
+    moved = Movement(currency, gross, fee, net, None if rate is None else str(rate), kinds, of)
+    return movement(id_, event.created_at, moved)
 
 
 def _moved(event: Event, dispute: Object, currency: str) -> list[int] | None:

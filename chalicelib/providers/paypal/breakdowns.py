@@ -1,0 +1,75 @@
+"""What PayPal says it kept of a capture, a sale or a refund, and what reached or left the balance.
+
+https://developer.paypal.com/docs/api/payments/v2/#definition-seller_receivable_breakdown
+https://developer.paypal.com/docs/api/payments/v2/#definition-seller_payable_breakdown
+https://developer.paypal.com/docs/api/payments/v1/#definition-sale
+"""
+
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from chalicelib.events import items, mapping
+from chalicelib.payments import Movement
+from chalicelib.providers.paypal.objects import Resource, amount_of
+
+
+def of_capture(capture: Resource, id_: str) -> Movement | None:
+    """``None`` where it is not said: what is pending or denied has none. Raises ``ValueError``."""
+    breakdown = mapping(capture.get("seller_receivable_breakdown"))
+    if breakdown.get("net_amount"):
+        return _of_breakdown(breakdown, id_, 1)
+    if "transaction_fee" not in capture:
+        return None
+    gross, currency = amount_of(capture.get("amount"))
+    fee, _ = amount_of(capture["transaction_fee"])
+    kinds = {"transaction_fee": fee}
+    if not capture.get("receivable_amount"):
+        return Movement(currency, gross, fee, gross - fee, None, kinds, id_)
+    net, other = amount_of(capture["receivable_amount"])
+    rate = str(capture.get("exchange_rate") or "1")
+    return _exchanged(net, other, kinds, rate, id_)
+
+
+def of_refund(refund: Resource, id_: str) -> Movement | None:
+    """Money out: its amounts are below zero, and so is the fee that is given back."""
+    breakdown = mapping(refund.get("seller_payable_breakdown"))
+    if breakdown.get("net_amount"):
+        return _of_breakdown(breakdown, id_, -1)
+    if "refund_from_transaction_fee" not in refund:
+        return None
+    gross, currency = amount_of(refund.get("amount"))
+    fee, _ = amount_of(refund["refund_from_transaction_fee"])
+    return Movement(currency, -gross, -fee, fee - gross, None, {"refund_from_transaction_fee": -fee}, id_)
+
+
+def _of_breakdown(breakdown: Resource, id_: str, sign: int) -> Movement:
+    gross, currency = amount_of(breakdown.get("gross_amount"))
+    net, _ = amount_of(breakdown["net_amount"])
+    kinds: dict[str, int] = {}
+    if breakdown.get("paypal_fee"):
+        kinds["paypal_fee"] = sign * amount_of(breakdown["paypal_fee"])[0]
+    platform = [amount_of(each.get("amount"))[0] for each in items(breakdown.get("platform_fees"))]
+    if platform:
+        kinds["platform_fees"] = sign * sum(platform)
+    exchange = mapping(breakdown.get("exchange_rate"))
+    if breakdown.get("receivable_amount") and exchange.get("value"):
+        received, other = amount_of(breakdown["receivable_amount"])
+        if breakdown.get("paypal_fee_in_receivable_currency"):
+            in_other = sign * amount_of(breakdown["paypal_fee_in_receivable_currency"])[0]
+            return _exchanged(sign * received, other, kinds, str(exchange["value"]), id_, in_other)
+        return _exchanged(sign * received, other, kinds, str(exchange["value"]), id_)
+    return Movement(currency, sign * gross, sign * (gross - net), sign * net, None, kinds, id_)
+
+
+def _exchanged(
+    net: int, currency: str, kinds: dict[str, int], rate: str, id_: str, paypal_fee: int | None = None
+) -> Movement:
+    """In the balance's currency: what it received is said, the fees are exchanged, and gross is their sum."""
+    fees = {kind: _times(amount, rate) for kind, amount in kinds.items()}
+    if paypal_fee is not None:
+        fees["paypal_fee"] = paypal_fee
+    fee = sum(fees.values())
+    return Movement(currency, net + fee, fee, net, rate, fees, id_)
+
+
+def _times(amount: int, rate: str) -> int:
+    return int((amount * Decimal(rate)).to_integral_value(ROUND_HALF_EVEN))
