@@ -36,7 +36,15 @@ def bounded(facts: Facts) -> Facts:
             return thing in paid_by
         return kind not in kept or id_ in kept[kind]
 
-    return {thing: fields for thing, fields in facts.items() if is_kept(thing, fields)}
+    return {thing: _spell_of(fields) for thing, fields in facts.items() if is_kept(thing, fields)}
+
+
+def _spell_of(fields: Fields) -> Fields:
+    """Without the instants of before it was last well; of the others the first, and the last."""
+    if "past_due_at" not in fields:
+        return fields
+    told = [at for at in fields["past_due_at"] if at >= fields.get("well_at", 0)]
+    return {**fields, "past_due_at": sorted({*told[:KEPT], *told[-KEPT:]})}
 
 
 def _paid_by(bill: Fields) -> list[str]:

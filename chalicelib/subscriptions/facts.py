@@ -31,6 +31,11 @@ def sold(a: Value, b: Value) -> Value:
     return max(a, b) if isinstance(a, str) else earliest_of_each(a, b)
 
 
+def first_of(a: list[Value], b: list[Value]) -> list[Value]:
+    """The first of both, of so many."""
+    return union(a, b)[:KEPT]
+
+
 def latest_of(a: list[int], b: list[int]) -> list[int]:
     """The latest instants of both."""
     return union(a, b)[-KEPT:]
@@ -59,7 +64,7 @@ RULES: Rules = {
     # instants
     "created_at": earliest,
     "updated_at": largest,
-    "past_due_at": latest_of,
+    "past_due_at": union,  # of this spell: bounded.py
     "well_at": largest,  # when its status was last another than past_due
     "created": earliest,
     "paid_at": earliest,
@@ -68,13 +73,12 @@ RULES: Rules = {
     "over_at": earliest,
     "was_pending": largest,
     "first_paid": earliest,  # [instant, invoice or sale, amount]
-    "began_at": earliest,
-    "owed_at": earliest,
     "expired_at": union,
     "paused_at": latest_of,
     "resumed_at": latest_of,
     "trial_endings": first_of_each,  # [the trial's end, instant] of each
     "failed": first_of_each,  # [attempt, instant] of each
+    "tried": first_of,  # [instant, attempt, 1 if it is ACTIVE, 1 if the instant is the attempt's own]
     # what never changes
     "account": union,
     "types": union,  # of milestones

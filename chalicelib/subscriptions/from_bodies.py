@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from chalicelib.joining import Facts, Fields, things
+from chalicelib.joining import Facts, Fields
 from chalicelib.subscriptions.paid import Bill, bills
+from chalicelib.subscriptions.spells import spells
 from chalicelib.subscriptions.standing import (
     ACTIVE,
     ENDED,
@@ -59,7 +60,7 @@ def standing(facts: Facts, terms: Terms) -> Standing:
     if status == ACTIVE and _is_on_trial(billing) and sold_at <= at:
         status = TRIALING
     paid_through = _paid_through(own, offer.get("interval"), sales, undone)
-    items = _items({**state, **billing, **offer}, at, sold_at, is_failing, paid_through) if state else ()
+    items = _items({**billing, **offer, **state}, at, sold_at, is_failing, paid_through) if state else ()
     owes = status in (PAST_DUE, UNPAID)
     found = Standing(
         status=status,
@@ -154,8 +155,8 @@ def _is_known(found: Standing, was_paid: bool) -> bool:
 
 def _past_due_since(facts: Facts, sold_at: int) -> int | None:
     """When the first attempt of this spell failed."""
-    spells = [fields["owed_at"] for _, fields in things(facts, "spell") if "owed_at" in fields]
-    return min((at for at in spells if at > sold_at), default=max(spells, default=None))
+    owed = [each.owed_at for each in spells(facts) if each.owed_at is not None]
+    return max((at for at in owed if at > sold_at), default=max(owed, default=None))
 
 
 def _ended(own: Fields, is_failing: bool) -> dict[str, Any]:

@@ -140,8 +140,7 @@ def _is_known(state: Mapping[str, Any], items: tuple[dict[str, Any], ...]) -> bo
 
 def _past_due_since(own: Fields) -> int | None:
     """When this spell began: the first time after it was last well, or the same second."""
-    told = own.get("past_due_at", [])
-    return min((at for at in told if at >= own.get("well_at", -1)), default=max(told, default=None))
+    return min((at for at in own.get("past_due_at", ()) if at >= own.get("well_at", -1)), default=None)
 
 
 def _attempts(facts: Facts) -> tuple[int, int | None]:
@@ -176,5 +175,5 @@ def _ended_reason(state: Mapping[str, Any], own: Fields) -> str:
     if reason is not None:
         return REASON_OF.get(reason, "other")
     before = last(own.get("reports", ())).state
-    was = json.loads(before)["status"] if before else None
+    was = state.get("was") or (json.loads(before)["status"] if before else None)
     return "payment_failed" if was in ("past_due", "unpaid") else "requested"

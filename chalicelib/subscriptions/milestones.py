@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from chalicelib.joining import Facts, Fields, things
 from chalicelib.payments import Milestone
 from chalicelib.subscriptions.paid import Bill, bills
+from chalicelib.subscriptions.spells import spells
 from chalicelib.times import to_iso
 
 MILESTONES = (
@@ -128,16 +129,18 @@ def _of_reversals(paid: list[Bill], facts: Facts) -> Iterator[Reached]:
 def _of_spells(facts: Facts) -> Iterator[Reached]:
     """Of payments that fail, since the last one that did not: until one is made, or they are forgiven."""
     well_at = facts.get("subscription", {}).get("well_at", -1)
-    for id_, fields in things(facts, "spell"):
-        began_at = fields["began_at"]
-        for attempt, at in fields["failed"]:
-            yield Reached(at, "subscription.payment_failed", f"{id_}/{attempt}")
-        if "owed_at" in fields:
-            yield Reached(fields["owed_at"], "subscription.past_due", id_)
-        made = (each.at for each in bills(facts) if each.at >= began_at)
-        over_at = next(made, well_at if well_at > began_at else None)
+    found = spells(facts)
+    for n, spell in enumerate(found):
+        for attempt, at in spell.failed:
+            yield Reached(at, "subscription.payment_failed", f"{spell.id}/{attempt}")
+        if spell.owed_at is not None:
+            yield Reached(spell.owed_at, "subscription.past_due", spell.id)
+        over = [each.at for each in bills(facts) if each.at >= spell.began_at][:1]
+        over += [each.began_at for each in found[n + 1 : n + 2]]  # it was forgiven before it began again
+        over += [well_at] if well_at > spell.began_at else []
+        over_at = min(over, default=None)
         if over_at is not None:
-            yield Reached(over_at, "subscription.recovered", id_)
+            yield Reached(over_at, "subscription.recovered", spell.id)
 
 
 def _sold(name: str) -> dict[str, Any]:

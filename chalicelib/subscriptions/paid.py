@@ -84,14 +84,15 @@ class Line(NamedTuple):
 
 
 def lines(facts: Facts, terms: Terms, over_at: int | None = None) -> list[Line]:
-    """All of them but those of payments that were reversed so that they end access, or came after the end."""
+    """All but what was paid by payments that were reversed so that they end access, or came after the end.
+
+    What was given back after the end is given back all the same.
+    """
     all_ = [Line(id_.partition(" ")[0], *fields["line"]) for id_, fields in things(facts, "line")]
-    undone = {
-        each.id
-        for each in bills(facts)
-        if each.reversed in terms.reversed_ends or (over_at is not None and each.at > over_at)
-    }
-    return [each for each in all_ if each.invoice not in undone]
+    undone = {each.id for each in bills(facts) if each.reversed in terms.reversed_ends}
+    late = {each.id for each in bills(facts) if over_at is not None and each.at > over_at}
+    kept = [each for each in all_ if each.invoice not in undone]
+    return [each for each in kept if each.is_credit or each.invoice not in late]
 
 
 def paid_through(item: str, billed: Sequence[Line], trial_ends_at: int | None) -> int | None:

@@ -100,9 +100,9 @@ def _of_body(event: Event, shown: Resource) -> Iterator[Facts]:
         paused_at=[status_at] if word == "SUSPENDED" and is_well else None,
         resumed_at=[status_at] if word == "ACTIVE" and _says_when(event, shown) else None,
     )
-    plan = mapping(shown.get("plan"))
-    if plan:
-        yield fact(f"plan {state.get('plan')}", offer=[at, _text(_offer(plan))])
+    offer = _offer(mapping(shown.get("plan")))
+    if offer["interval"] is not None:
+        yield fact(f"plan {state.get('plan')}", offer=[at, _text(offer)])
     if billing and is_failing and word in ("ACTIVE", "SUSPENDED"):
         yield _spell(billing, word, heard_at)
 
@@ -127,13 +127,9 @@ def _dated(event: Event, shown: Resource) -> int:
 def _spell(state: Mapping[str, Any], word: str, at: int) -> Facts:
     """Of payments that fail, by the last one that did not; first heard of ``at``."""
     since = to_iso(state["paid_at"]) if "paid_at" in state else "first"
-    failed_at = state.get("failed_at", at)
-    return fact(
-        f"spell {since}",
-        began_at=failed_at,
-        owed_at=failed_at if word == "ACTIVE" else None,
-        failed=[[state["failed"], failed_at]] if state.get("failed") else [],
-    )
+    is_own = "failed_at" in state
+    tried = [state.get("failed_at", at), state.get("failed", 0), int(word == "ACTIVE"), int(is_own)]
+    return fact(f"spell {since}", tried=[tried])
 
 
 def _billed_until(state: Mapping[str, Any], at: int) -> list[int] | None:
@@ -151,8 +147,14 @@ def _trial(state: Mapping[str, Any], at: int) -> list[int] | None:
 
 
 def _state(shown: Resource) -> dict[str, Any]:
-    """What is kept of a body. Instants in milliseconds; only what is there."""
+    """What is kept of a body. Instants in milliseconds; only what is there.
+
+    A plan without its interval is a price of this one's own.
+    """
+    offer = _offer(mapping(shown.get("plan")))
+    own = {"amount": offer["amount"], "currency": offer["currency"]} if offer["interval"] is None else {}
     found = {
+        **own,
         "plan": safe_id(shown.get("plan_id")),
         "quantity": _whole(shown.get("quantity")) or 1,
         "start": _at(shown.get("start_time")),

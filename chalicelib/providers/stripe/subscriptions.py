@@ -81,7 +81,8 @@ def links(event: Event) -> Iterator[tuple[str, Facts]]:
         if intent:
             yield intent, _payment_of(event, id_)
     invoice, payment = _paid(event, about)
-    how = mapping(about.get("payment")).get("type") if kind == "invoice_payment" else None
+    is_paid = kind == "invoice_payment" and about.get("status", "paid") == "paid"
+    how = mapping(about.get("payment")).get("type") if is_paid else None
     if invoice and how == "payment_record":
         yield subject_of(event, invoice), fact("invoice", is_out_of_band=1)
     if invoice and payment:
@@ -104,7 +105,7 @@ def _payment_of(event: Event, invoice: str) -> Facts:
 def _paid(event: Event, about: Object) -> tuple[str | None, str | None]:
     """The invoice, and the subject of the payment that was for it."""
     invoice, kind = id_of(about.get("invoice")), about.get("object")
-    if kind == "invoice_payment":
+    if kind == "invoice_payment" and about.get("status", "paid") == "paid":
         of = mapping(about.get("payment"))
         named = id_of(of.get("payment_intent")) or id_of(of.get("charge"))
         return invoice, subject_of(event, named) if named else None
@@ -155,7 +156,8 @@ def _of_subscription(event: Event, about: Object) -> Iterator[Facts]:
         **_spell(after["status"], at),
     )
     if type_of(event) == "customer.subscription.deleted" or after["status"] in OVER:
-        yield fact("subscription", end=[at, text])
+        was = _previous(event).get("status")  # why it ended may be said by nothing else
+        yield fact("subscription", end=[at, _text({**after, "was": was}) if was else text])
         return
     kind = KINDS.get(type_of(event), SEEN)
     before = _state(_put_back(about, _previous(event))) if kind == UPDATED else {}

@@ -488,3 +488,39 @@ def test_a_plan_without_an_interval_says_nothing() -> None:
         resource: Json = {"id": id_, "billing_cycles": cycles}
         event = {"id": "WH-1", "event_type": "BILLING.PLAN.CREATED", "resource": resource}
         assert provider.facts(provider.event(as_bytes(event), NOW)) == {}
+
+
+def test_forgiven_and_failing_again_is_another_spell() -> None:
+    """With no sale between: PayPal counts from one again, and the grace does too."""
+    it = subscription()
+    events = begun(it, 70)
+    it.now += 30 * DAY
+    events.append(it.payment_failed())
+    it.now += 7 * DAY
+    it._billing |= {"outstanding_balance": it._money(0), "failed_payments_count": 0}
+    failed = it._billing.pop("last_failed_payment")
+    assert failed
+    events.append(it.stated("RE-ACTIVATED", status="ACTIVE"))
+    it.now += 24 * DAY
+    events.append(it.payment_failed())
+    it.now += 5 * DAY
+    events.append(it.payment_failed(2))
+    found = seen(it, events)
+    assert (found.status, found.past_due_since) == ("past_due", it.now - 5 * DAY)
+    assert types(found).count("past_due") == 2
+    assert types(found).count("payment_failed") == 3
+    assert types(found).count("recovered") == 1
+
+
+def test_a_price_of_its_own_does_not_hide_the_plan() -> None:
+    """An override has no frequency."""
+    it = subscription()
+    price = {"pricing_scheme": {"fixed_price": {"value": "9.00", "currency_code": "EUR"}}}
+    events = [*begun(it), it.stated("UPDATED", plan=MONTHLY)]
+    own = {"billing_cycles": [{"tenure_type": "REGULAR", **price}]}
+    it.now += 1000
+    events.append(it.stated("UPDATED", plan=own))
+    it.now += 30 * DAY
+    found = seen(it, [*events, it.sale()])
+    [item] = found.items
+    assert (item["interval"], item["amount"], found.paid_through) == ("1 month", 900, plus(it.now, "1 month"))

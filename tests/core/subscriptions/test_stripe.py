@@ -556,3 +556,51 @@ def test_a_first_payment_that_fails_is_counted() -> None:
     found = shown(it.subject, told)
     assert (found.status, found.failed_attempts) == ("pending", 1)
     assert found.next_attempt_at is not None
+
+
+def test_however_often_it_is_updated_while_past_due_grace_does_not_grow() -> None:
+    """An app that writes usage into the metadata every six hours."""
+    subject, events = story("renewal-fails-then-recovers")
+    due = updated(own(events)[0], 60, status="past_due")
+    told = [due]
+    for n in range(60):
+        told.append({**updated(told[-1], 21_600, metadata={"n": str(n)}), "id": f"evt_n{n}"})
+    assert shown(subject, [own(events)[0], *told]).past_due_since == due["created"] * 1000
+
+
+def test_what_was_given_back_after_the_end_is_given_back() -> None:
+    """Cancelled now, prorated and invoiced: the credit is settled an hour later."""
+    subject, events = story("cancel-at-end")
+    last = own(events)[-1]
+    at = last["created"] + 60
+    ended = {**last["data"]["object"], "status": "canceled", "ended_at": at}
+    gone = {**last, "id": "evt_end", "type": "customer.subscription.deleted", "created": at}
+    gone["data"] = {"object": ended}
+    credit = copy.deepcopy(invoice(events))
+    about = credit["data"]["object"]
+    about |= {"id": "in_back", "billing_reason": "manual", "amount_paid": 0, "created": at}
+    about["status_transitions"]["paid_at"] = at + 3600
+    for line in about["lines"]["data"]:
+        line |= {"id": "il_back", "amount": -1200}
+        line["period"]["start"] = at
+    found = shown(subject, [*events, gone, {**credit, "id": "evt_back", "created": at + 3600}])
+    assert found.paid_through == at * 1000
+
+
+def test_why_it_ended_may_be_said_by_its_last_update_alone() -> None:
+    """It was past due before, which nothing else was heard of."""
+    subject, events = story("renewal-fails-then-recovers")
+    first = own(events)[0]
+    due = updated(first, 60, status="past_due")
+    gone = updated(due, 60, status="canceled")
+    assert shown(subject, [first, gone]).ended_reason == "payment_failed"
+
+
+def test_an_invoice_payment_that_is_open_pays_nothing() -> None:
+    """Only one that is paid links a payment."""
+    about: Json = {"id": "inpay_1", "object": "invoice_payment", "invoice": "in_1", "status": "open"}
+    about["payment"] = {"type": "payment_intent", "payment_intent": "pi_1"}
+    event: Json = {"id": "evt_1", "object": "event", "type": "invoice_payment.x", "created": 1}
+    event["data"] = {"object": about}
+    made = PROVIDERS["stripe"].event(as_bytes(event), NOW)
+    assert list(subscriptions.links(made)) == []
