@@ -36,7 +36,7 @@ from chalicelib.kinds import PAYMENT, SUBSCRIPTION, Change, kind_of
 from chalicelib.payments import RULES_VERSION, Milestone, books, notes_of_waiting, shown
 from chalicelib.payments.conversion import converted
 from chalicelib.reactions import Task
-from chalicelib.subscriptions import NOTHING_TOLD, Terms, Told, look_at, tell
+from chalicelib.subscriptions import NOTHING_TOLD, TERMS, Terms, Told, look_at, tell
 from chalicelib.table import Attribute, Item, key, number, packed, string, unpacked
 from chalicelib.times import from_iso, sortable, to_iso
 
@@ -90,7 +90,8 @@ class StoredPayment:
         With ``terms`` also what follows of a subscription's access by now; without, that is left as it was.
         """
         subject = self.outbox.subject
-        changed = kind_of(subject).change(subject, self.facts, facts, self.outbox.superseded)
+        superseded = self.outbox.superseded
+        changed = kind_of(subject).change(subject, self.facts, facts, superseded, terms or TERMS)
         outbox = replace(self.outbox, version=self.version + 1, superseded=changed.superseded)
         record = RecordWrite(
             outbox=outbox,
@@ -104,11 +105,9 @@ class StoredPayment:
             return record
         if terms is None:
             return replace(record, look_at=self.look_at)
-        shown = subscriptions.project(subject, facts, terms)
-        told, news = tell(shown, self.told, now, terms)
-        return replace(
-            record, told=told, look_at=look_at(shown, told, now, terms), news=(*changed.milestones, *news)
-        )
+        told, news = tell(changed.after, self.told, now, terms)
+        when = look_at(changed.after, told, now, terms)
+        return replace(record, told=told, look_at=when, news=(*changed.milestones, *news))
 
 
 def not_stored(subject: str) -> StoredPayment:

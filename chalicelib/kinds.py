@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from chalicelib import invoices, payments, plans, subscriptions
 from chalicelib.joining import Facts
+from chalicelib.subscriptions import Terms
 
 PAYMENT, SUBSCRIPTION, INVOICE, PLAN = "payment", "subscription", "invoice", "plan"
 SUBSCRIPTIONS = {"stripe": ("sub_",), "paypal": ("I-",)}  # how their ids begin
@@ -15,19 +16,22 @@ Change = payments.Change | subscriptions.Change | invoices.Change
 class Kind(NamedTuple):
     """What differs between them. ``entry``: the entry it is kept in, and the thing that has its labels.
 
-    ``change``: what becomes of a record, from its facts before to those after, and what was superseded.
+    ``change``: what becomes of a record, from its facts before to those after, what was superseded, and
+    what a subscription grants.
     ``shown``: all that follows from its facts, by name. ``is_shown``: whether users see it at all.
     """
 
     entry: str
     join: Callable[[Facts, Facts], Facts]
     fold: Callable[[Iterable[Facts]], Facts]
-    change: Callable[[str, Facts, Facts, Iterable[str]], Change]
+    change: Callable[[str, Facts, Facts, Iterable[str], Terms], Change]
     shown: Callable[[str, Facts], dict[str, Any]]
     is_shown: bool = True
 
 
-def _payment_change(subject: str, before: Facts, after: Facts, superseded: Iterable[str]) -> Change:
+def _payment_change(
+    subject: str, before: Facts, after: Facts, superseded: Iterable[str], terms: Terms
+) -> Change:
     return payments.change(subject, payments.books(before), payments.books(after), superseded)
 
 
@@ -45,7 +49,7 @@ OF_SUBSCRIPTION = Kind(
 )
 
 
-def _no_news(subject: str, before: Facts, after: Facts, superseded: Iterable[str]) -> Change:
+def _no_news(subject: str, before: Facts, after: Facts, superseded: Iterable[str], terms: Terms) -> Change:
     return invoices.Change(facts=after)
 
 

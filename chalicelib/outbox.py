@@ -74,11 +74,14 @@ class Runner:
 
         Raises ``HandlersBusy`` while somebody else does, ``HandlerFailed``.
         """
-        outbox = self.ledger.outbox(subject, entry)
+        return self.resume_read(self.ledger.outbox(subject, entry), deadline)
+
+    def resume_read(self, outbox: Outbox, deadline: int) -> int:
+        """The same of an outbox that was just read."""
         if not self._next(outbox, self._needs(outbox)):
             return 0
         if outbox.leased_until > self.clock():
-            raise HandlersBusy(subject)
+            raise HandlersBusy(outbox.subject)
         return self.run(self.ledger.write_outbox(replace(outbox, leased_until=deadline)))
 
     def run(self, outbox: Outbox) -> int:

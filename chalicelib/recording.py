@@ -295,10 +295,17 @@ class Consumer:
         ):  # one more that carried it: it too may stand for this body only
             self.ledger.transmissions.hold(message.transmission, message.body, message.received_at)
         self._log_event("duplicate", event, {"duplicate": 1})
-        entries = [(subject, f"event:{event.id}")]  # from when it was not understood
-        subjects = told_by([subject, *facts] if facts else [], lambda each: self.ledger.record(each).facts)
-        entries += [(each, kind_of(each).entry) for each in subjects]
-        one_after_another(partial(self.runner.resume, *entry, deadline) for entry in entries)
+        stored: dict[str, StoredPayment] = {}
+
+        def read(of: str) -> Facts:
+            stored[of] = self.ledger.record(of)
+            return stored[of].facts
+
+        told = told_by([subject, *facts] if facts else [], read)
+        # the event's own is from when it was not understood
+        own = partial(self.runner.resume, subject, f"event:{event.id}", deadline)
+        left = [partial(self.runner.resume_read, stored[each].outbox, deadline) for each in told]
+        one_after_another([own, *left])
 
     def _recorded_subject(self, event: Event) -> str:
         """The subject it is recorded under. Raises ``Distrusted`` where what has this id is another event."""

@@ -124,7 +124,7 @@ def _of_event(to: Consumer, own: str, event: Event) -> Iterator[tuple[str, tuple
     for subject, facts in {own: {}, **to.facts(event)}.items():
         kind = kind_of(subject)
         before, after = ({}, facts) if kind.entry == PAYMENT else _with_and_without(to, subject, event)
-        reached = kind.change(subject, before, after, ()).milestones
+        reached = kind.change(subject, before, after, (), to.terms).milestones
         yield subject, tuple(to.handlers.milestone_tasks(reached))
 
 

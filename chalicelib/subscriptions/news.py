@@ -8,6 +8,7 @@ from chalicelib.payments import Milestone
 from chalicelib.subscriptions.milestones import reached
 from chalicelib.subscriptions.paid import bills
 from chalicelib.subscriptions.subscription import Subscription, project
+from chalicelib.subscriptions.terms import TERMS, Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +24,15 @@ class Change:
     is_paid_after_end: bool = False
 
 
-def change(subject: str, before: Facts, after: Facts, superseded: Iterable[str] = ()) -> Change:
+def change(
+    subject: str, before: Facts, after: Facts, superseded: Iterable[str] = (), terms: Terms = TERMS
+) -> Change:
     """From the facts ``before`` to those ``after``."""
     known = {each.milestone(subject).id for each in reached(before)}
-    shown = project(subject, after)
+    shown = project(subject, after, terms)
     news = tuple(each for each in shown.milestones if each.id not in known)
-    is_new = len(bills(after)) > len(bills(before)) or bills(after)[-1:] != bills(before)[-1:]
+    paid_before, paid_after = bills(before), bills(after)
+    is_new = len(paid_after) > len(paid_before) or paid_after[-1:] != paid_before[-1:]
     paid_at = shown.last_payment["at"] if shown.last_payment else 0
     return Change(
         facts=after,

@@ -11,7 +11,24 @@ from ops.stage import connect
 from ops.stories.made import LETTERS, STEP, Json, Maker
 
 
-class PayPalPayment:
+class OfPayPal:
+    """What ids and amounts of PayPal's objects look like."""
+
+    _rng: random.Random
+    currency: str
+
+    def _token(self, length: int) -> str:
+        return "".join(self._rng.choices(LETTERS, k=length))
+
+    def _money(self, amount: int, v1: bool = False) -> Json:
+        decimals = exponent(self.currency)
+        text = f"{amount / 10**decimals:.{decimals}f}"
+        if v1:
+            return {"total": text, "currency": self.currency}
+        return {"value": text, "currency_code": self.currency}
+
+
+class PayPalPayment(OfPayPal):
     """A capture with its refunds and disputes, and the events that tell of it. Amounts in minor units."""
 
     def __init__(self, rng: random.Random, start: int, amount: int, currency: str, id: str | None) -> None:
@@ -33,16 +50,6 @@ class PayPalPayment:
     def reference(self) -> str:
         """The seller's own number of the order."""
         return f"order-{self.id[-6:].lower()}"
-
-    def _token(self, length: int) -> str:
-        return "".join(self._rng.choices(LETTERS, k=length))
-
-    def _money(self, amount: int, v1: bool = False) -> Json:
-        decimals = exponent(self.currency)
-        text = f"{amount / 10**decimals:.{decimals}f}"
-        if v1:
-            return {"total": text, "currency": self.currency}
-        return {"value": text, "currency_code": self.currency}
 
     def _links(self, kind: str, id: str, up: str | None = None) -> list[Json]:
         api = "https://api.sandbox.paypal.com"

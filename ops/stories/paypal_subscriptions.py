@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from chalicelib.money import exponent
 from chalicelib.times import DAY, to_iso
-from ops.stories.made import LETTERS, Json
+from ops.stories.made import Json
+from ops.stories.paypal import OfPayPal
 
 MINUTE = 60_000  # milliseconds
 MONTH = 30 * DAY
@@ -18,7 +18,7 @@ API = "https://api.sandbox.paypal.com"
 PLAN = "P-1AB23456CD789012EMXYZ001"
 
 
-class PayPalSubscription:
+class PayPalSubscription(OfPayPal):
     """A subscription of one plan by the month, and the events that tell of it. Instants in milliseconds."""
 
     def __init__(self, rng: random.Random, ends: int, amount: int, currency: str, id: str | None) -> None:
@@ -40,16 +40,6 @@ class PayPalSubscription:
     def reference(self) -> str:
         """The seller's own number of the user."""
         return f"user-{self.id[-6:].lower()}"
-
-    def _token(self, length: int) -> str:
-        return "".join(self._rng.choices(LETTERS, k=length))
-
-    def _money(self, amount: int, v1: bool = False) -> Json:
-        decimals = exponent(self.currency)
-        text = f"{amount / 10**decimals:.{decimals}f}"
-        if v1:
-            return {"total": text, "currency": self.currency}
-        return {"value": text, "currency_code": self.currency}
 
     def _event(self, type_: str, kind: str, resource: Json, version: str = "2.0") -> Json:
         event_id = f"WH-{self._token(17)}-{self._token(17)}"

@@ -53,10 +53,9 @@ def _of_breakdown(breakdown: Resource, id_: str, sign: int) -> Movement:
     exchange = mapping(breakdown.get("exchange_rate"))
     if breakdown.get("receivable_amount") and exchange.get("value"):
         received, other = amount_of(breakdown["receivable_amount"])
-        if breakdown.get("paypal_fee_in_receivable_currency"):
-            in_other = sign * amount_of(breakdown["paypal_fee_in_receivable_currency"])[0]
-            return _exchanged(sign * received, other, kinds, str(exchange["value"]), id_, in_other)
-        return _exchanged(sign * received, other, kinds, str(exchange["value"]), id_)
+        said = breakdown.get("paypal_fee_in_receivable_currency")
+        fee = sign * amount_of(said)[0] if said else None
+        return _exchanged(sign * received, other, kinds, str(exchange["value"]), id_, fee)
     return Movement(currency, sign * gross, sign * (gross - net), sign * net, None, kinds, id_)
 
 

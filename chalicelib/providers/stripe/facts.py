@@ -71,7 +71,7 @@ def facts(event: Event) -> Facts:
     read = OBJECTS.get(str(about.get("object")))
     if read is None or not _is_of_a_payment(about):
         return {}
-    return fold([_common(event), _state(event, about), *read(event, about)])
+    return fold([common(event), _state(event, about), *read(event, about)])
 
 
 def _is_of_a_payment(about: Object) -> bool:
@@ -89,7 +89,8 @@ def _releases_by_refund(event: Event) -> bool:
     return not is_thin(event.payload) and (event.api_version or "")[: len(BASIL)] < BASIL
 
 
-def _common(event: Event) -> Facts:
+def common(event: Event) -> Facts:
+    """What every event about a payment proves of it."""
     return fact(
         "payment",
         created_at=event.created_at,

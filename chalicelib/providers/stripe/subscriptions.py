@@ -9,7 +9,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from chalicelib import payments
 from chalicelib.events import Event, items, mapping, safe_id
+from chalicelib.providers.stripe.facts import common
 from chalicelib.providers.stripe.objects import (
     Object,
     currency_of,
@@ -92,14 +94,7 @@ def links(event: Event) -> Iterator[tuple[str, Facts]]:
 
 def _payment_of(event: Event, invoice: str) -> Facts:
     """That there is one, and what it is for; what was paid its own events say."""
-    return fact(
-        "payment",
-        created_at=event.created_at,
-        updated_at=event.created_at,
-        livemode=event.livemode,
-        account=[event.account] if event.account else None,
-        related=[f"invoice {invoice}"],
-    )
+    return payments.join(common(event), fact("payment", related=[f"invoice {invoice}"]))
 
 
 def _paid(event: Event, about: Object) -> tuple[str | None, str | None]:
