@@ -2,8 +2,10 @@
 
 events ─ provider.facts ─→ labels.py ─→ facts.py ─ join ─→ captures.py, refunds.py, disputes.py
                                      └─→ books.py ─→ milestones.py, settled.py ─→ payment.py, news.py
+                                                └─→ movements.py
 """
 
+from chalicelib.payments.balance import BalanceEntry, balance_entry
 from chalicelib.payments.books import Books, Sums, books
 from chalicelib.payments.facts import (
     RULES,
@@ -20,9 +22,9 @@ from chalicelib.payments.facts import (
 )
 from chalicelib.payments.labels import Labels, labels
 from chalicelib.payments.milestones import MILESTONES, Milestone
+from chalicelib.payments.movements import Movement, movements
 from chalicelib.payments.news import Change, change, notes_of_waiting
 from chalicelib.payments.payment import Payment, project, shown
-from chalicelib.payments.settled import Movement, movement
 
 __all__ = [
     "MILESTONES",
@@ -30,6 +32,7 @@ __all__ = [
     "RULES_VERSION",
     "STATES",
     "UNKNOWN",
+    "BalanceEntry",
     "Books",
     "Change",
     "Facts",
@@ -38,6 +41,7 @@ __all__ = [
     "Movement",
     "Payment",
     "Sums",
+    "balance_entry",
     "books",
     "change",
     "claimed_at",
@@ -45,7 +49,7 @@ __all__ = [
     "fold",
     "join",
     "labels",
-    "movement",
+    "movements",
     "notes_of_waiting",
     "outcome_at",
     "project",

@@ -8,11 +8,11 @@ https://developer.paypal.com/docs/api/payments/v1/#definition-sale
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from chalicelib.events import items, mapping
-from chalicelib.payments import Movement
+from chalicelib.payments import BalanceEntry
 from chalicelib.providers.paypal.objects import Resource, amount_of
 
 
-def of_capture(capture: Resource, id_: str) -> Movement | None:
+def of_capture(capture: Resource, id_: str) -> BalanceEntry | None:
     """``None`` where it is not said: what is pending or denied has none. Raises ``ValueError``."""
     breakdown = mapping(capture.get("seller_receivable_breakdown"))
     if breakdown.get("net_amount"):
@@ -23,13 +23,13 @@ def of_capture(capture: Resource, id_: str) -> Movement | None:
     fee, _ = amount_of(capture["transaction_fee"])
     kinds = {"transaction_fee": fee}
     if not capture.get("receivable_amount"):
-        return Movement(currency, gross, fee, gross - fee, None, kinds, id_)
+        return BalanceEntry(currency, gross, fee, gross - fee, None, kinds, id_)
     net, other = amount_of(capture["receivable_amount"])
     rate = str(capture.get("exchange_rate") or "1")
     return _exchanged(net, other, kinds, rate, id_)
 
 
-def of_refund(refund: Resource, id_: str) -> Movement | None:
+def of_refund(refund: Resource, id_: str) -> BalanceEntry | None:
     """Money out: its amounts are below zero, and so is the fee that is given back."""
     breakdown = mapping(refund.get("seller_payable_breakdown"))
     if breakdown.get("net_amount"):
@@ -38,10 +38,10 @@ def of_refund(refund: Resource, id_: str) -> Movement | None:
         return None
     gross, currency = amount_of(refund.get("amount"))
     fee, _ = amount_of(refund["refund_from_transaction_fee"])
-    return Movement(currency, -gross, -fee, fee - gross, None, {"refund_from_transaction_fee": -fee}, id_)
+    return BalanceEntry(currency, -gross, -fee, fee - gross, None, {"refund_from_transaction_fee": -fee}, id_)
 
 
-def _of_breakdown(breakdown: Resource, id_: str, sign: int) -> Movement:
+def _of_breakdown(breakdown: Resource, id_: str, sign: int) -> BalanceEntry:
     gross, currency = amount_of(breakdown.get("gross_amount"))
     net, _ = amount_of(breakdown["net_amount"])
     kinds: dict[str, int] = {}
@@ -56,18 +56,18 @@ def _of_breakdown(breakdown: Resource, id_: str, sign: int) -> Movement:
         said = breakdown.get("paypal_fee_in_receivable_currency")
         fee = sign * amount_of(said)[0] if said else None
         return _exchanged(sign * received, other, kinds, str(exchange["value"]), id_, fee)
-    return Movement(currency, sign * gross, sign * (gross - net), sign * net, None, kinds, id_)
+    return BalanceEntry(currency, sign * gross, sign * (gross - net), sign * net, None, kinds, id_)
 
 
 def _exchanged(
     net: int, currency: str, kinds: dict[str, int], rate: str, id_: str, paypal_fee: int | None = None
-) -> Movement:
+) -> BalanceEntry:
     """In the balance's currency: what it received is said, the fees are exchanged, and gross is their sum."""
     fees = {kind: _times(amount, rate) for kind, amount in kinds.items()}
     if paypal_fee is not None:
         fees["paypal_fee"] = paypal_fee
     fee = sum(fees.values())
-    return Movement(currency, net + fee, fee, net, rate, fees, id_)
+    return BalanceEntry(currency, net + fee, fee, net, rate, fees, id_)
 
 
 def _times(amount: int, rate: str) -> int:

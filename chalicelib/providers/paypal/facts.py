@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from chalicelib.events import Event, items, mapping, required_id, safe_id
-from chalicelib.payments import Facts, claimed_at, fact, join, labels, movement, outcome_at, state_at
+from chalicelib.payments import Facts, balance_entry, claimed_at, fact, join, labels, outcome_at, state_at
 from chalicelib.providers.paypal import breakdowns
 from chalicelib.providers.paypal.objects import (
     AUTHORIZATIONS,
@@ -90,7 +90,7 @@ def _of_capture(event: Event, capture: Resource) -> BySubject:
     )
     moved = breakdowns.of_capture(capture, required_id(capture.get("id"))) if is_captured else None
     if moved:
-        yield event.subject, movement(moved.of, at, moved)
+        yield event.subject, balance_entry(moved.of, at, moved)
 
 
 def _payer(event: Event) -> list[int | str] | None:
@@ -152,7 +152,7 @@ def _of_refund(event: Event, refund: Resource) -> BySubject:
     yield event.subject, fact("payment", related=[f"refund {refund_id}"])
     moved = breakdowns.of_refund(refund, refund_id) if said in ("succeeded", "reversed") else None
     if moved:
-        yield event.subject, movement(refund_id, at, moved)
+        yield event.subject, balance_entry(refund_id, at, moved)
     if payment and said in ("succeeded", "reversed"):
         yield event.subject, _refund_total(payment, refund, made_at, amount)
 

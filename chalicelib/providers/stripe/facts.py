@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from chalicelib.events import Event, items, mapping, required_id
 from chalicelib.payments import (
     UNKNOWN,
+    BalanceEntry,
     Facts,
-    Movement,
+    balance_entry,
     claimed_at,
     fact,
     fold,
-    movement,
     outcome_at,
     state_at,
 )
@@ -267,10 +267,10 @@ def _of_dispute(event: Event, dispute: Object) -> Iterator[Facts]:
     )
     yield fact("payment", related=_related(charge=charge, dispute=dispute_id))
     for each in items(dispute.get("balance_transactions")):
-        yield _movement(event, each, dispute_id)
+        yield _balance_entry(event, each, dispute_id)
 
 
-def _movement(event: Event, entry: Object, of: str) -> Facts:
+def _balance_entry(event: Event, entry: Object, of: str) -> Facts:
     """An entry of Stripe's balance: https://docs.stripe.com/api/balance_transactions/object"""
     id_, amounts = id_of(entry.get("id")), [entry.get(name) for name in ("amount", "fee", "net")]
     if id_ is None or not all(type(each) is int for each in amounts):
@@ -282,8 +282,8 @@ def _movement(event: Event, entry: Object, of: str) -> Facts:
         kind, size = str(each.get("type")), each.get("amount")
         kinds[kind] = kinds.get(kind, 0) + (in_minor_units(size, currency) if type(size) is int else 0)
     rate = entry.get("exchange_rate")
-    moved = Movement(currency, gross, fee, net, None if rate is None else str(rate), kinds, of)
-    return movement(id_, event.created_at, moved)
+    moved = BalanceEntry(currency, gross, fee, net, None if rate is None else str(rate), kinds, of)
+    return balance_entry(id_, event.created_at, moved)
 
 
 def _moved(event: Event, dispute: Object, currency: str) -> list[int] | None:
