@@ -228,6 +228,7 @@ def reconcile(event: CloudWatchEvent) -> None:
     secrets = _credentials().current()
     apis = _listings(secrets)
     reconciling.watched(_reconciler(), apis, deadline)
+    reconciling.read_balances(_reconciler(), apis, deadline)
     asking = Asking(
         providers=PROVIDERS,
         apis=apis,

@@ -12,6 +12,7 @@ from chalicelib.aws import Caller
 from chalicelib.errors import AwsError, Unavailable
 from chalicelib.events import Event
 from chalicelib.payments import Milestone, Payment
+from chalicelib.payouts import Payout
 from chalicelib.reactions import KINDS, RAW, Handler, Handlers, registered
 from chalicelib.settings import Settings
 from chalicelib.subscriptions import Subscription
@@ -57,7 +58,7 @@ class EventBus:
             raise
         return True
 
-    def publish_milestone(self, about: Payment | Subscription, milestone: Milestone) -> None:
+    def publish_milestone(self, about: Payment | Subscription | Payout, milestone: Milestone) -> None:
         """One whose payment is too large for the bus goes without its other milestones and related objects.
 
         Raises ``Unavailable`` if the bus did not take it.
@@ -67,6 +68,10 @@ class EventBus:
             if len(json.dumps(own)) > LARGEST:
                 own["subscription"]["milestones"] = [milestone.to_dict()]
             self._publish(milestone.type, json.dumps(own))
+            return
+        if isinstance(about, Payout):
+            paid_out = {"payout": about.record(), "milestone": milestone.to_dict()}
+            self._publish(milestone.type, json.dumps(paid_out))
             return
         shown, reached = about.to_dict(), milestone.to_dict()
         detail = json.dumps({"payment": shown, "milestone": reached})

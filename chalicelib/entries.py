@@ -3,13 +3,16 @@
     subject (partition)   entry (sort)        holds
     stripe:pi_…           payment             facts, the payment computed from them, version, outbox
     stripe:in_…           invoice             which payment was for which subscription: linking.py
+    stripe:po_…           payout              facts of money sent to the bank, as a payment's
+    stripe:po_…           made-of:txn_…       a movement of the balance that is in it: shelves.py
+    stripe:txn_…          adjustment          a movement of the balance that is of neither: adjustments.py
     stripe:pi_…           payment:part:000    facts that outgrew their payment: packing.py
     stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
     paypal:2GG…           event:WH-…          that an event at home under another subject is about this too
     bare:stripe:pi_…      stripe:acct_…:pi_…  a connected account's payment by its bare id
     id:stripe:evt_…       id                  the one subject that an event id is recorded under: its home
     calendar              2026-11-24          a day with payments, and over how many shards it is listed
-    calendar subscription 2026-11-24          the same of subscriptions
+    calendar subscription 2026-11-24          the same of subscriptions; so of payouts and adjustments
     calendar bodies       2026-11-24          a day whose bodies are spread over shards, until they expire
     transmission:…        transmission        the digest of the one body that it stands for; expires
     stripe:pi_…           parked:evt_…        why an event is not recorded, and its body: parking.py
@@ -29,10 +32,10 @@ from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
-from chalicelib import packing, payments, subscriptions
+from chalicelib import adjustments, packing, payments, payouts, subscriptions
 from chalicelib.events import Event
 from chalicelib.joining import Facts
-from chalicelib.kinds import PAYMENT, SUBSCRIPTION, Change, kind_of
+from chalicelib.kinds import ADJUSTMENT, PAYMENT, PAYOUT, SUBSCRIPTION, Change, kind_of
 from chalicelib.payments import RULES_VERSION, Milestone, books, notes_of_waiting, shown
 from chalicelib.payments.conversion import converted
 from chalicelib.reactions import Task
@@ -74,8 +77,8 @@ class StoredPayment:
 
     @property
     def is_to_be_folded(self) -> bool:
-        """Whether its events say more than it does: also those of a subscription that is not stored yet."""
-        return self.is_outdated or (not self.version and self.outbox.entry == SUBSCRIPTION)
+        """Whether its events say more than it does: also those of what was no record in older versions."""
+        return self.is_outdated or (not self.version and self.outbox.entry in (SUBSCRIPTION, PAYOUT))
 
     def noting(self, facts: Facts) -> "StoredPayment":
         """It with a note of what older rules notified, and these facts have wait: to be notified once."""
@@ -101,6 +104,8 @@ class StoredPayment:
             told=self.told,
             news=changed.milestones,
         )
+        if isinstance(changed, payouts.Change):
+            return replace(record, look_at=changed.look_at)
         if not isinstance(changed, subscriptions.Change):
             return record
         if terms is None:
@@ -314,6 +319,10 @@ def payment_items(write: RecordWrite, shards: int = 1) -> list[Item]:
         own = _of_payment(write, change, shards)
     elif isinstance(change, subscriptions.Change):
         own = _of_subscription(write, change, shards)
+    elif isinstance(change, payouts.Change):
+        own = _of_payout(write, change, shards)
+    elif isinstance(change, adjustments.Change):
+        own = _listed_at(ADJUSTMENT, subject, change.at, shards)
     item = {**key(subject, write.outbox.entry), **facts, "rules": number(RULES_VERSION), **own}
     return [item | outbox_attributes(write.outbox), *parts]
 
@@ -327,8 +336,7 @@ def _of_payment(write: RecordWrite, change: payments.Change, shards: int) -> Ite
         "captured": number(payment.captured),
         "refunded": number(payment.refunded),
         "disputed": number(payment.disputed),
-        "day": sharded(payment.created_at[:10], subject, shards),
-        "listed": string(f"{sortable(from_iso(payment.created_at))}#{payment.id}"),
+        **_listed_at(PAYMENT, subject, from_iso(payment.created_at), shards),
     }
     if payment.reference:
         item["reference"] = string(payment.reference)
@@ -345,12 +353,10 @@ def _of_payment(write: RecordWrite, change: payments.Change, shards: int) -> Ite
 def _of_subscription(write: RecordWrite, change: subscriptions.Change, shards: int) -> Item:
     """Found by its reference, its customer and its day; it is in no list of payments."""
     it = change.after
-    created = sortable(it.created_at or 0)
     item = {
         "provider": string(it.provider),
         "status": string(it.status),
-        "day": sharded(day_of(SUBSCRIPTION, created[:10]), it.id, shards),
-        "listed": string(f"{front_of(SUBSCRIPTION)}{created}#{it.id}"),
+        **_listed_at(SUBSCRIPTION, it.id, it.created_at or 0, shards),
         **_of_customer(it.provider, it.customer),
     }
     told = write.told.to_dict()
@@ -362,6 +368,31 @@ def _of_subscription(write: RecordWrite, change: subscriptions.Change, shards: i
     if it.reference:
         item["reference"] = string(it.reference)
     return item
+
+
+def _of_payout(write: RecordWrite, change: payouts.Change, shards: int) -> Item:
+    """Found by its day, and where the provider is to be asked what it is made of, or that does not add up."""
+    it = change.after
+    item = {
+        "provider": string(it.provider),
+        "status": string(it.status),
+        **_listed_at(PAYOUT, it.id, from_iso(it.created_at), shards),
+    }
+    if not it.consistent:
+        what = sharded(INCONSISTENT, write.subject, SPREAD)
+        item |= {"inconsistent": what, "inconsistent_since": number(write.since)}
+    elif write.look_at is not None:
+        what = sharded(DUE, write.subject, SPREAD)
+        item |= {"inconsistent": what, "inconsistent_since": number(write.look_at)}
+    return item
+
+
+def _listed_at(entry: str, subject: str, at: int, shards: int) -> Item:
+    created = sortable(at)
+    return {
+        "day": sharded(day_of(entry, created[:10]), subject, shards),
+        "listed": string(f"{front_of(entry)}{created}#{subject}"),
+    }
 
 
 def outbox_attributes(outbox: Outbox) -> Item:

@@ -10,7 +10,8 @@ from chalicelib.errors import InvalidPayload
 
 # What may become part of a key, a queue's group or a log line: printable ASCII without spaces.
 SAFE_ID = re.compile(r"[!-~]{1,200}")
-CLOCK = "daybook.clock"  # the type of our own events, that say only that time has passed
+OWN = "daybook."  # how the types of events of our own making begin: no provider sends any
+CLOCK = f"{OWN}clock"  # that say only that time has passed
 DEEPEST = 200  # levels of JSON; a provider's own have about ten
 STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 BRACKETS = re.compile(rb"[\[\]{}]")

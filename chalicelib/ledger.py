@@ -22,6 +22,7 @@ from chalicelib.entries import (
 )
 from chalicelib.errors import TAMPERED, AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.kinds import PAYMENT, SUBSCRIPTION, kind_of
+from chalicelib.made_of import MadeOf
 from chalicelib.parking import BY_DAY, Parking
 from chalicelib.shelves import CertificateShelf, Checkpoints
 from chalicelib.table import (
@@ -66,6 +67,7 @@ class Ledger:
         self._body_day = ""
         self.parking = Parking(self._table)
         self.checkpoints = Checkpoints(self._table)
+        self.made_of = MadeOf(self._table)
         self.certificates = CertificateShelf(self._table)
         self.transmissions = Transmissions(self._table)
 
@@ -80,7 +82,7 @@ class Ledger:
         return self._stored(subject, SUBSCRIPTION)
 
     def record(self, subject: str) -> StoredPayment:
-        """Whichever of the two it is."""
+        """Whichever of the kinds it is."""
         return self._stored(subject, kind_of(subject).entry)
 
     def _stored(self, subject: str, entry: str) -> StoredPayment:

@@ -18,7 +18,7 @@ from chalicelib.subscriptions.paid import bills
 from chalicelib.subscriptions.terms import DISPUTED, LOST, REFUNDED
 from chalicelib.times import from_iso
 
-ORDER = (PLAN, INVOICE, PAYMENT, SUBSCRIPTION)  # each tells those after it
+ORDER = (PLAN, INVOICE, PAYMENT, SUBSCRIPTION)  # each tells those after it; others tell nobody
 REVERSALS = {"payment.refunded": REFUNDED, "dispute.opened": DISPUTED, "dispute.lost": LOST}
 
 
@@ -27,7 +27,8 @@ REVERSALS = {"payment.refunded": REFUNDED, "dispute.opened": DISPUTED, "dispute.
 
 def told(subject: str, facts: Facts) -> Mapping[str, Facts]:
     """What a record tells, by the subject of whom it tells it."""
-    return TELLS[kind_of(subject).entry](subject, facts)
+    tells = TELLS.get(kind_of(subject).entry)
+    return tells(subject, facts) if tells else {}
 
 
 def _by_invoice(subject: str, facts: Facts) -> Mapping[str, Facts]:

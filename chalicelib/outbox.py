@@ -15,14 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chalicelib import subscriptions
+from chalicelib import payouts, subscriptions
 from chalicelib.entries import Outbox
 from chalicelib.errors import BodyRemoved, HandlerFailed, HandlersBusy, VersionMoved
 from chalicelib.events import Event
 from chalicelib.explaining import PLACES, Explanation
-from chalicelib.kinds import PAYMENT
+from chalicelib.kinds import PAYMENT, PAYOUT
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Payment, project
+from chalicelib.payouts import Payout
 from chalicelib.reactions import NEEDS, Handler, Handlers, Task
 from chalicelib.subscriptions import TERMS, Subscription, Terms
 from chalicelib.telemetry import Telemetry
@@ -119,10 +120,12 @@ class Runner:
         shown = self._shown(outbox)
         return [name for name in NEEDS if getattr(shown, name) is None]
 
-    def _shown(self, outbox: Outbox) -> Payment | Subscription:
+    def _shown(self, outbox: Outbox) -> Payment | Subscription | Payout:
         facts = self.ledger.record(outbox.subject).facts
         if outbox.entry == PAYMENT:
             return project(outbox.subject, facts)
+        if outbox.entry == PAYOUT:
+            return payouts.project(outbox.subject, facts)
         return subscriptions.project(outbox.subject, facts, self.terms)
 
     def _call(self, handler: Handler, task: Task, outbox: Outbox) -> None:

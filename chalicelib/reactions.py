@@ -9,14 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chalicelib import payments, subscriptions
+from chalicelib import payments, payouts, subscriptions
 from chalicelib.events import Event
 from chalicelib.payments import Milestone, Payment
+from chalicelib.payouts import Payout
 from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions import Subscription
 
-MILESTONES = (*payments.MILESTONES, *subscriptions.MILESTONES)
-MilestoneHandler = Callable[[Payment, Milestone], Any] | Callable[[Subscription, Milestone], Any]
+MILESTONES = (*payments.MILESTONES, *subscriptions.MILESTONES, *payouts.MILESTONES)
+MilestoneHandler = (
+    Callable[[Payment, Milestone], Any]
+    | Callable[[Subscription, Milestone], Any]
+    | Callable[[Payout, Milestone], Any]
+)
 EventHandler = Callable[[Event], Any]
 RAW = tuple(f"{name}." for name in PROVIDERS)
 NEEDS = ("reference",)
@@ -161,8 +166,8 @@ def _matches(pattern: str, type_: str) -> bool:
 
 
 def _check(pattern: str, needs: str | None) -> None:
-    if needs not in (None, *NEEDS) or (needs and pattern.startswith(RAW)):
-        raise ValueError(f"a handler of milestones can need: {', '.join(NEEDS)}")
+    if needs not in (None, *NEEDS) or (needs and pattern.startswith((*RAW, "payout."))):
+        raise ValueError(f"a handler of a payment's or subscription's can need: {', '.join(NEEDS)}")
     if pattern.startswith(RAW):
         return
     if not pattern.startswith(KINDS) or not any(_matches(pattern, type_) for type_ in MILESTONES):

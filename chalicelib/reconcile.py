@@ -6,10 +6,11 @@ first; after each page the place is noted in the ledger, so that a run that is k
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from chalicelib.beginning import ALWAYS
-from chalicelib.errors import InvalidPayload, PayloadTooLarge, Throttled, Unavailable
+from chalicelib.errors import InvalidPayload, NotAllowed, PayloadTooLarge, Throttled, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
@@ -25,6 +26,26 @@ OVERLAP = HOUR  # that the next window looks back into the one before
 PACE = 0.2  # seconds between two pages
 TRIES = 6  # of a page that cannot be had, or not now
 LONGEST_PAUSE = 60.0  # seconds
+
+
+class What(NamedTuple):
+    """What is listed: what it is called where places are noted, ``page``s of it by a provider's API, for how
+    long back it is to be had, and how far each window looks back into the one before.
+
+    ``is_sent``: webhooks carry it too, so that it counts as missing where none came.
+    """
+
+    name: str
+    page: Callable[[ProviderApi], Callable[[int, int, str | None], Page]]
+    back: int
+    overlap: Mapping[str, int]
+    is_sent: bool
+
+
+EVENTS = What("reconcile", lambda api: api.page, LISTED, {}, is_sent=True)
+# Stripe's list begins with the account, PayPal's three years ago, and what is on its way to the bank changes
+# there for days: https://developer.paypal.com/docs/api/transaction-search/v1/
+BALANCE = What("balance", lambda api: api.balance, 3 * 365 * DAY, {"paypal": 10 * DAY}, is_sent=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,6 +92,7 @@ class Reconciler:
     pause: Callable[[float], object]
     livemode: bool | None = None
     began: Callable[[], int] = lambda: ALWAYS
+    what: What = EVENTS
 
     def run(
         self,
@@ -86,8 +108,8 @@ class Reconciler:
         Without ``since`` it goes on where the last run ended. A run that leaves out times before ``since`` is
         not noted: the next one has to look at them. Raises ``Unavailable``.
         """
-        noted = self.ledger.checkpoints.checkpoint(_name(provider))
-        window = self._window(noted, since, dry_run)
+        noted = self.ledger.checkpoints.checkpoint(self._name(provider))
+        window = self._window(provider, noted, since, dry_run)
         summary = Summary()
         while True:
             try:
@@ -117,25 +139,31 @@ class Reconciler:
         summary.finished = True
         return summary
 
-    def _window(self, noted: Mapping[str, Any], since: int | None, dry_run: bool) -> Window:
+    def _window(self, provider: str, noted: Mapping[str, Any], since: int | None, dry_run: bool) -> Window:
         begun = noted.get("window")
         if begun and begun["asked"] == since and not dry_run:
             return Window(**begun)
         until = self.clock() - ON_ITS_WAY
-        oldest = self.clock() - LISTED
-        last = noted["until"] - OVERLAP if "until" in noted else oldest
-        return Window(max(oldest, last if since is None else since), until, since)
+        last = self.clock() - LISTED
+        if "until" in noted:
+            last = noted["until"] - self.what.overlap.get(provider, OVERLAP)
+        return Window(max(self.clock() - self.what.back, last if since is None else since), until, since)
 
     def _note(self, provider: str, noted: dict[str, Any], dry_run: bool) -> None:
         if not dry_run:
             begun = {"begun_at": noted.get("begun_at", self.clock())}
-            self.ledger.checkpoints.note_checkpoint(_name(provider), {**begun, **noted})
+            self.ledger.checkpoints.note_checkpoint(self._name(provider), {**begun, **noted})
+
+    def _name(self, provider: str) -> str:
+        return f"{self.what.name} {provider}"
 
     def _page(self, listing: ProviderApi, window: Window, is_time_left: Callable[[], bool]) -> Page:
         """A page, waited for as long as the provider asks and there is time."""
         for attempt in range(1, TRIES + 1):
             try:
-                return listing.page(window.since, window.until, window.cursor)
+                return self.what.page(listing)(window.since, window.until, window.cursor)
+            except NotAllowed:
+                raise
             except Unavailable as error:
                 if attempt == TRIES or not is_time_left():
                     raise
@@ -170,15 +198,16 @@ class Reconciler:
 
         Where something else has taken its id, its provider is asked, and it has an id of its own.
         """
-        message = replace(Message.of(event, body), is_redriven=True, is_distrusted=is_distrusted)
+        message = replace(Message.of(event, body), is_redriven=self.what.is_sent, is_distrusted=is_distrusted)
         fields = {"provider": event.provider, "event_id": event.id, "subject": event.subject}
         try:
-            once = f"reconcile {event.key} {event.received_at // HOUR}"
+            once = f"{self.what.name} {event.key} {event.received_at // HOUR}"
             self.inbox.put(message.encode(), event.subject, once)
         except PayloadTooLarge:
             self.telemetry.log("missing, and too large to keep", "ERROR", {"missing": 1}, **fields)
             return False
-        self.telemetry.log("recovered", "WARNING", {"missing": 1, "recovered": 1}, **fields)
+        if self.what.is_sent:
+            self.telemetry.log("recovered", "WARNING", {"missing": 1, "recovered": 1}, **fields)
         return True
 
 
@@ -191,7 +220,25 @@ def _without_window(noted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _name(provider: str) -> str:
-    return f"reconcile {provider}"
+    return f"{EVENTS.name} {provider}"
+
+
+def read_balances(reconciler: Reconciler, apis: Mapping[str, ProviderApi], deadline: int) -> None:
+    """Queue what the providers' balances show and the ledger does not have: fees, net, transfers.
+
+    One that may not be read, or fails, holds up nothing else: what is missing shows as ``complete: false``.
+    """
+    of_balance = replace(reconciler, what=BALANCE)
+    for provider, api in apis.items():
+        log = partial(reconciler.telemetry.log, provider=provider)
+        try:
+            found = of_balance.run(provider, api, is_time_left=_before(deadline, reconciler.clock))
+        except NotAllowed as error:
+            log("the balance may not be read", reason=error.reason)
+        except Unavailable as error:
+            log("the balance was not read", "WARNING", reason=error.reason)
+        else:
+            log("balance read", listed=found.listed, new=found.recovered, finished=found.finished)
 
 
 def overdue(ledger: Ledger, provider: str, now: int) -> bool:

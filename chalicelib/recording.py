@@ -31,7 +31,7 @@ from chalicelib.errors import (
     Unavailable,
     VersionMoved,
 )
-from chalicelib.events import CLOCK, Event
+from chalicelib.events import OWN, Event
 from chalicelib.explaining import PLACES, Explanation
 from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
@@ -251,7 +251,7 @@ class Consumer:
         return (each for each in milestones if from_iso(each.at) >= self.began())
 
     def _event_tasks(self, event: Event) -> tuple[Task, ...]:
-        is_heard = event.created_at >= self.began() and event.type != CLOCK
+        is_heard = event.created_at >= self.began() and not event.type.startswith(OWN)
         return self.handlers.event_tasks(event) if is_heard else ()
 
     def _records(self, understood: Understood) -> list[tuple[StoredPayment, Facts]]:

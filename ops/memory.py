@@ -24,7 +24,8 @@ from chalicelib.entries import (
 from chalicelib.errors import TAMPERED, UNCONFIRMED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.inbox import Message
-from chalicelib.kinds import PAYMENT, SUBSCRIPTION
+from chalicelib.kinds import PAYMENT, SUBSCRIPTION, kind_of
+from chalicelib.made_of import Part
 from chalicelib.parking import DIED, ParkedEvent
 from chalicelib.transmissions import MOST_COPIES, MOST_QUESTIONS
 
@@ -72,6 +73,23 @@ class MemoryCheckpoints:
 
     def note_first(self, name: str, noted: dict[str, Any]) -> dict[str, Any]:
         return self.noted.setdefault(name, noted)
+
+
+class MemoryMadeOf:
+    """What payouts are made of, in a dict."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, dict[str, Part]] = {}
+
+    def put(self, payout: str, parts: Iterable[Part]) -> None:
+        self.parts.setdefault(payout, {}).update({each.id: each for each in parts})
+
+    def of(self, payout: str) -> Iterator[Part]:
+        return (each for _, each in sorted(self.parts.get(payout, {}).items()))
+
+    def payouts(self, payment: str) -> list[str]:
+        found = self.parts.items()
+        return sorted(name for name, parts in found if payment in {each.payment for each in parts.values()})
 
 
 class MemoryTransmissions:
@@ -125,6 +143,7 @@ class MemoryLedger:
         self.parking = MemoryParking()
         self.transmissions = MemoryTransmissions()
         self.checkpoints = MemoryCheckpoints()
+        self.made_of = MemoryMadeOf()
         self.fails = dict(fails or {})
 
     def payment(self, subject: str) -> StoredPayment:
@@ -210,7 +229,7 @@ class MemoryLedger:
         return (subject for since, subject in sorted(each for each in found if each[0]) if since <= until)
 
     def outbox(self, subject: str, entry: str) -> Outbox:
-        if entry in (PAYMENT, SUBSCRIPTION):
+        if entry == kind_of(subject).entry:
             return self._of(entry, subject).outbox
         found = self.stored.get((subject, entry.partition(":")[2]))
         return found[1] if found else Outbox(subject, entry, 0)
@@ -219,7 +238,7 @@ class MemoryLedger:
         if self.outbox(outbox.subject, outbox.entry).version != outbox.version:
             raise VersionMoved(outbox.subject)
         written = replace(_kept(outbox), version=outbox.version + 1)
-        if outbox.entry in (PAYMENT, SUBSCRIPTION):
+        if outbox.entry == kind_of(outbox.subject).entry:
             self.kept[outbox.subject] = replace(self.kept[outbox.subject], outbox=written)
         else:
             key = outbox.subject, outbox.entry.partition(":")[2]

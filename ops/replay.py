@@ -8,7 +8,7 @@ from typing import Any
 from chalicelib import access, listing, subscriptions
 from chalicelib.entries import Outbox, StoredEvent, StoredPayment
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
-from chalicelib.events import CLOCK, Event
+from chalicelib.events import OWN, Event
 from chalicelib.joining import Facts
 from chalicelib.kinds import PAYMENT, kind_of
 from chalicelib.linking import heard_by, told_by
@@ -99,7 +99,7 @@ def _tasks(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> Mapping[s
             if chosen.event_id:
                 raise
             continue  # its payment's milestones follow from facts
-        raw += to.handlers.event_tasks(event) if event.type != CLOCK else ()
+        raw += to.handlers.event_tasks(event) if not event.type.startswith(OWN) else ()
         if chosen.event_id:
             proved = dict(_of_event(to, chosen.subject, event))
             return {**proved, chosen.subject: (*proved[chosen.subject], *raw)}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from chalicelib.times import from_iso, to_iso
+from tests.banks import PayPalBank, StripeBank
 
 HOUR = 3_600_000
 BROKEN = 0  # in place of a status: the connection ends without an answer
@@ -89,21 +90,30 @@ class FakeApi:
 
 
 class FakeStripe(FakeApi):
-    """Lists ``events``, the newest first, by hundreds or what is asked for."""
+    """Lists ``events``, the newest first, by hundreds or what is asked for; and a balance, if it has one."""
 
-    def __init__(self, events: list[dict[str, Any]]) -> None:
+    def __init__(self, events: list[dict[str, Any]], bank: StripeBank | None = None) -> None:
         super().__init__()
         self.events = events
+        self.bank = bank or StripeBank()
 
     def answer(self, request: Request) -> Answer:
-        if request.path != "/v1/events":
+        listed = {"/v1/events": self.events, "/v1/balance_transactions": self.bank.transactions}
+        payout = request.path.removeprefix("/v1/payouts/")
+        if request.path not in listed and payout not in self.bank.payouts:
             return 404, {}, {"error": {"type": "invalid_request_error", "message": "No such object"}}
         if not request.headers.get("Authorization", "").startswith("Bearer rk_"):
             return 401, {}, {"error": {"type": "authentication_error", "message": "no key"}}
+        if payout in self.bank.payouts:
+            return 200, {}, self.bank.payouts[payout]
         query = request.query
-        since, until = int(query["created[gte]"]), int(query["created[lte]"])
-        found = sorted(self.events, key=lambda e: (e["created"], e["id"]), reverse=True)
+        since, until = int(query.get("created[gte]", 0)), int(query.get("created[lte]", 10**10))
+        found = sorted(listed[request.path], key=lambda e: (e["created"], e["id"]), reverse=True)
         found = [each for each in found if since <= each["created"] <= until]
+        if "payout" in query:
+            found = [each for each in found if self.bank.paid_out.get(each["id"]) == query["payout"]]
+        if request.path != "/v1/events" and query.get("expand[0]") != "data.source":
+            found = [{**each, "source": (each["source"] or {}).get("id")} for each in found]
         if "starting_after" in query:
             ids = [each["id"] for each in found]
             found = found[ids.index(query["starting_after"]) + 1 :]
@@ -117,8 +127,15 @@ class FakePayPal(FakeApi):
     ``webhook_id`` is the one whose signatures it confirms.
     """
 
-    def __init__(self, events: list[dict[str, Any]], size: int = 3, webhook_id: str = "") -> None:
+    def __init__(
+        self,
+        events: list[dict[str, Any]],
+        size: int = 3,
+        webhook_id: str = "",
+        bank: PayPalBank | None = None,
+    ) -> None:
         super().__init__()
+        self.bank = bank or PayPalBank()
         self.events = events
         self.size = size
         self.webhook_id = webhook_id
@@ -132,6 +149,8 @@ class FakePayPal(FakeApi):
         if path == "/v1/notifications/verify-webhook-signature":
             success = json.loads(request.body)["webhook_id"] == self.webhook_id
             return 200, {}, {"verification_status": "SUCCESS" if success else "FAILURE"}
+        if path == "/v1/reporting/transactions":
+            return self._transfers(query)
         if path != "/v1/notifications/webhooks-events":
             return 404, {}, {"name": "RESOURCE_NOT_FOUND"}
         start = int(query.get("index", 0))
@@ -143,6 +162,21 @@ class FakePayPal(FakeApi):
             href = f"https://api.paypal.com{path}?{times}&index={start + self.size}"
             links = [{"rel": "next", "href": href}]
         return 200, {}, {"events": found[start : start + self.size], "links": links}
+
+    def _transfers(self, query: dict[str, str]) -> Answer:
+        since, until = from_iso(query["start_date"]), from_iso(query["end_date"])
+        if until - since > 31 * 24 * HOUR:
+            return 400, {}, {"name": "INVALID_REQUEST", "message": "the range is over 31 days"}
+        found = [
+            each
+            for each in self.bank.transfers
+            if each["transaction_info"]["transaction_event_code"] == query["transaction_type"]
+            and since <= from_iso(each["transaction_info"]["transaction_initiation_date"]) <= until
+        ]
+        pages = -(-len(found) // self.size)
+        start = (int(query["page"]) - 1) * self.size
+        listed = found[start : start + self.size]
+        return 200, {}, {"transaction_details": listed, "page": int(query["page"]), "total_pages": pages}
 
 
 def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:

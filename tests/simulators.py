@@ -7,7 +7,7 @@ An action does what the provider would do at that moment, or nothing where it wo
 import random
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from chalicelib.times import to_iso
 
@@ -44,6 +44,22 @@ class Dispute:
         return self.taken - self.returned
 
 
+class Entry(NamedTuple):
+    """What the provider's own books say of money that moved: minor units, money out below zero."""
+
+    kind: str
+    object: str
+    at: int
+    gross: int
+    fee: int
+    currency: str
+
+
+def fee_of(amount: int) -> int:
+    """2.9 % and 0.30, as both providers charge it somewhere."""
+    return round(amount * 0.029) + 30
+
+
 class Simulated:
     """One payment, with what is common to both providers' books."""
 
@@ -55,6 +71,7 @@ class Simulated:
         self.refunds: dict[str, Refund] = {}
         self.disputes: dict[str, Dispute] = {}
         self.milestones: list[str] = []
+        self.balance: list[Entry] = []
         self.captured = 0
 
     def token(self, length: int = 12) -> str:
@@ -87,6 +104,9 @@ class Simulated:
             if each.status.lower() == "pending" and not each.is_release
         )
         return self.captured - self.given_back - pending - self.disputed
+
+    def moves(self, kind: str, object_: str, gross: int, fee: int = 0, currency: str = "EUR") -> None:
+        self.balance.append(Entry(kind, object_, self.now, gross, fee, currency))
 
     def captures(self, amount: int) -> None:
         if not self.captured:
@@ -128,6 +148,24 @@ class Simulated:
 OPEN = ("needs_response", "OPEN")
 WON = ("won", "RESOLVED_SELLER_FAVOUR")
 LOST = ("lost", "RESOLVED_BUYER_FAVOUR", "ACCEPTED")
+
+
+def transaction(entry: Entry, number: int) -> Json:
+    """https://docs.stripe.com/api/balance_transactions/object: of an object, each with an id of its own."""
+    return {
+        "id": f"txn_{entry.object}_{number}",
+        "object": "balance_transaction",
+        "amount": entry.gross,
+        "created": entry.at,
+        "currency": entry.currency.lower(),
+        "exchange_rate": None,
+        "fee": entry.fee,
+        "fee_details": [{"type": "stripe_fee", "amount": entry.fee, "currency": entry.currency.lower()}],
+        "net": entry.gross - entry.fee,
+        "reporting_category": entry.kind,
+        "source": entry.object,
+        "type": entry.kind,
+    }
 
 
 # ── Stripe ──────────────────────────────────────────────────────────────────────────────────────────
@@ -304,6 +342,7 @@ class StripeSimulator(Simulated):
             self.later()
             self.is_final = True
             self.captures(self.amount)
+            self.moves("charge", self.charge_id, self.amount, fee_of(self.amount))
             self._charge("succeeded")
             self._intent("succeeded", "succeeded")
 
@@ -326,6 +365,7 @@ class StripeSimulator(Simulated):
         self.held = 0 if is_final else self.held - part
         self.is_final = is_final or not self.held
         self.captures(part)
+        self.moves("charge", self.charge_id, part, fee_of(part))
         released = self.amount - self.captured if self.is_final else 0
         if released:
             self._release(released)
@@ -379,6 +419,7 @@ class StripeSimulator(Simulated):
         self._charge("refunded", {"amount_refunded": before})
         if status == "succeeded":
             self.reach("payment.refunded")
+            self.moves("refund", refund_id, -amount)
 
     def settle_refund(self, status: str, which: int = -1) -> None:
         """A pending one ends: succeeded, failed or canceled."""
@@ -387,6 +428,8 @@ class StripeSimulator(Simulated):
             self.later()
             self.refunds[pending[which]].status = status
             self._refund("refund.updated", pending[which])
+            if status == "succeeded":
+                self.moves("refund", pending[which], -self.refunds[pending[which]].amount)
             self.reach("payment.refunded" if status == "succeeded" else "refund.failed")
 
     def fail_refund(self, which: int = -1) -> None:
@@ -395,22 +438,22 @@ class StripeSimulator(Simulated):
         if alive:
             self.later()
             self.refunds[alive[which]].status = "failed"
+            self.moves("refund_failure", alive[which], self.refunds[alive[which]].amount)
             self._refund("refund.failed", alive[which])
             self._refund("charge.refund.updated", alive[which])
             self.reach("refund.failed")
 
     # ── disputes ────────────────────────────────────────────────────────────────────────────────
 
-    def _dispute(self, type_: str, dispute_id: str, status: str, currency: str) -> None:
+    def _dispute(self, type_: str, dispute_id: str, status: str) -> None:
         """https://docs.stripe.com/api/disputes/object: zero, one or two balance transactions."""
         dispute = self.disputes[dispute_id]
-        rate = 2 if currency == "usd" else 1
-        moves = [-dispute.taken * rate, dispute.returned * rate]
+        moves = [each for each in self.balance if each.object == dispute_id]
         about = {
             "id": dispute_id,
             "object": "dispute",
             "amount": dispute.amount,
-            "balance_transactions": [{"amount": each, "currency": currency} for each in moves if each],
+            "balance_transactions": [transaction(each, number) for number, each in enumerate(moves)],
             "charge": self.charge_id,
             "created": dispute.made,
             "currency": "eur",
@@ -430,8 +473,10 @@ class StripeSimulator(Simulated):
     def _open(self, dispute_id: str, dispute: Dispute, currency: str) -> None:
         self.disputes[dispute_id] = dispute
         dispute.status, dispute.taken = "needs_response", dispute.amount
-        self._dispute("created", dispute_id, "needs_response", currency)
-        self._dispute("funds_withdrawn", dispute_id, "needs_response", currency)
+        rate = 2 if currency == "usd" else 1
+        self.moves("dispute", dispute_id, -dispute.taken * rate, 1500, currency.upper())
+        self._dispute("created", dispute_id, "needs_response")
+        self._dispute("funds_withdrawn", dispute_id, "needs_response")
         self.reach("dispute.opened")
 
     def _end(self, end: str, currency: str) -> None:
@@ -443,9 +488,10 @@ class StripeSimulator(Simulated):
         dispute.status = end
         if end == "won":
             dispute.returned = dispute.taken
-        self._dispute("closed", dispute_id, end, currency)
+            self.moves("dispute_reversal", dispute_id, dispute.taken, -1500, currency.upper())
+        self._dispute("closed", dispute_id, end)
         if end == "won":
-            self._dispute("funds_reinstated", dispute_id, end, currency)
+            self._dispute("funds_reinstated", dispute_id, end)
         self.reach(f"dispute.{end}")
 
     def inquire(self, end: str) -> None:
@@ -456,12 +502,12 @@ class StripeSimulator(Simulated):
         self.later()
         dispute_id = f"dp_{self.token()}"
         self.disputes[dispute_id] = inquiry = Dispute(amount, self.now, "warning_needs_response")
-        self._dispute("created", dispute_id, inquiry.status, "eur")
+        self._dispute("created", dispute_id, inquiry.status)
         self.reach("inquiry.opened")
         if end == "closed":
             self.later()
             inquiry.status = "warning_closed"
-            self._dispute("closed", dispute_id, inquiry.status, "eur")
+            self._dispute("closed", dispute_id, inquiry.status)
             self.reach("inquiry.closed")
         elif end != "open":
             self.later()
@@ -525,7 +571,16 @@ class PayPalSimulator(Simulated):
         kind = "SALE" if self.is_v1 else "CAPTURE"
         state = {"state": status.lower()} if self.is_v1 else {"status": status}
         resource = {"id": self.id, "amount": self._amount(5000, self.is_v1), **state, **self._times()}
+        if word == "COMPLETED" and self.is_v1:
+            resource["transaction_fee"] = self._amount(fee_of(5000), is_v1=True)
+        elif word == "COMPLETED":
+            resource["seller_receivable_breakdown"] = self._breakdown(5000, fee_of(5000))
         self._emit(f"PAYMENT.{kind}.{word}", resource, "1.0" if self.is_v1 else "2.0")
+
+    def _breakdown(self, gross: int, fee: int) -> Json:
+        """https://developer.paypal.com/docs/api/payments/v2/#definition-seller_receivable_breakdown"""
+        amounts = {"gross_amount": gross, "paypal_fee": fee, "net_amount": gross - fee}
+        return {name: self._amount(each) for name, each in amounts.items()}
 
     def _times(self, made: int | None = None) -> Json:
         return {"create_time": to_iso((made or self.now) * 1000), "update_time": to_iso(self.now * 1000)}
@@ -541,6 +596,7 @@ class PayPalSimulator(Simulated):
         if not (self.captured or self.is_failed):
             self.later()
             self.captures(5000)
+            self.moves("capture", self.id, 5000, fee_of(5000))
             self._capture("COMPLETED", "COMPLETED")
 
     def deny(self) -> None:
@@ -553,7 +609,9 @@ class PayPalSimulator(Simulated):
     def _refund(self, type_: str, refund_id: str, total: int) -> None:
         """https://developer.paypal.com/docs/api/payments/v2/#refunds_get"""
         refund = self.refunds[refund_id]
-        payable = {"total_refunded_amount": self._amount(total)}
+        payable = {"total_refunded_amount": self._amount(total), **self._breakdown(refund.amount, 0)}
+        if refund.status == "COMPLETED":
+            self.moves("refund", refund_id, -refund.amount)
         resource: Json = {
             "id": refund_id,
             "amount": self._amount(refund.amount, self.is_v1),
@@ -561,6 +619,7 @@ class PayPalSimulator(Simulated):
         }
         if self.is_v1:
             resource |= {"sale_id": self.id, "state": refund.status.lower()}
+            resource["refund_from_transaction_fee"] = self._amount(0, is_v1=True)
         else:
             up = {"rel": "up", "href": f"https://api.paypal.com/v2/payments/captures/{self.id}"}
             resource |= {"status": refund.status, "seller_payable_breakdown": payable, "links": [up]}

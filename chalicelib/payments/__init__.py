@@ -5,7 +5,7 @@ events ─ provider.facts ─→ labels.py ─→ facts.py ─ join ─→ captu
                                                 └─→ movements.py
 """
 
-from chalicelib.payments.balance import BalanceEntry, balance_entry
+from chalicelib.payments.balance import BalanceEntry, balance_entries, balance_entry
 from chalicelib.payments.books import Books, Sums, books
 from chalicelib.payments.facts import (
     RULES,
@@ -22,7 +22,7 @@ from chalicelib.payments.facts import (
 )
 from chalicelib.payments.labels import Labels, labels
 from chalicelib.payments.milestones import MILESTONES, Milestone
-from chalicelib.payments.movements import Movement, movements
+from chalicelib.payments.movements import Movement, beside_balance, movements
 from chalicelib.payments.news import Change, change, notes_of_waiting
 from chalicelib.payments.payment import Payment, project, shown
 
@@ -41,7 +41,9 @@ __all__ = [
     "Movement",
     "Payment",
     "Sums",
+    "balance_entries",
     "balance_entry",
+    "beside_balance",
     "books",
     "change",
     "claimed_at",

@@ -5,13 +5,14 @@ payment: each line of the ledger is put beside the balance's entry for the same 
 either is a line of its own.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from chalicelib.payments.balance import BalanceEntry, balance_entries
 from chalicelib.payments.books import Books
 from chalicelib.payments.disputes import Dispute
-from chalicelib.payments.facts import Fields, things
+from chalicelib.payments.facts import Facts, Fields, things
 from chalicelib.payments.refunds import Refund
 
 CAPTURE, REFUND, REVERSAL, DISPUTE = "capture", "refund", "reversal", "dispute"
@@ -37,14 +38,23 @@ class Movement:
 
 def movements(subject: str, of: Books) -> list[Movement]:
     """All of a payment, in time."""
-    lines = sorted(_lines(subject, of), key=_place)
-    found = sorted(_settled(lines, of), key=_place)
-    seen: dict[str, int] = {}
+    return beside_balance(subject, _lines(subject, of), of.facts, _kinds(of), CAPTURE)
+
+
+def beside_balance(
+    subject: str, lines: Iterable[Movement], facts: Facts, kinds: Mapping[str, str], otherwise: str
+) -> list[Movement]:
+    """Those lines, each with the balance's entry for it, and the entries that are left, in time.
+
+    ``kinds`` says what each object is, by its id; what is not in it is ``otherwise``.
+    """
+    found = sorted(_settled(sorted(lines, key=_place), facts, kinds, otherwise), key=_place)
+    seen: Counter[str] = Counter()
     numbered = []
     for each in found:
         name = f"{subject}/{each.kind}/{each.object}"
-        number = seen[name] = seen.get(name, 0) + 1
-        numbered.append(replace(each, id=name if number == 1 else f"{name}/{number}"))
+        seen[name] += 1
+        numbered.append(replace(each, id=name if seen[name] == 1 else f"{name}/{seen[name]}"))
     return numbered
 
 
@@ -111,26 +121,26 @@ def _came_back(dispute: Dispute, fields: Fields, reversals: list[Refund]) -> int
 # ── beside what the balance says ────────────────────────────────────────────────────────────────────
 
 
-def _settled(lines: Iterable[Movement], of: Books) -> Iterator[Movement]:
+def _settled(
+    lines: Iterable[Movement], facts: Facts, kinds: Mapping[str, str], otherwise: str
+) -> Iterator[Movement]:
     """Each line with the first entry of its object that has its sign; then the entries that are left.
 
-    Of captures, which can be several of a charge, all are one object.
+    Of what is ``otherwise``, as several captures of a charge, all is one object.
     """
-    kinds = _kinds(of)
     left: dict[str, list[tuple[int, BalanceEntry]]] = {}
-    for at, entry in sorted(balance_entries(of.facts), key=lambda each: each[0]):
-        left.setdefault(entry.of if entry.of in kinds else CAPTURE, []).append((at, entry))
+    for at, entry in sorted(balance_entries(facts), key=lambda each: each[0]):
+        left.setdefault(entry.of if entry.of in kinds else otherwise, []).append((at, entry))
     for line in lines:
-        entries = left.get(CAPTURE if line.kind == CAPTURE else line.object, [])
+        entries = left.get(line.object if line.object in kinds else otherwise, [])
         same = [each for each in entries if (each[1].gross > 0) == (line.amount > 0)]
         if same:
             entries.remove(same[0])
             line = replace(line, entry=same[0][1])
         yield line
     for at, entry in (each for rest in left.values() for each in rest):
-        kind = kinds.get(entry.of, CAPTURE)
-        alone = Movement(id="", kind=kind, object=entry.of, at=at, amount=0, currency=of.currency)
-        yield replace(alone, entry=entry)
+        kind, currency = kinds.get(entry.of, otherwise), entry.currency
+        yield Movement(id="", kind=kind, object=entry.of, at=at, amount=0, currency=currency, entry=entry)
 
 
 def _kinds(of: Books) -> dict[str, str]:

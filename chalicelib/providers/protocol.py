@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from chalicelib.errors import NotConfigured
 from chalicelib.events import Delivery, Event
+from chalicelib.made_of import Part
 from chalicelib.payments import Facts, Payment
 
 
@@ -60,6 +61,13 @@ class Page(NamedTuple):
     next: str | None
 
 
+class Contents(NamedTuple):
+    """Some of what a payout is made of, and where to go on; ``None`` on the last page."""
+
+    parts: list[Part]
+    next: str | None
+
+
 class Difference(NamedTuple):
     """A figure of a payment that differs: its name, ours, the provider's."""
 
@@ -109,8 +117,31 @@ class ProviderApi(Protocol):
         Raises ``NotFound``, ``Unavailable``.
         """
 
+    def balance(self, since: int, until: int, cursor: str | None) -> Page:
+        """What moved on the provider's balance in that time (milliseconds), newest first, as bodies of events
+        of our own making, each with the id of what it shows. Raises ``Throttled``, ``Unavailable``.
+        """
+
     def endpoints(self) -> list[Notice]:
         """The webhook endpoints that the provider has for us. Raises ``Unavailable``."""
+
+
+@runtime_checkable
+class PayoutApi(ProviderApi, Protocol):
+    """One that says what a payout is made of."""
+
+    def contents(self, payout: str, cursor: str | None) -> Contents | None:
+        """A page of what a payout is made of; ``None`` while, or where, the provider does not say it.
+
+        Raises ``NotFound``, ``Unavailable``.
+        """
+
+    def payout(self, payout: str, sums: list[list[Any]]) -> bytes:
+        """What the provider shows of it now, as the body of an event of our own making; and that it is made
+        of ``sums``: ``[kind, count, gross, fee, net]`` of each kind.
+
+        Raises ``NotFound``, ``Unavailable``.
+        """
 
 
 @dataclass(frozen=True, slots=True)

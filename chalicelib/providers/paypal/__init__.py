@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 from chalicelib.credentials import paypal_client
 from chalicelib.events import CLOCK, Event
 from chalicelib.payments import Facts
-from chalicelib.providers.paypal import subscriptions
+from chalicelib.providers.paypal import subscriptions, transfers
 from chalicelib.providers.paypal.confirmation import needs_asking
 from chalicelib.providers.paypal.events import clock, event
 from chalicelib.providers.paypal.facts import facts as _facts
 from chalicelib.providers.paypal.objects import NAME
 from chalicelib.providers.paypal.signature import verify
+from chalicelib.providers.paypal.transfers import TRANSFER
 from chalicelib.providers.protocol import Connection, Postback, ProviderApi
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ __all__ = ["NAME", "api", "clock", "event", "facts", "needs_asking", "postback",
 
 
 def facts(event: Event) -> Mapping[str, Facts]:
-    """What it proves, by subject: of payments, and of the subscription that it is of, or about."""
+    """What it proves, by subject: of payments, of the subscription that it is of, or about; of a transfer."""
     if event.type == CLOCK:
         return {event.subject: {}}
+    if event.type == TRANSFER:
+        return {event.subject: transfers.facts(event)}
     return {**_facts(event), **subscriptions.facts(event)}
 
 

@@ -29,7 +29,7 @@ from chalicelib.errors import (
 )
 from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment
-from chalicelib.providers.paypal import comparison, endpoints
+from chalicelib.providers.paypal import comparison, endpoints, transfers
 from chalicelib.providers.paypal.confirmation import (
     SUBSCRIPTIONS,
     confirmed,
@@ -216,6 +216,10 @@ class PayPalApi:
         if not capture:
             raise NotFound("PayPal does not know it")
         return capture
+
+    def balance(self, since: int, until: int, cursor: str | None) -> Page:
+        """A page of the transfers to the bank; an application needs the feature Transaction Search for it."""
+        return transfers.page(self.get, since, until, cursor)
 
     def endpoints(self) -> list[Notice]:
         listed = items(self.get(WEBHOOKS).get("webhooks"))

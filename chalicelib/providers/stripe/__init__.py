@@ -6,7 +6,7 @@ from chalicelib.events import CLOCK, Event
 from chalicelib.kinds import kind_of
 from chalicelib.payments import Facts
 from chalicelib.providers.protocol import Connection, ProviderApi
-from chalicelib.providers.stripe import subscriptions
+from chalicelib.providers.stripe import balance, payouts, subscriptions
 from chalicelib.providers.stripe.events import clock, event, path_to_fetch
 from chalicelib.providers.stripe.facts import facts as _facts
 from chalicelib.providers.stripe.objects import NAME
@@ -16,11 +16,14 @@ __all__ = ["NAME", "api", "clock", "event", "facts", "needs_asking", "verify"]
 
 
 def facts(event: Event) -> Mapping[str, Facts]:
-    """What it proves: of one payment, of the subscription that it is of, or about, and how they belong."""
+    """What it proves, by subject: of a payment, a subscription, a payout; and how they belong together."""
     if event.type == CLOCK:
         return {event.subject: {}}
     proved = _facts(event)
     found = {**({event.subject: proved} if proved else {}), **subscriptions.facts(event)}
+    of_money = {**payouts.facts(event), **balance.facts(event)}
+    if of_money:
+        found[event.subject] = of_money
     for subject, link in subscriptions.links(event):
         found[subject] = kind_of(subject).join(found.get(subject, {}), link)
     return found

@@ -14,9 +14,11 @@ import stripe as sdk
 from chalicelib.errors import NotAllowed, NotFound, Throttled, Unavailable, seconds
 from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment
-from chalicelib.providers.protocol import Difference, Notice, Page
-from chalicelib.providers.stripe import comparison, endpoints
+from chalicelib.providers.protocol import Contents, Difference, Notice, Page
+from chalicelib.providers.stripe import balance, comparison, endpoints
 from chalicelib.providers.stripe.events import completed, path_to_fetch
+from chalicelib.providers.stripe.objects import Object, instant
+from chalicelib.providers.stripe.payouts import LISTED
 
 TIMEOUT = 5  # seconds
 PAGE = 100  # events, Stripe's largest
@@ -63,11 +65,52 @@ class StripeApi:
 
     def subscription(self, subject: str) -> list[bytes]:
         now = self.clock()
-        _, *account, id_ = subject.split(":")
-        options = {"stripe_account": account[0]} if account else {}
+        id_, options = _place(subject)
         about = self.get(f"/v1/subscriptions/{id_}", **options)
-        shown = comparison.as_fetched("customer.subscription.shown", about, account, now)
+        shown = comparison.as_fetched("customer.subscription.shown", about, list(options.values()), now)
         return [json.dumps(shown).encode()]
+
+    def balance(self, since: int, until: int, cursor: str | None) -> Page:
+        """A page of the account's own balance transactions: https://docs.stripe.com/api/balance_transactions/list"""
+        created = {"gte": since // 1000, "lte": until // 1000}
+        found, following = self._transactions(cursor, created=created)
+        bodies = [self._shown_entry(balance.kept(each)) for each in found]
+        return Page(bodies, following)
+
+    def _shown_entry(self, transaction: Object) -> bytes:
+        """One event of each, whenever it is listed: it is recorded once."""
+        now = self.clock()
+        at = instant(transaction.get("created"), now)
+        shown = comparison.as_fetched("balance_transaction.shown", transaction, [], now, at)
+        return json.dumps({**shown, "id": f"balance_{transaction['id']}"}).encode()
+
+    def contents(self, subject: str, cursor: str | None) -> Contents | None:
+        """https://docs.stripe.com/payouts/reconciliation: of automatic payouts, once Stripe has done it."""
+        id_, options = _place(subject)
+        if cursor is None:
+            about = self.get(f"/v1/payouts/{id_}", **options)
+            if about.get("reconciliation_status", "completed") != "completed":
+                return None
+        found, following = self._transactions(cursor, payout=id_, **options)
+        parts = [balance.part(each, subject) for each in found if not balance.is_payout_itself(each, subject)]
+        return Contents(parts, following)
+
+    def payout(self, subject: str, sums: list[list[Any]]) -> bytes:
+        now = self.clock()
+        id_, options = _place(subject)
+        about = {**self.get(f"/v1/payouts/{id_}", **options), LISTED: sums}
+        account = list(options.values())
+        return json.dumps(comparison.as_fetched("payout.shown", about, account, now)).encode()
+
+    def _transactions(self, cursor: str | None, **wanted: Any) -> tuple[list[Object], str | None]:
+        """A page of them, each with the object that it is of; and where the next one begins."""
+        after = {"starting_after": cursor} if cursor else {}
+        asked = {"limit": PAGE, "expand": ["data.source"], **after, **wanted}
+        listed = mapping(self.get("/v1/balance_transactions", **asked))
+        found, more = items(listed.get("data")), bool(listed.get("has_more"))
+        if not isinstance(listed.get("data"), list) or (more and not found):
+            raise Unavailable("Stripe lists no balance transactions", reason="stripe_api")
+        return found, str(found[-1]["id"]) if more else None
 
     def endpoints(self) -> list[Notice]:
         return list(endpoints.notices(items(self.get("/v1/webhook_endpoints", limit=100).get("data"))))
@@ -83,6 +126,12 @@ class StripeApi:
             return client.raw_request("get", path, **parameters).data
         except sdk.StripeError as error:
             raise _refusal(error) from None
+
+
+def _place(subject: str) -> tuple[str, dict[str, str]]:
+    """The object's id, and the connected account that it is asked for in, if it is in one."""
+    _, *account, id_ = subject.split(":")
+    return id_, {"stripe_account": account[0]} if account else {}
 
 
 def _refusal(error: sdk.StripeError) -> Unavailable | NotFound:

@@ -20,6 +20,7 @@ PAYMENT_OF = {
     "dispute": ("payment_intent", "charge", "id"),
     "checkout.session": ("payment_intent", "id"),
 }
+SOURCES = ("charge", "refund", "dispute", "payout")  # what a balance transaction is about, if it is one
 
 
 def event(body: bytes, received_at: int) -> Event:
@@ -63,6 +64,9 @@ def _customer(about: Object) -> str | None:
 def subject(payload: Object) -> str | None:
     """The id of the payment, or of the object, that the event is about; ``None`` if it cannot be told."""
     about = object_of(payload) or mapping(payload.get("related_object"))
+    source = mapping(about.get("source"))
+    if about.get("object") == "balance_transaction" and source.get("object") in SOURCES:
+        about = source
     fields = PAYMENT_OF.get(str(about.get("object", "")), ("id",))
     return next(filter(None, (id_of(about.get(field)) for field in fields)), None)
 

@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from chalicelib.events import Event, items, mapping, required_id
 from chalicelib.payments import (
     UNKNOWN,
-    BalanceEntry,
     Facts,
-    balance_entry,
     claimed_at,
     fact,
     fold,
     outcome_at,
     state_at,
 )
+from chalicelib.providers.stripe import balance
 from chalicelib.providers.stripe.objects import (
     Object,
     amount,
@@ -75,7 +74,9 @@ def facts(event: Event) -> Facts:
 
 
 def _is_of_a_payment(about: Object) -> bool:
-    """A session may be of a subscription, a refund of a customer's cash balance."""
+    """A session may be of a subscription, a refund of a customer's cash balance, a fee of nothing."""
+    if about["object"] == "balance_transaction":
+        return mapping(about.get("source")).get("object") in balance.PAYMENTS
     if about["object"] == "refund" and id_of(about.get("charge")):
         return True
     return (
@@ -267,23 +268,7 @@ def _of_dispute(event: Event, dispute: Object) -> Iterator[Facts]:
     )
     yield fact("payment", related=_related(charge=charge, dispute=dispute_id))
     for each in items(dispute.get("balance_transactions")):
-        yield _balance_entry(event, each, dispute_id)
-
-
-def _balance_entry(event: Event, entry: Object, of: str) -> Facts:
-    """An entry of Stripe's balance: https://docs.stripe.com/api/balance_transactions/object"""
-    id_, amounts = id_of(entry.get("id")), [entry.get(name) for name in ("amount", "fee", "net")]
-    if id_ is None or not all(type(each) is int for each in amounts):
-        return {}
-    currency = currency_of(entry)
-    gross, fee, net = (in_minor_units(int(each or 0), currency) for each in amounts)
-    kinds: dict[str, int] = {}
-    for each in items(entry.get("fee_details")):
-        kind, size = str(each.get("type")), each.get("amount")
-        kinds[kind] = kinds.get(kind, 0) + (in_minor_units(size, currency) if type(size) is int else 0)
-    rate = entry.get("exchange_rate")
-    moved = BalanceEntry(currency, gross, fee, net, None if rate is None else str(rate), kinds, of)
-    return balance_entry(id_, event.created_at, moved)
+        yield balance.entry(event, each, dispute_id)
 
 
 def _moved(event: Event, dispute: Object, currency: str) -> list[int] | None:
@@ -324,12 +309,21 @@ def _of_checkout_session(event: Event, session: Object) -> Iterator[Facts]:
     )
 
 
+def _of_balance_transaction(event: Event, transaction: Object) -> Iterator[Facts]:
+    """A refund that only a running total showed has its name by it."""
+    yield balance.of_payment(event, transaction)
+    source = mapping(transaction.get("source"))
+    if source["object"] == "refund":
+        yield from _of_refund(event, source)
+
+
 OBJECTS: Mapping[str, Callable[[Event, Object], Iterator[Facts]]] = {
     "payment_intent": _of_payment_intent,
     "charge": _of_charge,
     "refund": _of_refund,
     "dispute": _of_dispute,
     "checkout.session": _of_checkout_session,
+    "balance_transaction": _of_balance_transaction,
 }
 
 
