@@ -10,10 +10,10 @@ from datetime import date
 from itertools import islice
 from typing import Any, NamedTuple
 
-from chalicelib import entries
+from chalicelib import entries, payouts
 from chalicelib.entries import StoredPayment
 from chalicelib.errors import InvalidParameter, NotFound
-from chalicelib.kinds import PAYMENT
+from chalicelib.kinds import PAYMENT, PAYOUT, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
@@ -26,6 +26,7 @@ ABOVE_ALL = "~"  # sorts after every character of a place
 FILTERS = ("status", "provider")
 CHOICES = ("reference", "customer")
 BATCH = 100  # records that are read at once
+AT_ONCE = 1000  # places of a day that are read at once
 
 
 class Listed(NamedTuple):
@@ -197,7 +198,26 @@ def _shown(subject: str, stored: StoredPayment) -> dict[str, Any]:
     return project(subject, stored.facts).to_dict()
 
 
+def _shown_payout(subject: str, stored: StoredPayment) -> dict[str, Any]:
+    return payouts.project(subject, stored.facts).record()
+
+
 PAYMENTS = Listed(PAYMENT, "payments", _shown)
+PAYOUTS = Listed(PAYOUT, "payouts", _shown_payout)
+
+
+def every(ledger: Ledger, entry: str, days: Mapping[str, int]) -> Iterator[tuple[str, StoredPayment]]:
+    """All records of that entry which began on those days, as ``Ledger.days`` has them, the newest first."""
+    for day, shards in days.items():
+        yield from records(ledger, _of_day(ledger, entries.day_of(entry, day), shards, day))
+
+
+def _of_day(ledger: Ledger, name: str, shards: int, day: str) -> Iterator[str]:
+    until: str | None = day + ABOVE_ALL
+    while until is not None:
+        found, last = ledger.records_of_day(name, shards, day, until, AT_ONCE, {})
+        yield from (subject for _, subject in found)
+        until = _below(last) if last else None
 
 
 def records(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, StoredPayment]]:
@@ -240,6 +260,19 @@ def payment(ledger: Ledger, provider: str, object_id: str) -> dict[str, Any]:
         stored = ledger.payment(subject)
     shown = project(subject, stored.facts).to_dict()
     return {**shown, "events": [event.to_dict() for event in ledger.listed_events(subject)]}
+
+
+def payout(ledger: Ledger, provider: str, object_id: str) -> dict[str, Any]:
+    """One payout with its events, in the provider's time. Raises ``NotFound``."""
+    subject = f"{provider}:{object_id}"
+    stored = ledger.record(subject)
+    if kind_of(subject).entry != PAYOUT:
+        raise NotFound("no such payout")
+    if not stored.version:
+        subject = connected(ledger, subject, PAYOUT)
+        stored = ledger.record(subject)
+    events = [event.to_dict() for event in ledger.listed_events(subject)]
+    return {**_shown_payout(subject, stored), "events": events}
 
 
 def connected(ledger: Ledger, name: str, entry: str) -> str:

@@ -173,7 +173,7 @@ def change(subject: str, before: Facts, after: Facts, superseded: Iterable[str] 
     new = [each for each in shown.milestones if each.type not in known]
     is_back = shown.status in RETURNED
     passed = {each.type for each in new if each.type == "payout.paid" and is_back}
-    is_to_be_listed = shown.status == "paid" and shown.automatic is True and "listed" not in own
+    is_to_be_listed = "paid_at" in own and shown.automatic is True and "listed" not in own
     return Change(
         facts=after,
         after=shown,

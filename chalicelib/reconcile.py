@@ -125,7 +125,9 @@ class Reconciler:
             step(summary)
             if page.next is None:
                 break
-            if page.next == window.cursor or not page.bodies:
+            # events come in full pages; PayPal's transfers by months, of which one can have none
+            is_empty = self.what.is_sent and not page.bodies
+            if page.next == window.cursor or is_empty:
                 raise Unavailable("the listing does not end", reason=f"{provider}_listing")
             window = Window(window.since, window.until, window.asked, page.next)
             self._note(provider, {**noted, "window": window.to_dict()}, dry_run)

@@ -7,7 +7,17 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import AwsError, InvalidParameter, InvalidSetting, Refused, VersionMoved
-from ops.commands import Failed, console, deploying, looking, repairing, sending, subscribing, watching
+from ops.commands import (
+    Failed,
+    accounting,
+    console,
+    deploying,
+    looking,
+    repairing,
+    sending,
+    subscribing,
+    watching,
+)
 
 # What a person wants to do: its commands, with what `--help` says of each in a line.
 SECTIONS: dict[str, dict[click.Command, str]] = {
@@ -20,6 +30,10 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
         subscribing.access: "does somebody have access right now",
         looking.verify: "is each payment what its events say, or the provider",
         console.console: "all of it in a browser",
+    },
+    "Do the books": {
+        accounting.export: "each movement of money as a line of a file",
+        accounting.payouts: "what was sent to the bank",
     },
     "Repair": {
         repairing.reconcile: "get the events that never came",

@@ -94,7 +94,8 @@ class StripeBank:
 
 def source(simulator: StripeSimulator, entry: Entry) -> Json:
     """The object that an entry is of, with all that it has."""
-    named = {"payment_intent": simulator.intent_id, "charge": simulator.charge_id, "currency": "eur"}
+    named = {"payment_intent": simulator.intent_id, "charge": simulator.charge_id}
+    named["currency"] = simulator.currency.lower()
     if entry.kind == "charge":
         return {"id": entry.object, "object": "charge", "amount": 5000, **{**named, "charge": None}}
     if entry.kind.startswith("dispute"):

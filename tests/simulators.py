@@ -15,6 +15,7 @@ Json = dict[str, Any]
 Action = tuple[str, tuple[Any, ...]]
 START = 1_795_400_000  # seconds
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+HOME, RATE = "EUR", 0.9  # of the balance, and what it gives for any other
 BEFORE_BASIL, SINCE_BASIL = "2024-09-30.acacia", "2025-03-31.basil"
 
 
@@ -63,15 +64,17 @@ def fee_of(amount: int) -> int:
 class Simulated:
     """One payment, with what is common to both providers' books."""
 
-    def __init__(self, seed: int, tie: bool = False) -> None:
+    def __init__(self, seed: int, tie: bool = False, start: int = START, currency: str = "EUR") -> None:
         self.rng = random.Random(seed)
         self.tie = tie  # all events of one second
-        self.now = START
+        self.now = self.start = start
+        self.currency = currency
         self.events: list[Json] = []
         self.refunds: dict[str, Refund] = {}
         self.disputes: dict[str, Dispute] = {}
         self.milestones: list[str] = []
         self.balance: list[Entry] = []
+        self.holds: list[Entry] = []
         self.captured = 0
 
     def token(self, length: int = 12) -> str:
@@ -105,8 +108,12 @@ class Simulated:
         )
         return self.captured - self.given_back - pending - self.disputed
 
-    def moves(self, kind: str, object_: str, gross: int, fee: int = 0, currency: str = "EUR") -> None:
-        self.balance.append(Entry(kind, object_, self.now, gross, fee, currency))
+    def moves(self, kind: str, object_: str, gross: int, fee: int = 0, currency: str = HOME) -> None:
+        """``gross`` in the payment's currency, which is exchanged; ``fee`` in the balance's."""
+        self.balance.append(Entry(kind, object_, self.now, self.exchanged(gross), fee, currency))
+
+    def exchanged(self, amount: int) -> int:
+        return amount if self.currency == HOME else round(amount * RATE)
 
     def captures(self, amount: int) -> None:
         if not self.captured:
@@ -197,8 +204,15 @@ class StripeSimulator(Simulated):
         ("inquire", ("needs_response",)),
     )
 
-    def __init__(self, seed: int, tie: bool = False, version: str = SINCE_BASIL) -> None:
-        super().__init__(seed, tie)
+    def __init__(
+        self,
+        seed: int,
+        tie: bool = False,
+        version: str = SINCE_BASIL,
+        start: int = START,
+        currency: str = HOME,
+    ) -> None:
+        super().__init__(seed, tie, start, currency)
         self.version = version
         self.intent_id, self.charge_id = f"pi_{self.token()}", f"ch_{self.token()}"
         self.subject = f"stripe:{self.intent_id}"
@@ -235,8 +249,8 @@ class StripeSimulator(Simulated):
             "amount": self.amount,
             "amount_capturable": self.held,
             "amount_received": self.captured,
-            "created": START,
-            "currency": "eur",
+            "created": self.start,
+            "currency": self.currency.lower(),
             "latest_charge": self.charge_id if self.held or self.captured else None,
             "status": status,
             **fields,
@@ -258,8 +272,8 @@ class StripeSimulator(Simulated):
             "amount_refunded": self._refunded_total,
             # https://docs.stripe.com/payments/multicapture: true at the last capture only
             "captured": self.is_final,
-            "created": START,
-            "currency": "eur",
+            "created": self.start,
+            "currency": self.currency.lower(),
             "payment_intent": self.intent_id,
             "refunded": self._refunded_total >= self.amount,
             "status": "succeeded",
@@ -275,7 +289,7 @@ class StripeSimulator(Simulated):
             "amount": refund.amount,
             "charge": self.charge_id,
             "created": refund.made,
-            "currency": "eur",
+            "currency": self.currency.lower(),
             "payment_intent": self.intent_id,
             "status": refund.status,
         }
@@ -342,7 +356,7 @@ class StripeSimulator(Simulated):
             self.later()
             self.is_final = True
             self.captures(self.amount)
-            self.moves("charge", self.charge_id, self.amount, fee_of(self.amount))
+            self.moves("charge", self.charge_id, self.amount, fee_of(self.exchanged(self.amount)))
             self._charge("succeeded")
             self._intent("succeeded", "succeeded")
 
@@ -365,7 +379,7 @@ class StripeSimulator(Simulated):
         self.held = 0 if is_final else self.held - part
         self.is_final = is_final or not self.held
         self.captures(part)
-        self.moves("charge", self.charge_id, part, fee_of(part))
+        self.moves("charge", self.charge_id, part, fee_of(self.exchanged(part)))
         released = self.amount - self.captured if self.is_final else 0
         if released:
             self._release(released)
@@ -456,7 +470,7 @@ class StripeSimulator(Simulated):
             "balance_transactions": [transaction(each, number) for number, each in enumerate(moves)],
             "charge": self.charge_id,
             "created": dispute.made,
-            "currency": "eur",
+            "currency": self.currency.lower(),
             "payment_intent": self.intent_id,
             "status": status,
         }
@@ -524,6 +538,10 @@ class StripeSimulator(Simulated):
         return "authorized" if self.held else self.attempt
 
 
+def _at_home(minor: int) -> Json:
+    return {"value": f"{minor / 100:.2f}", "currency_code": HOME}
+
+
 # ── PayPal ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -543,10 +561,10 @@ class PayPalSimulator(Simulated):
         ("appeal", ("RESOLVED_BUYER_FAVOUR",)),
     )
 
-    def __init__(self, seed: int, tie: bool = False) -> None:
-        super().__init__(seed, tie)
+    def __init__(self, seed: int, tie: bool = False, start: int = START, currency: str = HOME) -> None:
+        super().__init__(seed, tie, start, currency)
         self.id = self.token(17)
-        self.is_v1 = self.rng.random() < 0.3
+        self.is_v1 = self.rng.random() < 0.3 and currency == HOME
         self.subject = f"paypal:{self.id}"
         self.is_pending = self.is_failed = False
 
@@ -565,7 +583,9 @@ class PayPalSimulator(Simulated):
 
     def _amount(self, minor: int, is_v1: bool = False) -> Json:
         value = f"{minor / 100:.2f}"
-        return {"total": value, "currency": "EUR"} if is_v1 else {"value": value, "currency_code": "EUR"}
+        if is_v1:
+            return {"total": value, "currency": HOME}
+        return {"value": value, "currency_code": self.currency}
 
     def _capture(self, word: str, status: str) -> None:
         kind = "SALE" if self.is_v1 else "CAPTURE"
@@ -574,13 +594,31 @@ class PayPalSimulator(Simulated):
         if word == "COMPLETED" and self.is_v1:
             resource["transaction_fee"] = self._amount(fee_of(5000), is_v1=True)
         elif word == "COMPLETED":
-            resource["seller_receivable_breakdown"] = self._breakdown(5000, fee_of(5000))
+            resource["seller_receivable_breakdown"] = self._receivable()
         self._emit(f"PAYMENT.{kind}.{word}", resource, "1.0" if self.is_v1 else "2.0")
 
     def _breakdown(self, gross: int, fee: int) -> Json:
         """https://developer.paypal.com/docs/api/payments/v2/#definition-seller_receivable_breakdown"""
         amounts = {"gross_amount": gross, "paypal_fee": fee, "net_amount": gross - fee}
         return {name: self._amount(each) for name, each in amounts.items()}
+
+    def _receivable(self) -> Json:
+        """Of the capture, with what it is exchanged for."""
+        received = self.exchanged(5000)
+        fee = fee_of(received)
+        if self.currency == HOME:
+            return self._breakdown(5000, fee)
+        at_home = {"receivable_amount": received - fee, "paypal_fee_in_receivable_currency": fee}
+        rate = {"source_currency": self.currency, "target_currency": HOME, "value": str(RATE)}
+        exchanged = {name: _at_home(each) for name, each in at_home.items()}
+        return {**self._breakdown(5000, round(fee / RATE)), **exchanged, "exchange_rate": rate}
+
+    def _payable(self, amount: int) -> Json:
+        """https://developer.paypal.com/docs/api/payments/v2/#definition-seller_payable_breakdown"""
+        own = self._breakdown(amount, 0)
+        if self.currency == HOME:
+            return own
+        return {**own, "net_amount_in_receivable_currency": _at_home(self.exchanged(amount))}
 
     def _times(self, made: int | None = None) -> Json:
         return {"create_time": to_iso((made or self.now) * 1000), "update_time": to_iso(self.now * 1000)}
@@ -596,7 +634,7 @@ class PayPalSimulator(Simulated):
         if not (self.captured or self.is_failed):
             self.later()
             self.captures(5000)
-            self.moves("capture", self.id, 5000, fee_of(5000))
+            self.moves("capture", self.id, 5000, fee_of(self.exchanged(5000)))
             self._capture("COMPLETED", "COMPLETED")
 
     def deny(self) -> None:
@@ -609,7 +647,7 @@ class PayPalSimulator(Simulated):
     def _refund(self, type_: str, refund_id: str, total: int) -> None:
         """https://developer.paypal.com/docs/api/payments/v2/#refunds_get"""
         refund = self.refunds[refund_id]
-        payable = {"total_refunded_amount": self._amount(total), **self._breakdown(refund.amount, 0)}
+        payable = {"total_refunded_amount": self._amount(total), **self._payable(refund.amount)}
         if refund.status == "COMPLETED":
             self.moves("refund", refund_id, -refund.amount)
         resource: Json = {
@@ -682,6 +720,7 @@ class PayPalSimulator(Simulated):
         self.later()
         dispute_id = f"PP-D-{self.rng.randint(10_000, 99_999)}"
         self.disputes[dispute_id] = Dispute(amount, self.now, "OPEN", taken=amount)
+        self.holds.append(Entry("dispute", dispute_id, self.now, -amount, 0, self.currency))
         self._case("CREATED", dispute_id, "OPEN")
         self.reach("dispute.opened")
         if outcome:
@@ -691,6 +730,8 @@ class PayPalSimulator(Simulated):
         case = self.disputes[dispute_id]
         self.later()
         case.status = outcome
+        if outcome != "ACCEPTED":
+            self.holds.append(Entry("dispute", dispute_id, self.now, case.amount, 0, self.currency))
         said: Json = {"outcome_code": outcome}
         if outcome == "RESOLVED_BUYER_FAVOUR":
             taken = self.rng.choice((case.amount, max(1, case.amount // 2)))

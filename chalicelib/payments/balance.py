@@ -23,6 +23,7 @@ class BalanceEntry(NamedTuple):
     rate: str | None
     kinds: dict[str, int]
     of: str
+    id: str = ""
 
 
 def balance_entry(id_: str, at: int, entry: BalanceEntry) -> Facts:
@@ -34,6 +35,6 @@ def balance_entry(id_: str, at: int, entry: BalanceEntry) -> Facts:
 
 def balance_entries(facts: Facts) -> Iterator[tuple[int, BalanceEntry]]:
     """All that are known, each with its instant, in the order of their ids."""
-    for _, fields in things(facts, "movement"):
+    for id_, fields in things(facts, "movement"):
         at, currency, gross, fee, net, rate, kinds, of = fields["entry"]
-        yield at, BalanceEntry(currency, gross, fee, net, rate or None, dict(kinds), of)
+        yield at, BalanceEntry(currency, gross, fee, net, rate or None, dict(kinds), of, id_)

@@ -23,6 +23,7 @@ from chalicelib.times import to_iso
 from ops import against, providers_api
 from ops import verify as verifier
 from ops.commands import FOUND, Failed, beside, handlers, json_option, now, plain, say, stage_option, wide
+from ops.commands.accounting import parts_table, print_payout
 from ops.commands.subscribing import listed, print_subscription
 from ops.stage import Stage, connect
 
@@ -34,13 +35,14 @@ INCONSISTENT = "more given back than captured, a refund of what was not captured
 @stage_option
 @json_option
 def show(id_: str, stage: str, as_json: bool) -> None:
-    """Print one payment or subscription. ID is its own, an object's or a provider event's."""
+    """Print one payment, subscription or payout. ID is its own, an object's or a provider event's."""
     reached = connect(stage, os.environ)
     found = _find(reached, id_)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
     _print_record(wide(), found)
+    _print_payouts(wide(), reached.ledger(), found)
     for line in _left(reached, found["id"]):
         say(line)
 
@@ -60,7 +62,7 @@ def _find(stage: Stage, id_: str) -> dict[str, Any]:
     ledger = stage.ledger()
     for name in listing.named(id_):
         for subject in (name, *_subjects(ledger, name)):
-            found = _subscription(stage, subject) or _payment(ledger, subject)
+            found = _subscription(stage, subject) or _payout(ledger, subject) or _payment(ledger, subject)
             if found:
                 return found
     referred = ledger.referred(id_)
@@ -95,9 +97,30 @@ def _subscription(stage: Stage, subject: str) -> dict[str, Any] | None:
         return None
 
 
+def _payout(ledger: Ledger, subject: str) -> dict[str, Any] | None:
+    provider, _, object_id = subject.partition(":")
+    try:
+        return listing.payout(ledger, provider, object_id)
+    except NotFound:
+        return None
+
+
+def _print_payouts(console: Console, ledger: Ledger, found: Mapping[str, Any]) -> None:
+    """What a payout is made of, or the payouts that a payment's money is in."""
+    if "transactions" in found:
+        if found["transactions"]:
+            console.print(parts_table(ledger.made_of.of(found["id"]), found["currency"]))
+        return
+    if "captured" in found:
+        for payout in ledger.made_of.payouts(found["id"]):
+            console.print(f"  {'payout':<10} {payout}", highlight=False)
+
+
 def _print_record(console: Console, found: Mapping[str, Any]) -> None:
     if "access" in found:
         print_subscription(console, found)
+    elif "transactions" in found:
+        print_payout(console, found)
     else:
         status = found.get("status", "no payment, events only")
         console.print(Text.assemble((plain(found["id"]), "bold"), f"  {status}"))
@@ -112,6 +135,13 @@ def _print_totals(console: Console, found: Mapping[str, Any]) -> None:
     currency = found["currency"] or ""
     for name in ("amount", "authorized", "captured", "refunded", "disputed", "net"):
         console.print(f"  {name:<11}{money.display(found[name], currency):>16}", highlight=False)
+    settled = found["settled"]
+    if settled:
+        for name in ("fee", "net"):
+            amount = money.display(settled[name], settled["currency"])
+            console.print(f"  {f'settled {name}':<11}{amount:>16}", highlight=False)
+        if not settled["complete"]:
+            console.print("  a part of what moved is not settled yet, as far as is known")
     if not found["consistent"]:
         console.print(Text.assemble(("  not consistent", "red"), f": {INCONSISTENT}"))
     written = {"reference": found["reference"], "customer": found["customer"], **found["metadata"]}

@@ -3,86 +3,26 @@
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from chalicelib import adjustments, payouts
-from chalicelib.asking import Asking
-from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, fold, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.paypal.client import PayPalApi
 from chalicelib.providers.paypal.transfers import TRANSFER
 from chalicelib.providers.stripe.client import StripeApi
-from chalicelib.reactions import Handlers
-from chalicelib.reconcile import Reconciler, read_balances
-from chalicelib.times import DAY, HOUR, to_iso
+from chalicelib.times import DAY, to_iso
 from ops.verify import drift
 from tests.banks import PayPalBank, StripeBank
 from tests.conftest import vectors
 from tests.fake_apis import FakePayPal, FakeStripe
-from tests.fakes import NOW, Clock, as_bytes, consumer, facts_of_event, message_of, sqs_record, telemetry
-from tests.little_dynamo import LittleDynamo
+from tests.fakes import NOW, Clock, as_bytes, facts_of_event
+from tests.settling import WEEK, Shop
 from tests.simulators import START, StripeSimulator
 
 Json = dict[str, Any]
-WEEK = 7 * 24 * 3600
-
-
-class Queue:
-    """What was put on the queue, in order; the same once an hour, as SQS drops it for five minutes."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def put(self, text: str, group: str, once: str, trace: str = "") -> None:
-        self.texts.append(text)
-
-
-class Shop:
-    """A stage in memory that asks these providers once an hour."""
-
-    def __init__(self, **apis: Any) -> None:
-        self.ledger = Ledger(LittleDynamo(), "table")
-        self.apis, self.queue, self.clock = apis, Queue(), Clock((START + 3 * WEEK) * 1000)
-        self.lines: list[str] = []
-        self.told: list[tuple[str, int]] = []
-        handlers = Handlers()
-
-        @handlers.on("payout.*")
-        def note(payout: payouts.Payout, milestone: Any) -> None:
-            self.told.append((milestone.type, payout.amount))
-
-        self.consumer = replace(consumer(self.ledger, self.queue, handlers=handlers), clock=self.clock)
-
-    def know(self, events: list[Json], provider: str = "stripe") -> None:
-        for each in events:
-            self.consumer.record(message_of(as_bytes(each), provider), self.clock.now + 60_000)
-
-    def hour(self) -> list[str]:
-        """An hour passes; the ids of the events that were asked for and recorded."""
-        self.clock.now += HOUR
-        inbox: Any = self.queue
-        told = telemetry(self.lines, self.clock)
-        common: Any = {"providers": PROVIDERS, "ledger": self.ledger, "inbox": inbox, "telemetry": told}
-        reconciler = Reconciler(**common, clock=self.clock, pause=lambda seconds: None)
-        read_balances(reconciler, self.apis, self.clock.now + HOUR)
-        asking = Asking(**common, apis=self.apis)
-        asking.run(self.clock.now)
-        asking.look(self.clock.now)
-        texts, self.queue.texts = self.queue.texts, []
-        for number, text in enumerate(texts):
-            assert self.consumer.process([sqs_record(text, receipt=str(number))], self.clock.now + HOUR) == []
-        return [json.loads(text)["event_id"] for text in texts]
-
-    def settled(self, subject: str) -> Json:
-        found: Json = project(subject, self.ledger.payment(subject).facts).to_dict()["settled"]
-        return found
-
-    def payout(self, id_: str) -> payouts.Payout:
-        return payouts.project(id_, self.ledger.record(id_).facts)
 
 
 @pytest.fixture

@@ -50,13 +50,23 @@ def _of_breakdown(breakdown: Resource, id_: str, sign: int) -> BalanceEntry:
     platform = [amount_of(each.get("amount"))[0] for each in items(breakdown.get("platform_fees"))]
     if platform:
         kinds["platform_fees"] = sign * sum(platform)
-    exchange = mapping(breakdown.get("exchange_rate"))
-    if breakdown.get("receivable_amount") and exchange.get("value"):
-        received, other = amount_of(breakdown["receivable_amount"])
+    received = breakdown.get("receivable_amount") or breakdown.get("net_amount_in_receivable_currency")
+    if received:
+        rate = _rate(breakdown)
+        at_home, other = amount_of(received)
         said = breakdown.get("paypal_fee_in_receivable_currency")
         fee = sign * amount_of(said)[0] if said else None
-        return _exchanged(sign * received, other, kinds, str(exchange["value"]), id_, fee)
+        if rate is None and net:
+            rate = str(Decimal(at_home) / net)
+        return _exchanged(sign * at_home, other, kinds, rate or "1", id_, fee)
     return BalanceEntry(currency, sign * gross, sign * (gross - net), sign * net, None, kinds, id_)
+
+
+def _rate(breakdown: Resource) -> str | None:
+    """A capture has its rate beside its amounts, a refund by each of the balances that it is taken from."""
+    by_balance = [mapping(each.get("exchange_rate")) for each in items(breakdown.get("net_amount_breakdown"))]
+    rates = [each.get("value") for each in (mapping(breakdown.get("exchange_rate")), *by_balance)]
+    return next((str(rate) for rate in rates if rate), None)
 
 
 def _exchanged(

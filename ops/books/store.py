@@ -1,0 +1,108 @@
+"""Lines on disk, so that they can be put in order and added up however many there are.
+
+SQLite keeps them in a temporary file of its own, which is gone when it is closed.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from chalicelib.kinds import PAYOUT
+from chalicelib.ledger import Ledger
+from ops.books.lines import COLUMNS, Line, Step, Zone, lines, parts
+
+SCHEMA = """
+CREATE TABLE line (at TEXT, id TEXT, month TEXT, provider TEXT, kind TEXT, currency TEXT, gross INTEGER,
+                   fee INTEGER, is_settled INTEGER, entry TEXT, line TEXT);
+CREATE TABLE part (entry TEXT PRIMARY KEY, payout TEXT);
+"""
+IN_ORDER = """
+SELECT line.line, part.payout FROM line LEFT JOIN part ON part.entry = line.entry
+WHERE line.at >= ? AND line.at < ? {more} ORDER BY line.at, line.id
+"""
+BALANCES = """
+SELECT month, provider, currency, kind, SUM(gross), SUM(fee), SUM(1 - is_settled), COUNT(*)
+FROM line GROUP BY month, provider, currency, kind ORDER BY month, provider, currency, kind
+"""
+MOST = 10_000  # lines that are kept in memory before they are written
+
+
+class Sum(NamedTuple):
+    """What the lines of a month, provider, currency and kind add up to, in minor units.
+
+    Of what the balance does not show, ``not_settled`` lines, ``gross`` is the payment's own amount.
+    """
+
+    month: str
+    provider: str
+    currency: str
+    kind: str
+    gross: int
+    fee: int
+    not_settled: int
+    lines: int
+
+
+class Store:
+    """The lines of one kind of book, read once."""
+
+    def __init__(self, by: str) -> None:
+        self.by = by
+        self._file = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._file.executescript(SCHEMA)
+
+    def read(self, ledger: Ledger, zone: Zone, step: Step = lambda done, of: None) -> None:
+        """All that the ledger has."""
+        if self.by == "movement":
+            self._keep("INSERT OR REPLACE INTO part VALUES (?, ?)", parts(ledger))
+        rows = (_row(line, zone) for line in lines(ledger, self.by, zone, step))
+        self._keep(f"INSERT INTO line VALUES ({', '.join('?' * 11)})", rows)  # noqa: S608 - placeholders
+        self._file.execute("CREATE INDEX in_order ON line (at, id)")
+
+    def _keep(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        self._file.execute("BEGIN")
+        self._file.executemany(statement, rows)
+        self._file.execute("COMMIT")
+
+    def lines(self, since: str, until: str, **chosen: str) -> Iterator[Line]:
+        """Those from an instant on and before another, both as ``times.sortable`` writes them, in order.
+
+        ``chosen``: only those of that ``provider``, ``kind``, or settled in that ``currency``.
+        """
+        more = "".join(f"AND line.{name} = ? " for name in chosen)
+        columns = COLUMNS[self.by]
+        query = IN_ORDER.format(more=more)
+        for text, payout in self._file.execute(query, (since, until, *chosen.values())):
+            line = json.loads(text)
+            if payout is not None:
+                line["payout"] = payout
+            yield {name: line[name] for name in columns}
+
+    def sums(self) -> list[Sum]:
+        """Of movements: what each month's add up to."""
+        return [Sum(*row) for row in self._file.execute(BALANCES)]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _row(line: Line, zone: Zone) -> tuple[Any, ...]:
+    is_settled = line.get("settlement_currency") is not None
+    return (
+        _sortable(line["at"]),
+        line["id"],
+        line["local"][:7],
+        line["provider"],
+        line.get("kind", PAYOUT),
+        line["settlement_currency"] if is_settled else line["currency"],
+        line["gross"] if is_settled else line["amount"],
+        line["fee"] if is_settled else 0,
+        int(is_settled),
+        line.pop("entry", None),
+        json.dumps(line),
+    )
+
+
+def _sortable(at: str) -> str:
+    return at if "." in at else f"{at[:-1]}.000Z"

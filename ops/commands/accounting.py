@@ -1,0 +1,185 @@
+"""``daybook payouts`` and ``daybook export``: for whoever does the books."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from chalicelib import listing, money
+from chalicelib.made_of import Part
+from chalicelib.providers import PROVIDERS
+from chalicelib.times import sortable
+from ops.books.formats import AS_TEXT, FORMATS, NotInstalled, write_parquet
+from ops.books.lines import COLUMNS, Line, Zone
+from ops.books.store import Store
+from ops.commands import Failed, beside, json_option, plain, say, stage_option, wide
+from ops.stage import connect
+
+NOT_CONSISTENT = "what it is made of does not add up to it"
+
+
+@click.command()
+@click.option("--status", help="Only those of this status, such as paid or failed.")
+@click.option("--provider", type=click.Choice(list(PROVIDERS)))
+@click.option("--since", help="ISO 8601 date or time.")
+@click.option("--until", help="ISO 8601 date or time.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many.")
+@click.option("--cursor", help="Where the page before ended.")
+@stage_option
+@json_option
+def payouts(stage: str, as_json: bool, **given: Any) -> None:
+    """Print what was sent to the bank, newest first; `daybook show ID` says what one is made of."""
+    parameters = {name: str(value) for name, value in given.items() if value is not None}
+    ledger, query = connect(stage, os.environ).ledger(), listing.parse(parameters)
+    page = listing.page(ledger, query, listing.PAYOUTS)
+    if as_json:
+        click.echo(json.dumps(page, indent=2))
+        return
+    wide().print(_listed(page["payouts"]))
+    if page["cursor"]:
+        say(f"more: --cursor {page['cursor']}", err=True)
+
+
+def _listed(found: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("created", "status", "arrives", "amount", "made of", "payout"):
+        table.add_column(title, no_wrap=True, justify="right" if title == "amount" else "left")
+    for each in found:
+        amount = money.display(each["amount"], each["currency"] or "")
+        arrives = each["arrival_date"] or ""
+        table.add_row(each["created_at"], each["status"], arrives, amount, made_of(each), each["id"])
+    return table
+
+
+def made_of(payout: Mapping[str, Any]) -> str:
+    """How many movements, and whether they add up to it."""
+    if payout["transactions"] is None:
+        return ""
+    count = f"{payout['transactions']['count']} movements"
+    return count if payout["consistent"] else f"{count}, not consistent"
+
+
+def print_payout(console: Console, found: Mapping[str, Any]) -> None:
+    """What it is, and what it is made of."""
+    currency = found["currency"] or ""
+    console.print(Text.assemble((plain(found["id"]), "bold"), f"  {found['status']}"))
+    console.print(f"  {'amount':<14} {money.display(found['amount'], currency)}")
+    for name in ("arrival_date", "trace_id", "method", "failure"):
+        if found[name]:
+            console.print(f"  {name:<14} {found[name]}")
+    if found["transactions"]:
+        for kind, figures in found["transactions"]["by_kind"].items():
+            net = money.display(figures["net"], currency)
+            fee = money.display(figures["fee"], currency)
+            console.print(f"  {kind:<14} {net} net of {figures['count']} (fees {fee})")
+    if not found["consistent"]:
+        console.print(Text.assemble(("  not consistent", "red"), f": {NOT_CONSISTENT}"))
+
+
+def parts_table(parts: Iterator[Part], currency: str) -> Table:
+    """A row for each movement that a payout is made of."""
+    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+    for title in ("kind", "gross", "fee", "net", "object", "payment"):
+        is_amount = title in ("gross", "fee", "net")
+        table.add_column(title, no_wrap=True, justify="right" if is_amount else "left")
+    for each in parts:
+        amounts = [money.display(value, currency) for value in (each.gross, each.fee, each.net)]
+        table.add_row(each.kind, *amounts, each.object or "", each.payment or "")
+    return table
+
+
+@click.command()
+@click.option("--since", help="Date or time, inclusive.  [default: the beginning]")
+@click.option("--until", help="Date or time, not inclusive: 2026-02-01 ends January.  [default: the end]")
+@click.option("--by", type=click.Choice(list(COLUMNS)), default="movement", show_default=True)
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option("--tz", default="UTC", show_default=True, help="Time zone, such as Europe/Berlin.")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="[default: stdout]")
+@stage_option
+def export(
+    stage: str,
+    since: str | None,
+    until: str | None,
+    by: str,
+    format_: str,
+    tz: str,
+    output: Path | None,
+) -> None:
+    """Write the books to a file: a line for each movement of money, payment, or payout.
+
+    \b
+    daybook export --since 2026-01-01 --until 2026-02-01 --tz Europe/Berlin -o january.csv
+    daybook export --by payout --format jsonl
+    daybook export --format beancount -o daybook.beancount
+
+    What each column is, docs/accounting.md says. The same ledger gives the same bytes.
+    """
+    zone = _zone(tz)
+    begins, ends = _instant(since, zone, "0001-01-01"), _instant(until, zone, "9999-12-31")
+    if begins > ends:
+        raise click.UsageError("--since is after --until")
+    if format_ == "beancount" and by != "movement":
+        raise click.UsageError("a beancount file is by movement")
+    if format_ == "parquet" and output is None:
+        raise click.UsageError("a parquet file needs --output")
+    ledger = connect(stage, os.environ).ledger()
+    store = Store(by)
+    with Progress(console=beside(), transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        store.read(ledger, zone, lambda done, of: progress.update(task, completed=done, total=of))
+    try:
+        _write(store.lines(sortable(begins), sortable(ends)), by, format_, output)
+    except NotInstalled as missing:
+        raise Failed(str(missing)) from None
+    finally:
+        store.close()
+
+
+def _write(lines: Iterator[Line], by: str, format_: str, output: Path | None) -> None:
+    """A file is there whole, or not at all."""
+    if output is None:
+        AS_TEXT[format_](lines, by, sys.stdout)
+        return
+    with _beside(output) as path:
+        if format_ == "parquet":
+            write_parquet(lines, by, path)
+            return
+        with path.open("w", encoding="utf-8", newline="") as file:
+            AS_TEXT[format_](lines, by, file)
+
+
+@contextmanager
+def _beside(output: Path) -> Iterator[Path]:
+    """A file beside it, which takes its place at the end."""
+    path = output.with_name(f"{output.name}.part")
+    try:
+        yield path
+        path.replace(output)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _zone(name: str) -> Zone:
+    try:
+        return Zone(ZoneInfo(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise click.BadParameter(f"{name} is no time zone, as Europe/Berlin is", param_hint="--tz") from None
+
+
+def _instant(text: str | None, zone: Zone, otherwise: str) -> int:
+    if text is None:
+        return Zone().instant(otherwise)
+    try:
+        return zone.instant(text)
+    except (ValueError, OverflowError):
+        raise click.UsageError(f"{text} is not an ISO 8601 date or time") from None
