@@ -338,6 +338,8 @@ def _of_payment(write: RecordWrite, change: payments.Change, shards: int) -> Ite
         "disputed": number(payment.disputed),
         **_listed_at(PAYMENT, subject, from_iso(payment.created_at), shards),
     }
+    if payment.currency:
+        item["currency"] = string(payment.currency)
     if payment.reference:
         item["reference"] = string(payment.reference)
     item |= _of_customer(payment.provider, payment.customer)

@@ -68,7 +68,7 @@ class Store:
     def lines(self, since: str, until: str, **chosen: str) -> Iterator[Line]:
         """Those from an instant on and before another, both as ``times.sortable`` writes them, in order.
 
-        ``chosen``: only those of that ``provider``, ``kind``, or settled in that ``currency``.
+        ``chosen``: only those of that ``month``, ``provider``, or settled in that ``currency``.
         """
         more = "".join(f"AND line.{name} = ? " for name in chosen)
         columns = COLUMNS[self.by]

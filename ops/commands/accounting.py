@@ -150,7 +150,7 @@ def _write(lines: Iterator[Line], by: str, format_: str, output: Path | None) ->
     if output is None:
         AS_TEXT[format_](lines, by, sys.stdout)
         return
-    with _beside(output) as path:
+    with whole(output) as path:
         if format_ == "parquet":
             write_parquet(lines, by, path)
             return
@@ -159,7 +159,7 @@ def _write(lines: Iterator[Line], by: str, format_: str, output: Path | None) ->
 
 
 @contextmanager
-def _beside(output: Path) -> Iterator[Path]:
+def whole(output: Path) -> Iterator[Path]:
     """A file beside it, which takes its place at the end."""
     path = output.with_name(f"{output.name}.part")
     try:

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from chalicelib.errors import HandlerFailed, HandlersBusy, Refused, Unavailable
 from chalicelib.listing import named
 from chalicelib.parking import ParkedEvent
 from chalicelib.providers import PROVIDERS
-from chalicelib.reconcile import Summary
+from chalicelib.reconcile import BALANCE, Summary
 from chalicelib.recording import Consumer
 from chalicelib.times import from_iso
 from ops import forget as forgetting
@@ -221,14 +221,19 @@ def forget(customer: str, yes: bool, stage: str, as_json: bool) -> None:
     "--provider", type=click.Choice(list(PROVIDERS)), help="Only this one. [default: all with keys]"
 )
 @click.option("--since", help="ISO 8601 date or time. [default: where the last run ended, or 30 days]")
+@click.option("--balance", is_flag=True, help="Fees, net and transfers, which no webhook carries, instead.")
 @click.option("--dry-run", is_flag=True, help="Only say what is missing; exits with 3 where anything is.")
 @stage_option
 @json_option
-def reconcile(provider: str | None, since: str | None, dry_run: bool, stage: str, as_json: bool) -> None:
+def reconcile(
+    provider: str | None, since: str | None, balance: bool, dry_run: bool, stage: str, as_json: bool
+) -> None:
     """Find events that the provider has and that never came, and put them on the queue.
 
     Needs API keys in the stage's secret: a restricted stripe_api_key that may read events;
     paypal_client_id and paypal_client_secret. A run that is stopped goes on where it was.
+    With --balance: what the provider's balance shows, as the stage reads it by itself once an hour;
+    --since reads what is older than 30 days.
     """
     reached = connect(stage, os.environ)
     listings = providers_api.stage_apis(reached, os.environ)
@@ -236,13 +241,14 @@ def reconcile(provider: str | None, since: str | None, dry_run: bool, stage: str
         listings = {name: listing for name, listing in listings.items() if name == provider}
     if not listings:
         raise Failed(providers_api.NO_KEYS.format(secret=reached.names.secret))
-    running = providers_api.reconciler(reached, consumer(reached), os.environ)
+    of_events = providers_api.reconciler(reached, consumer(reached), os.environ)
+    running = replace(of_events, what=BALANCE) if balance else of_events
     began = _instant(since) if since else None
     found: dict[str, Summary] = {}
     failed: dict[str, str] = {}
     with Progress(console=beside(), transient=True) as progress:
         for name, listing in listings.items():
-            task = progress.add_task(f"{name}'s events", total=None)
+            task = progress.add_task(f"{name}'s {'balance' if balance else 'events'}", total=None)
 
             def step(summary: Summary, task: TaskID = task) -> None:
                 progress.update(task, completed=summary.listed)

@@ -13,10 +13,12 @@ from werkzeug.wrappers import Response as BaseResponse
 from chalicelib import money
 from chalicelib.errors import AwsError, Refused
 from chalicelib.payments import STATES
+from chalicelib.payouts import STATUSES as PAYOUT_STATUSES
 from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions.standing import STATUSES as SUBSCRIPTION_STATUSES
 from chalicelib.times import to_iso
 from ops.commands.subscribing import sold
+from ops.console.bookkeeping import Bookkeeping, Books
 from ops.console.pages import Reading, Writing
 from ops.console.session import Console
 
@@ -49,6 +51,7 @@ def create_app(console: Console) -> Flask:
         instant=to_iso,
         statuses=STATUSES,
         subscription_statuses=SUBSCRIPTION_STATUSES,
+        payout_statuses=PAYOUT_STATUSES,
         sold=sold,
         providers=list(PROVIDERS),
     )
@@ -58,6 +61,7 @@ def create_app(console: Console) -> Flask:
     _answer_errors(app)
     Reading(console).on(app)
     Writing(console).on(app)
+    Bookkeeping(console, Books(console.stage.ledger, console.clock)).on(app)
     app.wsgi_app = Placed(app.wsgi_app, console)  # type: ignore[assignment]
     return app
 

@@ -8,7 +8,7 @@ from flask import Flask, abort, redirect, render_template, request, url_for
 from chalicelib import access, listing
 from chalicelib.entries import ListedEvent, StoredEvent
 from chalicelib.errors import HandlerFailed, HandlersBusy, NotFound
-from chalicelib.kinds import SUBSCRIPTION, kind_of
+from chalicelib.kinds import PAYOUT, SUBSCRIPTION, kind_of
 from chalicelib.parking import ParkedEvent
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
@@ -141,7 +141,8 @@ class Reading:
 
 
 def _page_of(subject: str) -> str:
-    return "subscription" if kind_of(subject).entry == SUBSCRIPTION else "payment"
+    entry = kind_of(subject).entry
+    return entry if entry in (SUBSCRIPTION, PAYOUT) else "payment"
 
 
 def _range() -> str:
@@ -182,6 +183,7 @@ def _payment(console: Console, subject: str) -> dict[str, Any]:
             for h in handlers.unhandled(task)
         ],
         "dashboard": _dashboard(subject, shown is not None and shown.livemode is False),
+        "payouts": ledger.made_of.payouts(subject) if shown and shown.settled else [],
     }
 
 

@@ -86,7 +86,19 @@ class PayPalPayment(OfPayPal):
             "supplementary_data": {"related_ids": {"order_id": self.order_id}},
             "links": self._links("v2/payments/captures", self.id, f"v2/checkout/orders/{self.order_id}"),
         }
+        if status == "COMPLETED":
+            resource["seller_receivable_breakdown"] = self._breakdown(self.amount, self._fee)
         return self._event(type_, "capture", resource)
+
+    @property
+    def _fee(self) -> int:
+        """As much as PayPal usually keeps, in minor units."""
+        return round(self.amount * 0.0299)
+
+    def _breakdown(self, gross: int, fee: int) -> Json:
+        """https://developer.paypal.com/docs/api/payments/v2/#definition-seller_receivable_breakdown"""
+        amounts = {"gross_amount": gross, "paypal_fee": fee, "net_amount": gross - fee}
+        return {name: self._money(each) for name, each in amounts.items()}
 
     def sale(self, type_: str, state: str) -> Json:
         """A v1 ``PAYMENT.SALE.*`` event about the sale itself."""
@@ -119,7 +131,7 @@ class PayPalPayment(OfPayPal):
             "status": status,
             "note_to_payer": "With our apologies, Jenny Rosen",
             "seller_payable_breakdown": {
-                "gross_amount": self._money(amount),
+                **self._breakdown(amount, 0),
                 "total_refunded_amount": self._money(self.refunded),
             },
             "links": self._links("v2/payments/refunds", self._refund_id, f"v2/payments/captures/{self.id}"),

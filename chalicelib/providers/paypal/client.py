@@ -39,7 +39,7 @@ from chalicelib.providers.paypal.confirmation import (
 )
 from chalicelib.providers.paypal.objects import DISPUTES, REFUNDS, moves_money_unnamed
 from chalicelib.providers.protocol import Difference, Notice, Page
-from chalicelib.times import to_iso
+from chalicelib.times import HOUR, to_iso
 
 FIELD_OF = {
     "paypal-transmission-id": "transmission_id",
@@ -223,7 +223,17 @@ class PayPalApi:
 
     def endpoints(self) -> list[Notice]:
         listed = items(self.get(WEBHOOKS).get("webhooks"))
-        return [*endpoints.notices(listed, self._webhook_ids), *self._disputes()]
+        return [*endpoints.notices(listed, self._webhook_ids), *self._disputes(), *self._transfers()]
+
+    def _transfers(self) -> Iterator[Notice]:
+        now = self._clock()
+        try:
+            self.balance(now - HOUR, now, None)
+        except NotAllowed:
+            yield Notice(
+                "this application may not search transactions: transfers to the bank are not known",
+                "allow Transaction Search among the application's features at PayPal",
+            )
 
     def _disputes(self) -> Iterator[Notice]:
         if not self._may_read_disputes():

@@ -5,7 +5,7 @@ https://docs.stripe.com/api/events/list
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,17 @@ class StripeApi:
         return found, str(found[-1]["id"]) if more else None
 
     def endpoints(self) -> list[Notice]:
-        return list(endpoints.notices(items(self.get("/v1/webhook_endpoints", limit=100).get("data"))))
+        listed = items(self.get("/v1/webhook_endpoints", limit=100).get("data"))
+        return [*endpoints.notices(listed), *self._balance_notices()]
+
+    def _balance_notices(self) -> Iterator[Notice]:
+        try:
+            self.get("/v1/balance_transactions", limit=1)
+        except NotAllowed:
+            yield Notice(
+                "this key may not read the balance: fees, net and payouts' parts are not known",
+                "allow Balance and Payouts, to be read, among the key's permissions at Stripe",
+            )
 
     def get(self, path: str, **parameters: Any) -> Any:
         """What is at a path of the API. Raises ``NotFound``, ``Throttled``, ``Unavailable``."""
