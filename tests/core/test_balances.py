@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib import adjustments, payouts
+from chalicelib.errors import Unavailable
 from chalicelib.payments import Facts, fold, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.paypal.client import PayPalApi
@@ -243,6 +244,23 @@ def test_events_of_older_versions_make_the_payout_too(bank: StripeBank, shop: Sh
     assert drift(shop.ledger, "stripe:po_1") is None
 
 
+def test_the_order_of_a_payouts_events_does_not_matter(bank: StripeBank) -> None:
+    """Nor of what an adjustment is made of, nor how often each comes."""
+    bank.add(paid())
+    bank.charge_fee("fee", START + 60, 200)
+    bank.pay_out(START + WEEK, fails=True)
+    made = PROVIDERS["stripe"]
+    told = [facts_of_event(made.event(as_bytes(each), NOW)) for each in bank.events]
+    whole = payouts.fold(told)
+    for seed in range(20):
+        assert payouts.fold(random.Random(seed).sample(told * 2, len(told) * 2)) == whole
+    with FakeStripe([], bank) as api:
+        bodies = StripeApi("rk_1", api.address, Clock()).balance(0, NOW * 2, None).bodies
+    [fee] = [each for each in bodies if b"txn_fee" in each]
+    proved = facts_of_event(made.event(fee, NOW))
+    assert adjustments.fold([proved, proved]) == proved
+
+
 def test_a_real_payout_of_stripes() -> None:
     """As the Stripe CLI sends it: paid, by hand."""
     [path] = vectors("stripe", "events", "payout.paid.json")
@@ -337,3 +355,15 @@ def test_nobody_can_send_a_transfer_from_outside() -> None:
     with pytest.raises(ValueError, match="no amount"):
         facts = dict(PROVIDERS["paypal"].facts(event))
     assert not facts
+
+
+def test_what_paypal_lists_wrongly_is_no_transfer() -> None:
+    """No list is an outage, to be asked again; one without an id cannot be told from others."""
+    bank = PayPalBank()
+    bank.withdraw("", START, 100)
+    with FakePayPal([], bank=bank) as api:
+        asked = PayPalApi(api.address, ("id", "secret"), Clock())
+        assert asked.balance(START * 1000 - DAY, START * 1000 + DAY, None).bodies == []
+        api.objects["/v1/reporting/transactions"] = {"name": "odd"}
+        with pytest.raises(Unavailable):
+            asked.balance(START * 1000 - DAY, START * 1000 + DAY, None)

@@ -147,3 +147,27 @@ def test_a_dispute_that_took_nothing_is_no_movement() -> None:
         ("dispute", "dp_2", -400),
         ("dispute", "dp_2", 400),
     ]
+
+
+def test_a_reversal_of_a_dispute_that_was_won_comes_back() -> None:
+    """When the dispute ended: it is no refund, and the dispute holds nothing."""
+    paid = fact("payment", captured=[[1000, 2]], priced=[1, 2, 1000, "EUR"])
+    reversal = fact("refund r", amount=[5, 300], charge="c", created_at=5, succeeded_at=5, reversal=1)
+    won = fact("dispute d", claimed=[4, -1, 300], disputed_at=4, created_at=4, taken_by_reversal=1)
+    won = fold([won, fact("dispute d", outcome=[9, 1], won_at=9, claimed=[9, 1, 300])])
+    facts = fold([paid, reversal, won])
+    assert project("paypal:C", facts).net == 1000
+    assert [(each.kind, each.at, each.amount) for each in movements("paypal:C", books(facts))] == [
+        ("capture", 2, 1000),
+        ("dispute", 4, -300),
+        ("dispute", 5, 300),
+        ("reversal", 5, -300),
+        ("reversal", 9, 300),
+    ]
+
+
+def test_a_dispute_in_another_currency_takes_nothing_of_this_one() -> None:
+    """As in the payment's sums."""
+    paid = fact("payment", captured=[[1000, 2]], priced=[1, 2, 1000, "EUR"])
+    foreign = fact("dispute d", claimed=[4, -1, 300], disputed_at=4, created_at=4, currency=[4, "USD"])
+    assert lines(fold([paid, foreign])) == [("capture", "pi_1", 1000)]
