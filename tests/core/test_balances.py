@@ -268,7 +268,7 @@ def test_a_real_payout_of_stripes() -> None:
     found = payouts.project(event.subject, facts_of_event(event))
     assert (found.status, found.amount, found.currency, found.automatic) == ("paid", 1100, "USD", False)
     assert (found.arrival_date, found.method, found.trace_id) == ("2022-03-28", "standard", None)
-    assert [each.type for each in found.milestones] == ["payout.paid"]
+    assert [each["type"] for each in found.record()["milestones"]] == ["payout.paid"]
 
 
 def test_an_outage_holds_up_its_own_payouts_only(bank: StripeBank, stripe: FakeStripe, shop: Shop) -> None:
