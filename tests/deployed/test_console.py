@@ -13,11 +13,17 @@ import urllib3
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
+from chalicelib.ledger import Ledger
+from chalicelib.providers.stripe.balance import part
+from chalicelib.providers.stripe.payouts import LISTED
+from chalicelib.times import to_iso
 from ops.stage import Stage, connect
 from ops.stories import tell
+from tests.banks import StripeBank
 from tests.conftest import ROOT, wait_until
-from tests.fakes import as_bytes
+from tests.fakes import NOW, MemoryInbox, as_bytes, consumer, message_of
 from tests.running import Running, folder_of, started
+from tests.simulators import StripeSimulator
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -304,6 +310,8 @@ def pages(running: Running, stage: Stage) -> dict[str, str]:
     running_events(running, paused)
     ledger, now = stage.ledger(), time.time_ns() // 1_000_000
     ledger.parking.park(subject, "evt_parked", "a message that nobody can read", 5, now - 3_600_000)
+    paid_out(ledger, now // 1000)
+    month = to_iso(now)[:7]
     return {
         "overview": "/",
         "month": "/?range=month",
@@ -313,12 +321,31 @@ def pages(running: Running, stage: Stage) -> dict[str, str]:
         "subscription": f"/subscriptions/{failing}",
         "paused": f"/subscriptions/{paused}",
         "event": f"/event/{event['id']}/of/{subject}",
+        "payouts": "/payouts",
+        "payout": "/payouts/stripe:po_1",
+        "months": "/months",
+        "sheet": f"/months/{month}?tz=Europe/Berlin",
+        "lines": f"/months/{month}/lines?provider=stripe&currency=EUR&column=captured",
         "parked": "/parked",
         "redrive": f"/redrive/evt_parked/of/{subject}",
         "replay": f"/replay/{subject}",
         "send": "/send",
         "nothing": "/payments/stripe:pi_nothing",
     }
+
+
+def paid_out(ledger: Ledger, now: int) -> None:
+    """A payout, with what it is made of."""
+    bank, simulator = StripeBank(), StripeSimulator(1, start=now - 3 * 86_400)
+    simulator.succeed()
+    bank.add(simulator)
+    bank.pay_out(now)
+    about = bank.events[1]["data"]["object"]
+    [charge, _] = bank.transactions
+    about[LISTED] = [["charge", 1, charge["amount"], charge["fee"], charge["net"]]]
+    ledger.made_of.put("stripe:po_1", [part(charge, "stripe:po_1")])
+    for each in (*simulator.events, *bank.events):
+        consumer(ledger, MemoryInbox()).record(message_of(as_bytes(each)), NOW + 60_000)
 
 
 def running_events(running: Running, subject: str) -> list[dict[str, str]]:
@@ -362,12 +389,21 @@ def test_the_keyboard_leads_through_a_page(page: Page) -> None:
     """The first stop skips to the content; then the pages, in order; what has the focus is seen."""
     page.goto("/payments")
     stops = []
-    for _ in range(6):
+    for _ in range(8):
         page.keyboard.press("Tab")
         stops.append(page.evaluate("document.activeElement.textContent.trim()"))
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
-    assert stops == ["Skip to content", "Overview", "Payments", "Subscriptions", "Parked", "Send"]
+    assert stops == [
+        "Skip to content",
+        "Overview",
+        "Payments",
+        "Subscriptions",
+        "Payouts",
+        "Months",
+        "Parked",
+        "Send",
+    ]
 
 
 def test_screenshots_are_small() -> None:

@@ -21,9 +21,10 @@ from ops.local.runtime import Function, FunctionFailed
 from ops.sender import PayPalSigner
 from ops.stage import Stage
 from ops.stories import tell
+from tests.banks import StripeBank
 from tests.conftest import ROOT, free_port
 from tests.fake_apis import HOUR, FakeStripe, event_listed
-from tests.fakes import an_event, as_bytes, sqs_record, write_of
+from tests.fakes import NOW, MemoryInbox, an_event, as_bytes, consumer, message_of, sqs_record, write_of
 from tests.packaged import (
     SCHEDULE,
     Functions,
@@ -35,6 +36,7 @@ from tests.packaged import (
 )
 from tests.packaged import functions as running
 from tests.proxy import Call, Proxy
+from tests.simulators import StripeSimulator
 
 ACCOUNT = "us-east-1:123456789012"
 TABLE = f"arn:aws:dynamodb:{ACCOUNT}:table/payment-transactions-dev"
@@ -92,10 +94,18 @@ def _holds(condition: dict[str, Any], access: Access) -> bool:
         "dynamodb:LeadingKeys": {access.key} if access.key else set(),
         "dynamodb:Attributes": access.attributes,
     }
-    assert set(condition) in (set(), {"ForAllValues:StringEquals", "Null"})
-    each = condition.get("ForAllValues:StringEquals", {})
-    assert condition.get("Null", {}) == dict.fromkeys(each, "false")
-    return all(asked[name] and asked[name] <= {*granted} for name, granted in each.items())
+    assert set(condition) in (
+        set(),
+        {"ForAllValues:StringEquals", "Null"},
+        {"ForAllValues:StringLike", "Null"},
+    )
+    equal, like = (condition.get(f"ForAllValues:String{how}", {}) for how in ("Equals", "Like"))
+    assert condition.get("Null", {}) == dict.fromkeys({**equal, **like}, "false")
+    are_equal = all(asked[name] and asked[name] <= {*granted} for name, granted in equal.items())
+    return are_equal and all(
+        asked[name] and all(any(fnmatchcase(each, one) for one in granted) for each in asked[name])
+        for name, granted in like.items()
+    )
 
 
 # ── what each function asks for ─────────────────────────────────────────────────────────────────────
@@ -276,12 +286,19 @@ class Work:
         self._note("watch")
 
     def reconcile(self) -> None:
-        """With an event that Stripe lists and that never came."""
+        """With an event that Stripe lists and that never came, and a payout whose parts are asked for."""
         secrets = self._dev.client("secretsmanager")
         before = secrets.get_secret_value(SecretId="daybook/dev")["SecretString"]
         keyed = {**json.loads(before), "stripe_api_key": ["rk_test"]}
         secrets.put_secret_value(SecretId="daybook/dev", SecretString=json.dumps(keyed))
-        with FakeStripe([event_listed("evt_lost", now() - HOUR)]) as api:
+        bank = StripeBank()
+        simulator = StripeSimulator(1, start=now() // 1000 - 20 * 86_400)
+        simulator.succeed()
+        bank.add(simulator)
+        bank.pay_out(now() // 1000 - 5 * 86_400)
+        for each in bank.events:
+            consumer(self._dev.ledger(), MemoryInbox()).record(message_of(as_bytes(each)), NOW + 60_000)
+        with FakeStripe([event_listed("evt_lost", now() - HOUR)], bank) as api:
             self._functions.start("Reconcile", STRIPE_API=api.address).invoke(SCHEDULE)
         self._note("reconcile")
         secrets.put_secret_value(SecretId="daybook/dev", SecretString=before)
@@ -367,7 +384,9 @@ NO_BUSINESS: dict[str, list[tuple[Any, ...]]] = {
     ],
     "reconcile": [
         ("dynamodb:PutItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:PutItem", TABLE, "stripe:po_1"),
         ("dynamodb:DeleteItem", TABLE, "checkpoint"),
+        ("dynamodb:DeleteItem", TABLE, "made-of:stripe:po_1"),
         ("dynamodb:Scan", TABLE, ""),
         ("sqs:ReceiveMessage", QUEUE, ""),
         ("sqs:SendMessage", DEAD, ""),
