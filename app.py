@@ -20,6 +20,7 @@ from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.breaker import CircuitBreaker
 from chalicelib.budget import Budget
 from chalicelib.bus import EventBus, handlers_of
+from chalicelib.contents import Contents
 from chalicelib.credentials import (
     Credentials,
     FixedCredentials,
@@ -228,7 +229,6 @@ def reconcile(event: CloudWatchEvent) -> None:
     secrets = _credentials().current()
     apis = _listings(secrets)
     reconciling.watched(_reconciler(), apis, deadline)
-    reconciling.read_balances(_reconciler(), apis, deadline)
     asking = Asking(
         providers=PROVIDERS,
         apis=apis,
@@ -239,6 +239,15 @@ def reconcile(event: CloudWatchEvent) -> None:
     )
     asking.run(_now())
     asking.look(_now(), lambda: _now() < deadline)
+    reconciling.read_balances(_reconciler(), apis, deadline)
+    contents = Contents(
+        providers=PROVIDERS,
+        apis=apis,
+        ledger=_ledger(),
+        inbox=_inbox(),
+        telemetry=_telemetry(),
+    )
+    contents.run(_now(), lambda: _now() < deadline)
 
 
 # ── wiring: each thing is made when it is first needed, and once ────────────────────────────────────

@@ -6,11 +6,12 @@ The provider's own fees, reserves, top-ups: https://docs.stripe.com/reports/repo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.joining import Facts, Rules, fold_by, join_by, largest
+from chalicelib.joining import Facts, Rules, fold_by, join_by, largest, union
 from chalicelib.payments import Milestone, Movement, balance_entries
 
 FEE, OTHER = "fee", "other"
-RULES: Rules = {"entry": largest, "is_fee": largest}  # payments/balance.py; 0 or 1
+# payments/balance.py; 0 or 1; ids
+RULES: Rules = {"entry": largest, "is_fee": largest, "livemode": largest, "account": union}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from itertools import islice
 
 from chalicelib import subscriptions
-from chalicelib.entries import StoredPayment
 from chalicelib.errors import NotAllowed, NotFound, PayloadTooLarge, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
-from chalicelib.kinds import PAYOUT, kind_of
+from chalicelib.kinds import PAYMENT, kind_of
 from chalicelib.ledger import Ledger
-from chalicelib.made_of import Sums
 from chalicelib.payments import Facts, project
-from chalicelib.providers.protocol import PayoutApi, Provider, ProviderApi, SubscriptionProvider
+from chalicelib.providers.protocol import Provider, ProviderApi, SubscriptionProvider
 from chalicelib.subscriptions import TERMS, Terms
 from chalicelib.telemetry import Telemetry
-from chalicelib.times import DAY, HOUR
+from chalicelib.times import DAY, HOUR, is_hour_to_ask
 
-DAILY = 24  # hours: after the first time it is asked once a day
 AT_MOST = 50  # payments in a run: a fault of ours is not to become the provider's load
 DUE_AT_MOST = 5000  # subscriptions in a run, the longest due first: the next run takes the rest
 
@@ -47,13 +44,18 @@ class Asking:
         for subject in self.ledger.inconsistent(now - HOUR):
             if asked == AT_MOST:
                 break
-            stored = self.ledger.record(subject)
-            if self._is_due(stored, now) and self._ask(subject, stored.facts, now):
-                asked += 1
+            if kind_of(subject).entry != PAYMENT:
+                continue
+            stored = self.ledger.payment(subject)
+            try:
+                is_due = is_hour_to_ask(stored.inconsistent_since, now)
+                asked += is_due and self._ask(subject, stored.facts, now)
+            except Exception as error:  # what is odd about one keeps nobody else from it
+                self.telemetry.log("not asked", "ERROR", subject=subject, error=type(error).__name__)
         return asked
 
     def look(self, now: int, is_time_left: Callable[[], bool] = lambda: True) -> int:
-        """Look at the subscriptions and payouts that are due; how many were.
+        """Look at the subscriptions that are due; how many were.
 
         What the clock alone decides is decided by the consumer, as all else, at an event of ours on the
         queue; where the provider is to be asked first, at what it shows. To be run once an hour: what hours
@@ -79,8 +81,6 @@ class Asking:
         Longer is no reason to leave somebody in; nor is that the key may not ask.
         """
         name = subject.partition(":")[0]
-        if kind_of(subject).entry == PAYOUT:
-            return self._seen_payout(name, subject, down)
         shown = subscriptions.project(subject, self.ledger.subscription(subject).facts, self.terms)
         if name in self.apis and subscriptions.needs_asking(shown, now, self.terms):
             try:
@@ -96,28 +96,10 @@ class Asking:
         provider = self.providers[name]
         return [provider.clock(subject, now)] if isinstance(provider, SubscriptionProvider) else []
 
-    def _seen_payout(self, name: str, subject: str, down: set[str]) -> list[bytes]:
-        """It stays due until its provider says what it is made of."""
-        if name not in self.apis or name in down:
-            return []
-        try:
-            return self._contents(self.apis[name], subject)
-        except (NotFound, NotAllowed) as error:
-            self.telemetry.log("not to be asked", "WARNING", subject=subject, reason=error.reason)
-        except Unavailable as error:
-            down.add(name)
-            self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
-        return []
-
     def _asked(self, name: str, subject: str, down: set[str]) -> list[bytes]:
         if name in down:
             raise Unavailable("it could not be asked just now", reason="down")
         return self.apis[name].subscription(subject)
-
-    def _is_due(self, stored: StoredPayment, now: int) -> bool:
-        since = stored.inconsistent_since
-        hours = (now - (now if since is None else since)) // HOUR
-        return hours == 1 or (hours > 0 and hours % DAILY == 0)
 
     def _ask(self, subject: str, facts: Facts, now: int) -> bool:
         name = subject.partition(":")[0]
@@ -125,8 +107,7 @@ class Asking:
         if api is None:
             return False
         try:
-            is_payout = kind_of(subject).entry == PAYOUT
-            bodies = self._contents(api, subject) if is_payout else api.shown(project(subject, facts))
+            bodies = api.shown(project(subject, facts))
         except (NotFound, Unavailable) as error:
             self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
             return True
@@ -134,19 +115,6 @@ class Asking:
             self._queue(self.providers[name].event(body, now), body)
         self.telemetry.log("asked", subject=subject, objects=len(bodies))
         return True
-
-    def _contents(self, api: ProviderApi, subject: str) -> list[bytes]:
-        """What a payout is made of is kept, then the payout says that this is all; nothing before it can."""
-        if not isinstance(api, PayoutApi):
-            return []
-        sums, cursor = Sums(), None
-        while found := api.contents(subject, cursor):
-            self.ledger.made_of.put(subject, found.parts)
-            sums.add(found.parts)
-            cursor = found.next
-            if cursor is None:
-                return [api.payout(subject, sums.by_kind())]
-        return []
 
     def _queue(self, event: Event, body: bytes) -> None:
         message = Message.of(event, body)

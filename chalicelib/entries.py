@@ -43,7 +43,8 @@ from chalicelib.subscriptions import NOTHING_TOLD, TERMS, Terms, Told, look_at, 
 from chalicelib.table import Attribute, Item, key, number, packed, string, unpacked
 from chalicelib.times import from_iso, sortable, to_iso
 
-INCONSISTENT, WAITING, DUE = "yes", "waiting", "due"  # in the index by what somebody is to look at
+# what somebody is to look at, in the index by that
+INCONSISTENT, WAITING, DUE, UNLISTED = "yes", "waiting", "due", "unlisted"
 SPREAD = 8  # partitions of the index by what is not as it should be: one takes 1,000 writes a second
 OUTBOX = ("version", "outbox", "leased_until", "superseded")
 
@@ -384,7 +385,7 @@ def _of_payout(write: RecordWrite, change: payouts.Change, shards: int) -> Item:
         what = sharded(INCONSISTENT, write.subject, SPREAD)
         item |= {"inconsistent": what, "inconsistent_since": number(write.since)}
     elif write.look_at is not None:
-        what = sharded(DUE, write.subject, SPREAD)
+        what = sharded(UNLISTED, write.subject, SPREAD)
         item |= {"inconsistent": what, "inconsistent_since": number(write.look_at)}
     return item
 

@@ -11,6 +11,7 @@ from chalicelib.aws import Caller
 from chalicelib.entries import (
     DUE,
     INCONSISTENT,
+    UNLISTED,
     WAITING,
     ListedEvent,
     Outbox,
@@ -51,6 +52,7 @@ TRIES = 4  # to read a payment whose facts are in parts while others write it
 FEWER_SHARDS = "attribute_not_exists(shards) OR shards < :shards"
 FILTERED = 25  # entries at least that a query with a filter looks at
 STILL_THERE = "attribute_exists(entry)"
+IN_TIME = "inconsistent = :what AND inconsistent_since BETWEEN :since AND :until"
 
 
 class Ledger:
@@ -397,17 +399,30 @@ class Ledger:
         """The subjects of subscriptions that are to be looked at until then, oldest first."""
         return self._not_right(DUE, until)
 
+    def unlisted(self, since: int, until: int) -> Iterator[tuple[int, str]]:
+        """When and which payouts were paid in that time whose parts are not known, oldest first."""
+        return self._looked_for(UNLISTED, since, until)
+
     def _not_right(self, what: str, until: int) -> Iterator[str]:
+        return (subject for _, subject in self._looked_for(what, 0, until))
+
+    def _looked_for(self, what: str, since: int, until: int) -> Iterator[tuple[int, str]]:
+        if since > until:
+            return
         found = (
             self._table.query(
                 IndexName=BY_INCONSISTENCY,
-                KeyConditionExpression="inconsistent = :what AND inconsistent_since <= :until",
-                ExpressionAttributeValues={":what": string(partition), ":until": number(until)},
+                KeyConditionExpression=IN_TIME,
+                ExpressionAttributeValues={
+                    ":what": string(partition),
+                    ":since": number(since),
+                    ":until": number(until),
+                },
             )
             for partition in entries.partitions(what, entries.SPREAD)
         )
         for item in merge(*found, key=lambda each: int(each["inconsistent_since"]["N"])):
-            yield item["subject"]["S"]
+            yield int(item["inconsistent_since"]["N"]), item["subject"]["S"]
 
     # ── bodies ──────────────────────────────────────────────────────────────────────────────────
 

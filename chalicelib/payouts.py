@@ -186,7 +186,7 @@ def change(subject: str, before: Facts, after: Facts, superseded: Iterable[str] 
 def movements(subject: str, facts: Facts) -> list[Movement]:
     """The money that left for the bank, and that came back, in time."""
     own, shown = facts.get(KIND, {}), project(subject, facts)
-    id_ = subject.rpartition(":")[2]
+    id_ = subject.rpartition(":")[2].removeprefix("transfer-")
     sent = Movement(
         id="",
         kind=KIND,

@@ -43,9 +43,12 @@ class What(NamedTuple):
 
 
 EVENTS = What("reconcile", lambda api: api.page, LISTED, {}, is_sent=True)
-# Stripe's list begins with the account, PayPal's three years ago, and what is on its way to the bank changes
-# there for days: https://developer.paypal.com/docs/api/transaction-search/v1/
-BALANCE = What("balance", lambda api: api.balance, 3 * 365 * DAY, {"paypal": 10 * DAY}, is_sent=False)
+# Stripe's list begins with the account, PayPal's three years ago. What is captured asynchronously shows later
+# at Stripe, and what is on its way to the bank changes at PayPal for days.
+# https://docs.stripe.com/payments/payment-intents/asynchronous-capture
+# https://developer.paypal.com/docs/api/transaction-search/v1/
+CHANGES = {"stripe": 6 * HOUR, "paypal": 10 * DAY}
+BALANCE = What("balance", lambda api: api.balance, 3 * 365 * DAY, CHANGES, is_sent=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -231,14 +234,18 @@ def read_balances(reconciler: Reconciler, apis: Mapping[str, ProviderApi], deadl
     One that may not be read, or fails, holds up nothing else: what is missing shows as ``complete: false``.
     """
     of_balance = replace(reconciler, what=BALANCE)
-    for provider, api in apis.items():
+    for done, (provider, api) in enumerate(apis.items()):
         log = partial(reconciler.telemetry.log, provider=provider)
+        now = reconciler.clock()
+        until = now + (deadline - now) // (len(apis) - done)
         try:
-            found = of_balance.run(provider, api, is_time_left=_before(deadline, reconciler.clock))
+            found = of_balance.run(provider, api, is_time_left=_before(until, reconciler.clock))
         except NotAllowed as error:
             log("the balance may not be read", reason=error.reason)
         except Unavailable as error:
             log("the balance was not read", "WARNING", reason=error.reason)
+        except Exception as error:  # it holds up nothing else
+            log("the balance was not read", "ERROR", error=type(error).__name__)
         else:
             log("balance read", listed=found.listed, new=found.recovered, finished=found.finished)
 

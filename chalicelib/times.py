@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR = 3_600_000  # milliseconds
 DAY = 24 * HOUR
+DAILY = 24  # hours
 MONTHS = {"month": 1, "year": 12}
 DAYS = {"day": 1, "week": 7}
 FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
@@ -39,6 +40,12 @@ def from_seconds(seconds: float) -> int:
     if not 0 <= milliseconds <= LAST:
         raise ValueError("an instant outside of the years 1970 to 9999")
     return milliseconds
+
+
+def is_hour_to_ask(since: int | None, now: int) -> bool:
+    """Whether it is the first hour after that instant, or whole days have passed: of what is done hourly."""
+    hours = (now - (now if since is None else since)) // HOUR
+    return hours == 1 or (hours > 0 and hours % DAILY == 0)
 
 
 def sortable(milliseconds: int) -> str:

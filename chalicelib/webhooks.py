@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from chalicelib.credentials import Credentials, Secrets
 from chalicelib.errors import InvalidPayload, InvalidSignature, NotFound, PayloadTooLarge
-from chalicelib.events import OWN, Delivery
+from chalicelib.events import OWN, OWN_IDS, Delivery
 from chalicelib.inbox import Inbox
 from chalicelib.providers.protocol import Proof, Provider, Trust
 from chalicelib.telemetry import Telemetry
@@ -34,8 +34,8 @@ class Receiver:
         with self.telemetry.span("verify", provider=provider.NAME):
             proof = self._verify(provider, delivery)
         event = provider.event(delivery.body, delivery.received_at)
-        if event.type.startswith(OWN):
-            raise InvalidPayload("no provider sends events of this type")
+        if event.type.startswith(OWN) or event.id.startswith(OWN_IDS):
+            raise InvalidPayload("no provider sends events of this type, or with such an id")
         status = "ignored" if event.is_of_other_mode(self.livemode) else "accepted"
         if status == "accepted":
             about = {"provider": event.provider, "type": event.type, "subject": event.subject}

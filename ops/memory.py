@@ -24,7 +24,7 @@ from chalicelib.entries import (
 from chalicelib.errors import TAMPERED, UNCONFIRMED, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.events import Event
 from chalicelib.inbox import Message
-from chalicelib.kinds import PAYMENT, SUBSCRIPTION, kind_of
+from chalicelib.kinds import PAYMENT, PAYOUT, SUBSCRIPTION, kind_of
 from chalicelib.made_of import Part
 from chalicelib.parking import DIED, ParkedEvent
 from chalicelib.transmissions import MOST_COPIES, MOST_QUESTIONS
@@ -221,8 +221,14 @@ class MemoryLedger:
         return self._since("waiting_since", until)
 
     def due(self, until: int) -> Iterator[str]:
-        found = sorted((at, subject) for subject, at in self.looks.items() if at is not None and at <= until)
-        return (subject for _, subject in found)
+        return (subject for _, subject in self._looked_at(SUBSCRIPTION, 0, until))
+
+    def unlisted(self, since: int, until: int) -> Iterator[tuple[int, str]]:
+        return self._looked_at(PAYOUT, since, until)
+
+    def _looked_at(self, entry: str, since: int, until: int) -> Iterator[tuple[int, str]]:
+        found = [(at, each) for each, at in self.looks.items() if at is not None and since <= at <= until]
+        return (each for each in sorted(found) if kind_of(each[1]).entry == entry)
 
     def _since(self, name: str, until: int) -> Iterator[str]:
         found = [(getattr(each, name), subject) for subject, each in self.kept.items()]

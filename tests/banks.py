@@ -87,7 +87,7 @@ class StripeBank:
     def _move(self, kind: str, id_: str, at: int, amount: int, currency: str) -> None:
         number = sum(each["source"] is not None and each["source"]["id"] == id_ for each in self.transactions)
         made = transaction(Entry(kind, id_, at, amount, 0, currency), number)
-        self.transactions.append({**made, "source": {"id": id_, "object": "payout"}})
+        self.transactions.append({**made, "source": self.payouts[id_]})
         if kind == "payout":
             self.paid_out[made["id"]] = id_
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from chalicelib import payouts
 from chalicelib.asking import Asking
+from chalicelib.contents import Contents
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
@@ -68,6 +69,7 @@ class Shop:
         asking = Asking(**common, apis=self.apis)
         asking.run(self.clock.now)
         asking.look(self.clock.now)
+        Contents(**common, apis=self.apis).run(self.clock.now)
         texts, self.queue.texts = self.queue.texts, []
         for number, text in enumerate(texts):
             assert self.consumer.process([sqs_record(text, receipt=str(number))], self.clock.now + HOUR) == []

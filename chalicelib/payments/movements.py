@@ -46,13 +46,14 @@ def beside_balance(
 ) -> list[Movement]:
     """Those lines, each with the balance's entry for it, and the entries that are left, in time.
 
-    ``kinds`` says what each object is, by its id; what is not in it is ``otherwise``.
+    ``kinds`` says what each object is, by its id; what is not in it is ``otherwise``. What the balance shows
+    is dated as it is there; and the id of a line is the same whatever is learnt of it later.
     """
     found = sorted(_settled(sorted(lines, key=_place), facts, kinds, otherwise), key=_place)
     seen: Counter[str] = Counter()
     numbered = []
     for each in found:
-        name = f"{subject}/{each.kind}/{each.object}"
+        name = "/".join([subject, each.kind, *([each.object] if each.kind != otherwise else [])])
         seen[name] += 1
         numbered.append(replace(each, id=name if seen[name] == 1 else f"{name}/{seen[name]}"))
     return numbered
@@ -124,23 +125,45 @@ def _came_back(dispute: Dispute, fields: Fields, reversals: list[Refund]) -> int
 def _settled(
     lines: Iterable[Movement], facts: Facts, kinds: Mapping[str, str], otherwise: str
 ) -> Iterator[Movement]:
-    """Each line with the first entry of its object that has its sign; then the entries that are left.
+    """Each line with an entry of its object, of the same amount if there is one; then what is left.
 
     Of what is ``otherwise``, as several captures of a charge, all is one object.
     """
     left: dict[str, list[tuple[int, BalanceEntry]]] = {}
     for at, entry in sorted(balance_entries(facts), key=lambda each: each[0]):
         left.setdefault(entry.of if entry.of in kinds else otherwise, []).append((at, entry))
-    for line in lines:
-        entries = left.get(line.object if line.object in kinds else otherwise, [])
-        same = [each for each in entries if (each[1].gross > 0) == (line.amount > 0)]
-        if same:
-            entries.remove(same[0])
-            line = replace(line, entry=same[0][1])
-        yield line
+    known = list(lines)
+    beside: dict[int, tuple[int, BalanceEntry]] = {}
+    for fits in (_is_equal, _is_alike):
+        for place, line in enumerate(known):
+            entries = left.get(line.object if line.object in kinds else otherwise, [])
+            found = next((each for each in entries if place not in beside and fits(line, each[1])), None)
+            if found:
+                entries.remove(found)
+                beside[place] = found
+    for place, line in enumerate(known):
+        yield replace(line, at=beside[place][0], entry=beside[place][1]) if place in beside else line
     for at, entry in (each for rest in left.values() for each in rest):
         kind, currency = kinds.get(entry.of, otherwise), entry.currency
         yield Movement(id="", kind=kind, object=entry.of, at=at, amount=0, currency=currency, entry=entry)
+
+
+def _is_equal(line: Movement, entry: BalanceEntry) -> bool:
+    return (entry.gross, entry.currency) == (line.amount, line.currency)
+
+
+def _is_alike(line: Movement, entry: BalanceEntry) -> bool:
+    """Another amount, as in another currency; but the same way."""
+    return (entry.gross > 0) == (line.amount > 0)
+
+
+def is_settled(found: Iterable[Movement]) -> bool:
+    """Whether the balance shows all of it: what was held and let go moved nothing there."""
+    left: Counter[str] = Counter()
+    for each in found:
+        if each.entry is None:
+            left[each.object] += each.amount
+    return not any(left.values())
 
 
 def _kinds(of: Books) -> dict[str, str]:

@@ -74,7 +74,7 @@ def shown(subject: str, of: Books) -> Payment:
         customer=reported(payment, "customer"),
         reference=payment.get("reference", (0, 0, None))[2],
         metadata={name: value for name, (_, value) in payment.get("metadata", {}).items()},
-        settled=settled(of),
+        settled=settled(subject, of),
         related=_related(payment),
         created_at=to_iso(payment.get("created_at", 0)),
         updated_at=to_iso(payment.get("updated_at", 0)),

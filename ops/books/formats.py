@@ -8,6 +8,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,7 +17,7 @@ from chalicelib import money
 from ops.books.lines import AMOUNTS, COLUMNS, Line
 
 # What a spreadsheet takes for a formula: https://owasp.org/www-community/attacks/CSV_Injection
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 BATCH = 10_000  # lines of a row group
 SCALE = 4  # decimals of an amount in Parquet: no currency has more
 PYARROW = "Parquet needs pyarrow, which is not installed: .venv/bin/pip install pyarrow"
@@ -43,9 +44,9 @@ def text_of(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    text = str(value)
-    flat = "".join(each if each.isprintable() else " " for each in text)
-    return f"'{flat}" if text.startswith(FORMULA) else flat
+    flat = "".join(each if each.isprintable() else " " for each in str(value))
+    # where the separator is a semicolon, a field in quotes is more than one
+    return ";".join(f"'{each}" if each.lstrip().startswith(FORMULA) else each for each in flat.split(";"))
 
 
 def write_csv(lines: Iterable[Line], by: str, file: TextIO) -> None:
@@ -66,16 +67,21 @@ def _cell(line: Line, name: str) -> str:
 def write_jsonl(lines: Iterable[Line], by: str, file: TextIO) -> None:
     """An object a line."""
     for line in lines:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.write(json.dumps(line) + "\n")
+
+
+def require_pyarrow() -> None:
+    """Raises ``NotInstalled`` if it is not there."""
+    if find_spec("pyarrow") is None:
+        raise NotInstalled(PYARROW)
 
 
 def write_parquet(lines: Iterable[Line], by: str, path: Path) -> None:
     """Raises ``NotInstalled``."""
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise NotInstalled(PYARROW) from None
+    require_pyarrow()
+    import pyarrow as pa
+    from pyarrow import parquet
+
     types = {
         "at": pa.timestamp("ms", "UTC"),
         "movements": pa.int64(),
@@ -98,7 +104,8 @@ def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
 def _value(line: Line, name: str) -> Any:
     if name == "at":
         return _moment(line["at"])
-    return decimal(line, name) if name in AMOUNTS else line[name]
+    value = decimal(line, name) if name in AMOUNTS else line[name]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _moment(at: str) -> Any:

@@ -4,17 +4,18 @@ Amounts are integers in minor units here; what a file makes of them, its format 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from chalicelib import adjustments, listing, payouts
 from chalicelib.entries import StoredPayment
 from chalicelib.kinds import ADJUSTMENT, PAYMENT, PAYOUT
 from chalicelib.ledger import Ledger
-from chalicelib.payments import Movement, Payment, books, shown
+from chalicelib.payments import Facts, Movement, Payment, balance_entries, books, shown
 from chalicelib.payments import movements as of_payment
-from chalicelib.times import from_iso, to_iso
+from chalicelib.times import EPOCH, from_iso, to_iso
 
 Line = dict[str, Any]
 
@@ -87,7 +88,7 @@ AMOUNTS = {
     **dict.fromkeys(("amount", "captured", "refunded", "disputed"), "currency"),
     **dict.fromkeys(("gross", "fee", "net"), "settlement_currency"),
 }
-FIRST, LAST = "0001-01-01", "9999-12-31"
+FIRST, LAST = "0001-01-01", "9999-12-31~"  # before and after every instant
 Step = Callable[[int, int], object]  # of days that are read: how many, of how many
 
 
@@ -98,8 +99,11 @@ class Zone:
     of: tzinfo = UTC
 
     def local(self, at: int) -> str:
-        """``2026-11-24T11:00:00+01:00``."""
-        return datetime.fromtimestamp(at / 1000, self.of).isoformat(timespec="seconds")
+        """``2026-11-24T11:00:00+01:00``; the year 10000 does not begin earlier in the east."""
+        moment = EPOCH + timedelta(milliseconds=at)
+        with suppress(OverflowError):
+            moment = moment.astimezone(self.of)
+        return moment.isoformat(timespec="seconds")
 
     def instant(self, text: str) -> int:
         """Milliseconds of an ISO 8601 date or time; without a zone it is in this. Raises ``ValueError``."""
@@ -140,10 +144,10 @@ def _movements(subject: str, stored: StoredPayment, zone: Zone) -> Iterator[Line
             yield _movement(each, zone, {**about, "payment": subject})
         return
     found = payouts if entry == PAYOUT else adjustments
-    own: Line = {}
+    about = stored.facts.get(entry, {})
+    own: Line = {"account": min(about.get("account", ()), default=None), "livemode": about.get("livemode")}
     if entry == PAYOUT:
-        payout = payouts.project(subject, stored.facts)
-        own = {"account": payout.account, "livemode": payout.livemode, "payout": subject}
+        own["payout"] = subject
     for each in found.movements(subject, stored.facts):
         yield _movement(each, zone, own)
 
@@ -166,14 +170,22 @@ def _payments(subject: str, stored: StoredPayment, zone: Zone) -> Iterator[Line]
         return
     line: Line = {name: getattr(payment, name) for name in OF_PAYMENT if hasattr(payment, name)}
     at = payment.created_at
-    line |= {"at": at, "local": zone.local(from_iso(at)), "amount": payment.net, **_settled(payment)}
+    line |= {
+        "at": at,
+        "local": zone.local(from_iso(at)),
+        "amount": payment.net,
+        **_settled(payment, stored.facts),
+    }
     yield {name: line[name] for name in OF_PAYMENT}
 
 
-def _settled(payment: Payment) -> Line:
+def _settled(payment: Payment, facts: Facts) -> Line:
+    """Two currencies add up to nothing: then there are no sums."""
     of = payment.settled
+    empty: Line = dict.fromkeys(("settlement_currency", "gross", "fee", "net", "exchange_rate"))
     if of is None:
-        empty: Line = dict.fromkeys(("settlement_currency", "gross", "fee", "net", "exchange_rate"))
+        return {**empty, "complete": False}
+    if not of.complete and len({each.currency for _, each in balance_entries(facts)}) > 1:
         return {**empty, "complete": False}
     return {**of.to_dict(), "settlement_currency": of.currency, "currency": payment.currency}
 

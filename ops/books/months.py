@@ -23,14 +23,17 @@ KINDS_OF = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
-    """Of one provider's balance in one currency, in minor units; what went is below zero.
+    """Of one balance: a provider's, of one account and mode, in one currency; in minor units.
 
-    ``closing`` is ``opening`` and all between. ``not_settled`` is of how many lines the balance's own amount
+    What went is below zero; ``account`` is a connected one, or "". ``closing`` is ``opening`` and all
+    between. ``not_settled`` is of how many lines the balance's own amount
     is not known: those are in with the payment's, and without a fee.
     """
 
     month: str
     provider: str
+    account: str
+    is_test: bool
     currency: str
     opening: int
     captured: int = 0
@@ -49,18 +52,37 @@ class Month:
 
 
 def months(sums: Iterable[Sum]) -> list[Month]:
-    """Every month from a balance's first line to the last line of any, in the order of time."""
+    """Each balance in each month in which anything moved, from its first one on, in the order of time."""
     found = sorted(sums)
-    last = max((each.month for each in found), default="")
+    names = sorted({each.month for each in found})
     made: list[Month] = []
-    for provider, currency in sorted({(each.provider, each.currency or "") for each in found}):
-        own = [each for each in found if (each.provider, each.currency or "") == (provider, currency)]
-        opening, month = 0, own[0].month
-        while month <= last:
-            empty = Month(month=month, provider=provider, currency=currency, opening=opening)
+    balances = sorted({_balance(each) for each in found})
+    for balance in balances:
+        own = [each for each in found if _balance(each) == balance]
+        provider, account, is_test, currency = balance
+        opening = 0
+        for month in (each for each in names if each >= own[0].month):
+            empty = Month(
+                month=month,
+                provider=provider,
+                account=account,
+                is_test=bool(is_test),
+                currency=currency,
+                opening=opening,
+            )
             made.append(_with(empty, [each for each in own if each.month == month]))
-            opening, month = made[-1].closing, _after(month)
-    return sorted(made, key=lambda each: (each.month, each.provider, each.currency))
+            opening = made[-1].closing
+    return sorted(
+        made, key=lambda each: (each.month, each.is_test, each.provider, each.account, each.currency)
+    )
+
+
+def _order(month: Month) -> tuple[str, bool, str, str, str]:
+    return month.month, month.is_test, month.provider, month.account, month.currency
+
+
+def _balance(sum_: Sum) -> tuple[str, str, int, str]:
+    return sum_.provider, sum_.account, sum_.is_test, sum_.currency
 
 
 def _with(month: Month, sums: Iterable[Sum]) -> Month:
@@ -71,8 +93,3 @@ def _with(month: Month, sums: Iterable[Sum]) -> Month:
         lines, not_settled = month.lines + each.lines, month.not_settled + each.not_settled
         month = replace(month, **added, lines=lines, not_settled=not_settled)
     return month
-
-
-def _after(month: str) -> str:
-    year, number = divmod(int(month[:4]) * 12 + int(month[5:]), 12)
-    return f"{year:04}-{number + 1:02}"

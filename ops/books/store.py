@@ -13,8 +13,8 @@ from chalicelib.ledger import Ledger
 from ops.books.lines import COLUMNS, Line, Step, Zone, lines, parts
 
 SCHEMA = """
-CREATE TABLE line (at TEXT, id TEXT, month TEXT, provider TEXT, kind TEXT, currency TEXT, gross INTEGER,
-                   fee INTEGER, is_settled INTEGER, entry TEXT, line TEXT);
+CREATE TABLE line (at TEXT, id TEXT, month TEXT, provider TEXT, account TEXT, is_test INTEGER, currency TEXT,
+                   kind TEXT, gross INTEGER, fee INTEGER, is_settled INTEGER, entry TEXT, line TEXT);
 CREATE TABLE part (entry TEXT PRIMARY KEY, payout TEXT);
 """
 IN_ORDER = """
@@ -22,20 +22,22 @@ SELECT line.line, part.payout FROM line LEFT JOIN part ON part.entry = line.entr
 WHERE line.at >= ? AND line.at < ? {more} ORDER BY line.at, line.id
 """
 BALANCES = """
-SELECT month, provider, currency, kind, SUM(gross), SUM(fee), SUM(1 - is_settled), COUNT(*)
-FROM line GROUP BY month, provider, currency, kind ORDER BY month, provider, currency, kind
+SELECT month, provider, account, is_test, currency, kind, SUM(gross), SUM(fee), SUM(1 - is_settled), COUNT(*)
+FROM line GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
 """
 MOST = 10_000  # lines that are kept in memory before they are written
 
 
 class Sum(NamedTuple):
-    """What the lines of a month, provider, currency and kind add up to, in minor units.
+    """What the lines of a month, balance and kind add up to, in minor units. ``account`` "" is one's own.
 
     Of what the balance does not show, ``not_settled`` lines, ``gross`` is the payment's own amount.
     """
 
     month: str
     provider: str
+    account: str
+    is_test: int
     currency: str
     kind: str
     gross: int
@@ -57,7 +59,7 @@ class Store:
         if self.by == "movement":
             self._keep("INSERT OR REPLACE INTO part VALUES (?, ?)", parts(ledger))
         rows = (_row(line, zone) for line in lines(ledger, self.by, zone, step))
-        self._keep(f"INSERT INTO line VALUES ({', '.join('?' * 11)})", rows)  # noqa: S608 - placeholders
+        self._keep(f"INSERT INTO line VALUES ({', '.join('?' * 13)})", rows)  # noqa: S608 - placeholders
         self._file.execute("CREATE INDEX in_order ON line (at, id)")
 
     def _keep(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -65,10 +67,11 @@ class Store:
         self._file.executemany(statement, rows)
         self._file.execute("COMMIT")
 
-    def lines(self, since: str, until: str, **chosen: str) -> Iterator[Line]:
+    def lines(self, since: str, until: str, **chosen: str | int) -> Iterator[Line]:
         """Those from an instant on and before another, both as ``times.sortable`` writes them, in order.
 
-        ``chosen``: only those of that ``month``, ``provider``, or settled in that ``currency``.
+        ``chosen``: only those of that ``month``, ``provider``, ``account``, ``is_test`` (0 or 1), or settled
+        in that ``currency``.
         """
         more = "".join(f"AND line.{name} = ? " for name in chosen)
         columns = COLUMNS[self.by]
@@ -94,8 +97,10 @@ def _row(line: Line, zone: Zone) -> tuple[Any, ...]:
         line["id"],
         line["local"][:7],
         line["provider"],
+        line["account"] or "",
+        int(line["livemode"] is False),
+        (line["settlement_currency"] if is_settled else line["currency"]) or "",
         line.get("kind", PAYOUT),
-        line["settlement_currency"] if is_settled else line["currency"],
         line["gross"] if is_settled else line["amount"],
         line["fee"] if is_settled else 0,
         int(is_settled),

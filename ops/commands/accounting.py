@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,19 +18,26 @@ from rich.text import Text
 
 from chalicelib import listing, money
 from chalicelib.made_of import Part
+from chalicelib.payouts import STATUSES
 from chalicelib.providers import PROVIDERS
 from chalicelib.times import sortable
-from ops.books.formats import AS_TEXT, FORMATS, NotInstalled, write_parquet
-from ops.books.lines import COLUMNS, Line, Zone
+from ops.books.formats import AS_TEXT, FORMATS, NotInstalled, require_pyarrow, write_parquet
+from ops.books.lines import COLUMNS, FIRST, LAST, Line, Zone
 from ops.books.store import Store
 from ops.commands import Failed, beside, json_option, plain, say, stage_option, wide
 from ops.stage import connect
 
+NO_PAYOUTS = (
+    "no payouts: subscribe Stripe's endpoint to payout.*; PayPal's transfers need its API credentials"
+)
+NOT_KNOWN = (
+    "the provider is asked once an hour, with an API key; of one that was sent by hand it never says it"
+)
 NOT_CONSISTENT = "what it is made of does not add up to it"
 
 
 @click.command()
-@click.option("--status", help="Only those of this status, such as paid or failed.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only those of this status.")
 @click.option("--provider", type=click.Choice(list(PROVIDERS)))
 @click.option("--since", help="ISO 8601 date or time.")
 @click.option("--until", help="ISO 8601 date or time.")
@@ -44,6 +52,9 @@ def payouts(stage: str, as_json: bool, **given: Any) -> None:
     page = listing.page(ledger, query, listing.PAYOUTS)
     if as_json:
         click.echo(json.dumps(page, indent=2))
+        return
+    if not page["payouts"]:
+        say(NO_PAYOUTS)
         return
     wide().print(_listed(page["payouts"]))
     if page["cursor"]:
@@ -82,6 +93,8 @@ def print_payout(console: Console, found: Mapping[str, Any]) -> None:
             net = money.display(figures["net"], currency)
             fee = money.display(figures["fee"], currency)
             console.print(f"  {kind:<14} {net} net of {figures['count']} (fees {fee})")
+    else:
+        console.print(f"  what it is made of is not known: {NOT_KNOWN}")
     if not found["consistent"]:
         console.print(Text.assemble(("  not consistent", "red"), f": {NOT_CONSISTENT}"))
 
@@ -122,10 +135,11 @@ def export(
     daybook export --by payout --format jsonl
     daybook export --format beancount -o daybook.beancount
 
-    What each column is, docs/accounting.md says. The same ledger gives the same bytes.
+    --since and --until choose movements by their own time; payments and payouts by when they began,
+    with their sums as of now. What each column is, docs/accounting.md says.
     """
     zone = _zone(tz)
-    begins, ends = _instant(since, zone, "0001-01-01"), _instant(until, zone, "9999-12-31")
+    begins, ends = _place(since, zone, FIRST), _place(until, zone, LAST)
     if begins > ends:
         raise click.UsageError("--since is after --until")
     if format_ == "beancount" and by != "movement":
@@ -134,39 +148,62 @@ def export(
         raise click.UsageError("a parquet file needs --output")
     ledger = connect(stage, os.environ).ledger()
     store = Store(by)
-    with Progress(console=beside(), transient=True) as progress:
-        task = progress.add_task("reading", total=None)
-        store.read(ledger, zone, lambda done, of: progress.update(task, completed=done, total=of))
     try:
-        _write(store.lines(sortable(begins), sortable(ends)), by, format_, output)
+        if format_ == "parquet":
+            require_pyarrow()
+        with _output(output) as path:  # what cannot be written is said before all is read
+            with Progress(console=beside(), transient=True) as progress:
+                task = progress.add_task("reading", total=None)
+                store.read(ledger, zone, lambda done, of: progress.update(task, completed=done, total=of))
+            _write(store.lines(begins, ends), by, format_, path)
     except NotInstalled as missing:
         raise Failed(str(missing)) from None
+    except OSError as error:
+        raise Failed(f"{output or 'the output'} cannot be written: {error.strerror or error}") from None
     finally:
         store.close()
 
 
-def _write(lines: Iterator[Line], by: str, format_: str, output: Path | None) -> None:
-    """A file is there whole, or not at all."""
-    if output is None:
+def _write(lines: Iterator[Line], by: str, format_: str, path: Path | None) -> None:
+    if path is None:
         AS_TEXT[format_](lines, by, sys.stdout)
-        return
-    with whole(output) as path:
-        if format_ == "parquet":
-            write_parquet(lines, by, path)
-            return
+        sys.stdout.flush()
+    elif format_ == "parquet":
+        write_parquet(lines, by, path)
+    else:
         with path.open("w", encoding="utf-8", newline="") as file:
             AS_TEXT[format_](lines, by, file)
 
 
 @contextmanager
+def _output(output: Path | None) -> Iterator[Path | None]:
+    """Where to write: a file is there whole, or not at all; a device or a pipe is written to as it is."""
+    if output is None or (output.exists() and not output.is_file()):
+        yield output
+        return
+    with whole(output.resolve()) as path:
+        yield path
+
+
+@contextmanager
 def whole(output: Path) -> Iterator[Path]:
-    """A file beside it, which takes its place at the end."""
-    path = output.with_name(f"{output.name}.part")
+    """A new file beside it, which takes its place at the end, with the mode that it had."""
+    handle, name = mkstemp(prefix=f".{output.name}.", dir=output.parent)
+    os.close(handle)
+    path = Path(name)
     try:
         yield path
+        path.chmod(output.stat().st_mode & 0o777 if output.exists() else 0o666 & ~_umask())
         path.replace(output)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """What new files are not allowed."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _zone(name: str) -> Zone:
@@ -176,10 +213,11 @@ def _zone(name: str) -> Zone:
         raise click.BadParameter(f"{name} is no time zone, as Europe/Berlin is", param_hint="--tz") from None
 
 
-def _instant(text: str | None, zone: Zone, otherwise: str) -> int:
+def _place(text: str | None, zone: Zone, otherwise: str) -> str:
+    """An instant as lines are in the order of."""
     if text is None:
-        return Zone().instant(otherwise)
+        return otherwise
     try:
-        return zone.instant(text)
+        return sortable(zone.instant(text))
     except (ValueError, OverflowError):
         raise click.UsageError(f"{text} is not an ISO 8601 date or time") from None

@@ -19,6 +19,7 @@ from ops.console.session import Console
 
 FRESH = 60.0  # seconds for which the books are good enough once they were read
 WAIT = 3.0  # seconds that a page waits for them: those of a small shop are read by then
+CHOSEN = ("provider", "account", "currency", "is_test")  # of a balance
 SHOWN = 500  # lines of a number, or parts of a payout; a file has all of them
 
 
@@ -131,7 +132,9 @@ class Bookkeeping:
         store = self.books.current(zone)
         if store is None:
             return self._being_read()
-        chosen = {name: request.args.get(name, "") for name in ("provider", "currency")}
+        given = {name: request.args[name] for name in CHOSEN if name in request.args}
+        is_test = given.get("is_test") == "1"
+        chosen: dict[str, str | int] = {**given, **({"is_test": int(is_test)} if "is_test" in given else {})}
         column = request.args.get("column") or None
         if column not in (None, *COLUMNS):
             abort(400, f"column is one of {', '.join(COLUMNS)}")
@@ -139,7 +142,15 @@ class Bookkeeping:
         wanted = (each for each in found if column is None or _is_in(each, column))
         rows, total, more = _at_most(wanted)
         return render_template(
-            "lines.html", month=month, column=column, rows=rows, total=total, more=more, zone=zone, **chosen
+            "lines.html",
+            month=month,
+            column=column,
+            rows=rows,
+            total=total,
+            more=more,
+            zone=zone,
+            is_test=is_test,
+            given=given,
         )
 
     def _being_read(self) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib import adjustments, payouts
-from chalicelib.errors import Unavailable
-from chalicelib.payments import Facts, fold, project
+from chalicelib import adjustments, contents, payouts
+from chalicelib.contents import Contents
+from chalicelib.credentials import FixedCredentials
+from chalicelib.errors import InvalidPayload, Unavailable
+from chalicelib.payments import Facts, books, fold, movements, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.paypal.client import PayPalApi
 from chalicelib.providers.paypal.transfers import TRANSFER
@@ -19,7 +21,17 @@ from ops.verify import drift
 from tests.banks import PayPalBank, StripeBank
 from tests.conftest import vectors
 from tests.fake_apis import FakePayPal, FakeStripe
-from tests.fakes import NOW, Clock, as_bytes, facts_of_event
+from tests.fakes import (
+    NOW,
+    WEBHOOK_ID,
+    Clock,
+    MemoryInbox,
+    as_bytes,
+    facts_of_event,
+    receiver,
+    signed,
+    telemetry,
+)
 from tests.settling import WEEK, Shop
 from tests.simulators import START, StripeSimulator
 
@@ -211,7 +223,7 @@ def test_it_waits_until_stripe_can_say_what_a_payout_is_made_of(bank: StripeBank
     by_hand = json.loads(path.read_text())
     by_hand["data"]["object"]["id"] = "po_hand"
     shop.know([by_hand])
-    assert [*shop.ledger.due(shop.clock.now)] == []
+    assert [*shop.ledger.unlisted(0, shop.clock.now)] == []
 
 
 def test_a_payout_that_comes_back_was_not_paid_after_all(bank: StripeBank, shop: Shop) -> None:
@@ -305,7 +317,7 @@ def test_paypals_transfers_are_payouts() -> None:
     found = shop.payout("paypal:transfer-TRANSFER000000000")
     assert (found.amount, found.currency, found.status) == (10_000, "EUR", "paid")
     assert found.trace_id == "BANKTRANSF"
-    assert [*shop.ledger.due(shop.clock.now)] == []
+    assert [*shop.ledger.unlisted(0, shop.clock.now)] == []
     assert len(shop.told) == 7
     assert drift(shop.ledger, "paypal:transfer-PENDING0000000001") is None
 
@@ -328,9 +340,10 @@ def test_three_years_of_transfers_are_read_by_months() -> None:
 
 
 def test_a_transfer_that_was_denied_moved_nothing() -> None:
-    """And one whose fee is known has it in its entry."""
+    """Nor did its fee; and one whose fee is known has it in its entry."""
     bank = PayPalBank()
     bank.withdraw("DENIED00000000001", START, 500, status="D")
+    bank.transfers[0]["transaction_info"]["fee_amount"] = {"currency_code": "EUR", "value": "-0.25"}
     bank.withdraw("FEE00000000000001", START, 500)
     bank.transfers[1]["transaction_info"]["fee_amount"] = {"currency_code": "EUR", "value": "-0.25"}
     with FakePayPal([], bank=bank) as api:
@@ -341,13 +354,28 @@ def test_a_transfer_that_was_denied_moved_nothing() -> None:
         for name in ("paypal:transfer-DENIED00000000001", "paypal:transfer-FEE00000000000001")
     )
     assert sum(each.amount for each in denied) == 0
+    assert sum(each.entry.net for each in denied if each.entry) == 0
+    assert {each.object for each in denied} == {"DENIED00000000001"}
     [line] = with_fee
     assert line.entry is not None
     assert (line.amount, line.entry.gross, line.entry.fee, line.entry.net) == (-500, -500, 25, -525)
 
 
-def test_nobody_can_send_a_transfer_from_outside() -> None:
-    """Its type is one that no provider sends."""
+@pytest.mark.parametrize(
+    ("id_", "type_"), [("WH-1", TRANSFER), ("transfer-W1-S", "PAYMENT.CAPTURE.COMPLETED"), ("clock-1", "x")]
+)
+def test_nothing_of_our_own_comes_through_the_door(id_: str, type_: str) -> None:
+    """Neither a type of ours, nor an id by which a real one would be taken for a duplicate."""
+    body = as_bytes({"id": id_, "event_type": type_, "resource": {"id": "transfer-1"}})
+    inbox = MemoryInbox()
+    door = receiver(inbox, FixedCredentials({"paypal_webhook_ids": (WEBHOOK_ID,)}))
+    with pytest.raises(InvalidPayload, match="no provider sends"):
+        door.receive("paypal", signed("paypal", body))
+    assert inbox.messages == {}
+
+
+def test_a_transfer_without_an_amount_proves_nothing() -> None:
+    """It is recorded, and said to be not understood."""
     body = {"id": "WH-1", "event_type": TRANSFER, "resource": {"id": "transfer-1"}}
     event = PROVIDERS["paypal"].event(as_bytes(body), NOW)
     assert event.type.startswith("daybook.")
@@ -364,6 +392,213 @@ def test_what_paypal_lists_wrongly_is_no_transfer() -> None:
     with FakePayPal([], bank=bank) as api:
         asked = PayPalApi(api.address, ("id", "secret"), Clock())
         assert asked.balance(START * 1000 - DAY, START * 1000 + DAY, None).bodies == []
+        api.faults = [(400, {}, {"name": "INVALID_REQUEST"})]  # a code that this account cannot have
+        refused = asked.balance(START * 1000 - DAY, START * 1000 + DAY, None)
+        assert (refused.bodies, refused.next is not None) == ([], True)
         api.objects["/v1/reporting/transactions"] = {"name": "odd"}
         with pytest.raises(Unavailable):
             asked.balance(START * 1000 - DAY, START * 1000 + DAY, None)
+
+
+# ── what the books must not do ──────────────────────────────────────────────────────────────────────
+
+
+def entry(of: Json, amount: int, at: int = START, kind: str = "charge", **more: Any) -> Json:
+    """A balance transaction as it is asked for, with its source."""
+    id_ = f"txn_{of['id']}{amount}"
+    about: Json = {"id": id_, "object": "balance_transaction", "amount": amount, "fee": 0, "net": amount}
+    about |= {
+        "currency": "eur",
+        "created": at,
+        "source": of,
+        "type": kind,
+        "reporting_category": kind,
+        **more,
+    }
+    told = {"id": f"balance_{id_}", "object": "event", "type": "x", "created": at, "livemode": False}
+    return {**told, "data": {"object": about}}
+
+
+def told(*events: Json) -> Facts:
+    made = PROVIDERS["stripe"]
+    return fold(facts_of_event(made.event(as_bytes(each), NOW)) for each in events)
+
+
+def test_a_payout_that_only_the_balance_shows_is_dated_and_has_its_amount(
+    bank: StripeBank, shop: Shop
+) -> None:
+    """As one from before Daybook is: with its parts, and nobody is notified as of today."""
+    bank.add(paid())
+    bank.pay_out(START + WEEK)
+    shop.hour()
+    shop.hour()
+    found = shop.payout("stripe:po_1")
+    assert (found.amount, found.currency, found.status, found.consistent) == (4825, "EUR", "paid", True)
+    assert found.created_at == to_iso((START + WEEK) * 1000)
+    assert [each.at for each in found.milestones] == [to_iso((START + WEEK + 172_800) * 1000)]
+    [line] = payouts.movements("stripe:po_1", shop.ledger.record("stripe:po_1").facts)
+    assert (line.at, line.amount) == ((START + WEEK) * 1000, -4825)
+
+
+def test_what_a_capture_let_go_is_no_refund_in_the_balance_either() -> None:
+    """Before API version 2025-03-31: https://docs.stripe.com/reports/reporting-categories"""
+    simulator = StripeSimulator(1)
+    simulator.authorize()
+    simulator.capture(3000, True)
+    charge = {"id": simulator.charge_id, "object": "charge", "payment_intent": simulator.intent_id}
+    release: Json = {"id": "re_1", "object": "refund", "charge": simulator.charge_id, "amount": 2000}
+    release |= {"payment_intent": simulator.intent_id, "currency": "eur", "status": "succeeded"}
+    entries = [entry(charge, 5000), entry(release, -2000, kind="partial_capture_reversal")]
+    facts = told(*simulator.events, *entries)
+    payment = project(simulator.subject, facts)
+    assert (payment.captured, payment.refunded, payment.net) == (3000, 0, 3000)
+    found = movements(simulator.subject, books(facts))
+    assert {each.kind for each in found} == {"capture"}
+    assert sum(each.entry.gross for each in found if each.entry) == 3000
+
+
+def test_a_dispute_that_only_the_balance_shows_is_one() -> None:
+    """No capture, and no income."""
+    simulator = paid()
+    dispute = {"id": "dp_1", "object": "dispute", "charge": simulator.charge_id}
+    dispute["payment_intent"] = simulator.intent_id
+    facts = told(*simulator.events, entry(dispute, -5000, kind="dispute"))
+    found = movements(simulator.subject, books(facts))
+    assert [(each.kind, each.amount) for each in found] == [("dispute", 0), ("capture", 5000)]
+    assert project(simulator.subject, facts).net == 5000
+
+
+def test_complete_means_that_each_movement_is_known() -> None:
+    """Of two captures of a charge both; of a refund that failed what came back too."""
+    simulator = StripeSimulator(1)
+    simulator.authorize()
+    simulator.capture(2000, False)
+    simulator.capture(3000, True)
+    charge = {"id": simulator.charge_id, "object": "charge", "payment_intent": simulator.intent_id}
+    second = told(*simulator.events, entry(charge, 3000))
+    found = {each.amount: each.entry for each in movements(simulator.subject, books(second))}
+    assert (found[2000], found[3000] is not None) == (None, True)
+    half = project(simulator.subject, second).settled
+    assert half is not None
+    assert not half.complete
+    both = project(simulator.subject, told(*simulator.events, entry(charge, 3000), entry(charge, 2000)))
+    assert both.settled is not None
+    assert both.settled.complete
+
+
+def test_a_line_is_dated_as_the_balance_has_it_and_keeps_its_id() -> None:
+    """A refund that was taken in January and succeeded in February; whatever is learnt first."""
+    simulator = paid(1, ("refund", (400, "pending")), ("settle_refund", ("succeeded",)))
+    [refund] = simulator.refunds
+    of: Json = {"id": refund, "object": "refund", "charge": simulator.charge_id, "status": "succeeded"}
+    of |= {"payment_intent": simulator.intent_id, "currency": "eur", "amount": 400}
+    taken = entry(of, -400, START + 50, "refund")
+    charge = {"id": simulator.charge_id, "object": "charge", "payment_intent": simulator.intent_id}
+    events = [*simulator.events, taken, entry(charge, 5000)]
+    ids = set()
+    for count in range(1, len(events) + 1):
+        facts = told(*events[-count:])
+        for line in movements(simulator.subject, books(facts)):
+            ids.add(line.id)
+            if line.entry and line.kind == "refund":
+                assert line.at == (START + 50) * 1000
+    assert ids == {f"{simulator.subject}/capture", f"{simulator.subject}/refund/{refund}"}
+
+
+def test_what_is_listed_late_is_still_found(bank: StripeBank, shop: Shop) -> None:
+    """Of a charge that is captured asynchronously, hours after it was made."""
+    simulator = paid()
+    shop.know(simulator.events)
+    bank.add(simulator)
+    [late] = bank.transactions
+    late["created"] = shop.clock.now // 1000
+    bank.transactions.clear()
+    for _ in range(5):
+        shop.hour()
+    bank.transactions.append(late)
+    shop.hour()
+    assert shop.settled(simulator.subject)["complete"] is True
+
+
+def test_networks_costs_are_fees() -> None:
+    """As a fee of Stripe's own is; a reserve is neither."""
+    for kind, expected in (("fee", "fee"), ("network_cost", "fee"), ("risk_reserve", "other")):
+        event = entry({"id": "x"}, -100, kind=kind, source=None)
+        made = PROVIDERS["stripe"].event(as_bytes(event), NOW)
+        [line] = adjustments.movements(made.subject, facts_of_event(made))
+        assert line.kind == expected
+
+
+# ── a provider that is slow, odd or does not say it ─────────────────────────────────────────────────
+
+
+def sold_each_day(bank: StripeBank, count: int) -> None:
+    """As many payouts, one a day."""
+    for number in range(count):
+        bank.add(paid(number + 1))
+        for each in bank.transactions:
+            each["created"] = min(each["created"], START)
+        bank.pay_out(START + (number + 2) * 86_400)
+
+
+def contents_of(shop: Shop) -> Contents:
+    common: Any = {"providers": PROVIDERS, "ledger": shop.ledger, "inbox": shop.queue}
+    return Contents(**common, telemetry=telemetry(shop.lines, shop.clock), apis=shop.apis)
+
+
+def test_payouts_that_nobody_can_list_keep_no_others_from_it(
+    bank: StripeBank, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of an account that the key may not read come in turn with the others; so do subscriptions."""
+    monkeypatch.setattr(contents, "AT_MOST", 2)
+    sold_each_day(bank, 4)
+    shop.know(bank.events)
+    for refused in ("po_1", "po_2"):
+        bank.payouts[refused]["reconciliation_status"] = "in_progress"
+    for _ in range(3):
+        shop.hour()
+    known = [shop.payout(f"stripe:po_{n}").transactions is not None for n in (1, 2, 3, 4)]
+    assert known == [False, False, True, True]
+    assert [*shop.ledger.due(shop.clock.now)] == []
+
+
+def test_a_list_that_is_not_read_in_one_go_is_read_on(bank: StripeBank, shop: Shop) -> None:
+    """The next hour goes on where the time was up, and what is kept twice counts once."""
+    for number in range(250):
+        bank.charge_fee(f"{number:03}", START, -10)
+    bank.pay_out(START + WEEK)
+    shop.know(bank.events)
+    shop.queue.texts.clear()
+    for pages in (1, 2):
+        assert contents_of(shop).run(shop.clock.now, iter([True, False]).__next__) == 0
+        assert len([*shop.ledger.made_of.of("stripe:po_1")]) == 100 * pages - 1  # and the payout itself
+    assert contents_of(shop).run(shop.clock.now) == 1
+    assert len([*shop.ledger.made_of.of("stripe:po_1")]) == 250
+    shop.hour()
+    found = shop.payout("stripe:po_1")
+    assert found.transactions is not None
+    assert (found.transactions["count"], found.amount, found.consistent) == (250, 2500, True)
+
+
+def test_a_list_that_does_not_end_is_given_up(bank: StripeBank, stripe: FakeStripe, shop: Shop) -> None:
+    """And is said; the next payout is asked about all the same, in the next hour."""
+    sold_each_day(bank, 1)
+    shop.know(bank.events)
+    page = {"object": "list", "has_more": True, "data": [bank.transactions[0]]}
+    stripe.objects["/v1/balance_transactions"] = page
+    assert contents_of(shop).run(shop.clock.now) == 0
+    assert any("not asked" in line for line in shop.lines)
+    stripe.objects.clear()
+
+
+def test_what_is_odd_about_one_payout_keeps_no_other_from_it(bank: StripeBank, shop: Shop) -> None:
+    """A part in what is no currency of ISO 4217."""
+    sold_each_day(bank, 2)
+    shop.know(bank.events)
+    [odd] = [
+        each for each in bank.transactions if bank.paid_out.get(each["id"]) == "po_1" and each["net"] > 0
+    ]
+    odd["currency"] = "usdc"
+    shop.hour()
+    known = [shop.payout(f"stripe:po_{n}").transactions is not None for n in (1, 2)]
+    assert known == [False, True]

@@ -27,7 +27,7 @@ from ops.books.formats import write_beancount, write_csv, write_jsonl, write_par
 from ops.books.lines import COLUMNS, FIRST, LAST, Line, Zone
 from ops.books.months import COLUMNS as MONTHLY
 from ops.books.months import KINDS_OF, months
-from ops.books.store import Store
+from ops.books.store import Store, Sum
 from tests.banks import PayPalBank, StripeBank
 from tests.fake_apis import FakePayPal, FakeStripe
 from tests.settling import Shop
@@ -106,7 +106,7 @@ def made_up() -> Year:
         shop.know([event], provider)
     with FakeStripe([], stripe) as stripes, FakePayPal([], size=50, bank=paypal) as paypals:
         shop.apis |= {
-            "stripe": StripeApi("rk_1", stripes.address, shop.clock),
+            "stripe": StripeApi("rk_test_1", stripes.address, shop.clock),
             "paypal": PayPalApi(paypals.address, ("id", "secret"), shop.clock),
         }
         shop.hour(since=BEGINS * 1000)
@@ -357,3 +357,53 @@ def test_text_that_a_spreadsheet_would_run_is_text() -> None:
         [row] = csv.DictReader(io.StringIO(file.getvalue(), newline=""))
         assert row["reference"] == "'" + evil.replace("\t", " ").replace("\r", " ")
         assert row["amount"] == "-12.30"  # a number of ours is one
+
+
+@pytest.mark.parametrize(
+    ("evil", "plain"),
+    [("foo;=1+1", "foo;'=1+1"), ("\n=1+1", "' =1+1"), ("​=1", "' =1"), ("a; +1", "a;' +1")],
+)
+def test_a_formula_is_none_after_a_semicolon_or_what_is_not_seen(evil: str, plain: str) -> None:
+    """Where a semicolon separates fields, quotes around a comma's field are none."""
+    line = dict.fromkeys(COLUMNS["movement"]) | {"reference": evil}
+    file = io.StringIO()
+    write_csv([line], "movement", file)
+    [row] = csv.DictReader(io.StringIO(file.getvalue()))
+    assert row["reference"] == plain
+
+
+def test_text_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> None:
+    """Half of a pair, as JSON can hold it."""
+    line = dict.fromkeys(COLUMNS["movement"]) | {
+        "reference": "x\ud800y",
+        "kind": "capture",
+        "at": "2026-01-01",
+    }
+    line |= {"provider": "stripe", "local": "2026-01-01", "id": "a", "object": "b"}
+    for write in (write_csv, write_jsonl, write_beancount):
+        with (tmp_path / "file").open("w", encoding="utf-8") as file:
+            write([line], "movement", file)
+    write_parquet([line], "movement", tmp_path / "file.parquet")
+
+
+def test_an_instant_at_the_end_of_time_is_a_line_like_others() -> None:
+    """In every zone, in the file, and in a month that ends."""
+    at = Zone().instant("9999-12-31T23:30:00")
+    assert Zone(ZoneInfo("Europe/Berlin")).local(at).startswith("9999-12-31")
+    sums = [Sum("2026-01", "stripe", "", 0, "EUR", "capture", 5, 0, 0, 1)]
+    found = months([*sums, sums[0]._replace(month="9999-12")])
+    assert [(each.month, each.opening, each.closing) for each in found] == [
+        ("2026-01", 0, 5),
+        ("9999-12", 5, 10),
+    ]
+
+
+def test_accounts_and_modes_have_balances_of_their_own() -> None:
+    """What a connected account took in is not one's own, nor what a test did."""
+    own = Sum("2026-01", "stripe", "", 0, "EUR", "capture", 50, 0, 0, 1)
+    found = months([own, own._replace(account="acct_1", gross=70), own._replace(is_test=1, gross=90)])
+    assert [(each.account, each.is_test, each.closing) for each in found] == [
+        ("", False, 50),
+        ("acct_1", False, 70),
+        ("", True, 90),
+    ]

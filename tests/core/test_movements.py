@@ -109,7 +109,7 @@ def test_money_that_comes_back_is_a_second_line() -> None:
         ("dispute", 12, 300),
     ]
     assert [each.id.removeprefix("stripe:pi_1/") for each in found] == [
-        "capture/pi_1",
+        "capture",
         "refund/re_1",
         "dispute/dp_1",
         "refund/re_1/2",
@@ -129,8 +129,8 @@ def test_an_entry_stands_beside_its_line_and_else_alone() -> None:
     found = movements("stripe:pi_1", books(fold([paid, dispute, *entries])))
     assert [(each.kind, each.amount, each.entry and each.entry.net) for each in found] == [
         ("capture", 1000, 970),
-        ("capture", 0, -10),
         ("dispute", -400, -1900),
+        ("capture", 0, -10),
     ]
 
 

@@ -138,3 +138,38 @@ def test_an_entry_of_stripes_balance_that_is_none_says_nothing() -> None:
     event["data"] = {"object": dispute}
     found = settled("stripe", "stripe:pi_1", event)
     assert (found["gross"], found["fee"], found["complete"]) == (-500, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("rate", "fee"),
+    [
+        ({"source_currency": "JPY", "target_currency": "USD", "value": "0.0067"}, 117),
+        ({"source_currency": "USD", "target_currency": "JPY", "value": "149.25"}, 117),
+        (None, 117),  # as the amounts have it
+    ],
+)
+def test_an_exchange_between_currencies_of_other_decimals(rate: Json | None, fee: int) -> None:
+    """Yen have none; and a rate can be stated the other way round."""
+    fees = {
+        "gross_amount": money("5000", "JPY"),
+        "paypal_fee": money("175", "JPY"),
+        "net_amount": money("4825", "JPY"),
+        "receivable_amount": money("32.33", "USD"),
+    }
+    if rate:
+        fees["exchange_rate"] = rate
+    found = settled("paypal", "paypal:CAP1", capture(fees, money("5000", "JPY")))
+    assert (found["currency"], found["net"], found["fee"], found["gross"]) == ("USD", 3233, fee, 3233 + fee)
+
+
+def test_a_refund_in_another_currency_leaves_the_balance_in_its_own() -> None:
+    """https://developer.paypal.com/docs/api/payments/v2/#definition-seller_payable_breakdown"""
+    back = {
+        "gross_amount": money("10.00"),
+        "paypal_fee": money("0.50"),
+        "net_amount": money("9.50"),
+        "net_amount_in_receivable_currency": money("8.55", "EUR"),
+        "net_amount_breakdown": [{"exchange_rate": {"value": "0.9"}}],
+    }
+    found = settled("paypal", "paypal:CAP1", refund(back, money("10.00")))
+    assert (found["currency"], found["gross"], found["fee"], found["net"]) == ("EUR", -900, -45, -855)

@@ -325,7 +325,7 @@ def pages(running: Running, stage: Stage) -> dict[str, str]:
         "payout": "/payouts/stripe:po_1",
         "months": "/months",
         "sheet": f"/months/{month}?tz=Europe/Berlin",
-        "lines": f"/months/{month}/lines?provider=stripe&currency=EUR&column=captured",
+        "lines": f"/months/{month}/lines?provider=stripe&currency=EUR&is_test=1&column=captured",
         "parked": "/parked",
         "redrive": f"/redrive/evt_parked/of/{subject}",
         "replay": f"/replay/{subject}",

@@ -200,14 +200,15 @@ def test_each_number_of_a_month_leads_to_its_lines(sold: str, client: FlaskClien
     for each in ("50.00 EUR", "-1.75 EUR", "-48.25 EUR", "0.00 EUR"):
         assert each in text
     for column in ("captured", "fees"):
-        link = f"/months/2026-11/lines?provider=stripe&amp;currency=EUR&amp;column={column}"
+        of = "provider=stripe&amp;account=&amp;is_test=1&amp;currency=EUR"
+        link = f"/months/2026-11/lines?{of}&amp;column={column}"
         assert link in text
         status, lines = get(client, link.replace("&amp;", "&"))
         assert status == 200
         assert f"/payments/{sold}" in lines
         assert "/payouts/stripe:po_1" in lines
         assert "1 movements" in lines
-    status, lines = get(client, "/months/2026-11/lines?provider=stripe&currency=EUR")
+    status, lines = get(client, "/months/2026-11/lines?provider=stripe&is_test=1&currency=EUR")
     assert "2 movements" in lines
 
 
@@ -257,3 +258,38 @@ def test_payouts_have_pages(sold: str, client: FlaskClient) -> None:
     assert "/payouts/stripe:po_1" in text
     assert "48.25 EUR net" in text
     assert get(client, "/payouts/stripe:po_9")[0] == 404
+
+
+def test_the_time_zones_form_leads_to_where_the_console_lets_one_in(stage: Stage, sold: str) -> None:
+    """A deployed stage's pages are below a segment that nobody else knows."""
+    made = console(stage, [], say=lambda line: None)
+    with create_app(made).test_client() as closed:
+        status, text = get(closed, f"/{made.place}/months/2026-11")
+    assert status == 200
+    assert f'action="/{made.place}/months/2026-11"' in text
+
+
+def test_what_is_no_file_is_written_to_as_it_is(sold: str, run: Run, tmp_path: Path) -> None:
+    """A link's own file is written, with the mode that it had; a device stays one."""
+    real, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    real.write_text("old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    assert run("export", "-o", str(link)).exit_code == 0
+    assert link.is_symlink()
+    assert (real.read_text()[:3], real.stat().st_mode & 0o777) == ("at,", 0o600)
+    assert run("export", "-o", "/dev/null").exit_code == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_file_that_cannot_be_written_says_so_first(run: Run, tmp_path: Path) -> None:
+    """One line, and no traceback."""
+    result = run("export", "-o", str(tmp_path / "nowhere" / "books.csv"))
+    assert (result.exit_code, "cannot be written" in result.stderr) == (1, True)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_list_without_payouts_says_what_to_do(run: Run) -> None:
+    """And a status that there is none of is a mistake."""
+    assert "no payouts: subscribe" in run("payouts").stdout
+    assert run("payouts", "--status", "bogus").exit_code == 2

@@ -7,6 +7,7 @@ https://developer.paypal.com/docs/api/payments/v1/#definition-sale
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from chalicelib import money
 from chalicelib.events import items, mapping
 from chalicelib.payments import BalanceEntry
 from chalicelib.providers.paypal.objects import Resource, amount_of
@@ -26,7 +27,7 @@ def of_capture(capture: Resource, id_: str) -> BalanceEntry | None:
         return BalanceEntry(currency, gross, fee, gross - fee, None, kinds, id_)
     net, other = amount_of(capture["receivable_amount"])
     rate = str(capture.get("exchange_rate") or "1")
-    return _exchanged(net, other, kinds, rate, id_)
+    return _exchanged(net, other, kinds, (currency, rate), id_)
 
 
 def of_refund(refund: Resource, id_: str) -> BalanceEntry | None:
@@ -52,33 +53,55 @@ def _of_breakdown(breakdown: Resource, id_: str, sign: int) -> BalanceEntry:
         kinds["platform_fees"] = sign * sum(platform)
     received = breakdown.get("receivable_amount") or breakdown.get("net_amount_in_receivable_currency")
     if received:
-        rate = _rate(breakdown)
         at_home, other = amount_of(received)
+        rate = _rate(breakdown, other)
         said = breakdown.get("paypal_fee_in_receivable_currency")
         fee = sign * amount_of(said)[0] if said else None
         if rate is None and net:
-            rate = str(Decimal(at_home) / net)
-        return _exchanged(sign * at_home, other, kinds, rate or "1", id_, fee)
+            rate = f"{_in_own_unit(at_home, other) / _in_own_unit(net, currency):f}"
+        return _exchanged(sign * at_home, other, kinds, (currency, rate or "1"), id_, fee)
     return BalanceEntry(currency, sign * gross, sign * (gross - net), sign * net, None, kinds, id_)
 
 
-def _rate(breakdown: Resource) -> str | None:
-    """A capture has its rate beside its amounts, a refund by each of the balances that it is taken from."""
+def _rate(breakdown: Resource, into: str) -> str | None:
+    """A capture has its rate beside its amounts, a refund by each of the balances that it is taken from.
+
+    One that is stated the other way round is turned.
+    """
     by_balance = [mapping(each.get("exchange_rate")) for each in items(breakdown.get("net_amount_breakdown"))]
-    rates = [each.get("value") for each in (mapping(breakdown.get("exchange_rate")), *by_balance)]
-    return next((str(rate) for rate in rates if rate), None)
+    for each in (mapping(breakdown.get("exchange_rate")), *by_balance):
+        value = each.get("value")
+        if value and each.get("source_currency") == into and each.get("target_currency") != into:
+            return f"{1 / Decimal(str(value)):f}"
+        if value:
+            return str(value)
+    return None
 
 
 def _exchanged(
-    net: int, currency: str, kinds: dict[str, int], rate: str, id_: str, paypal_fee: int | None = None
+    net: int,
+    currency: str,
+    kinds: dict[str, int],
+    at: tuple[str, str],
+    id_: str,
+    paypal_fee: int | None = None,
 ) -> BalanceEntry:
-    """In the balance's currency: what it received is said, the fees are exchanged, and gross is their sum."""
-    fees = {kind: _times(amount, rate) for kind, amount in kinds.items()}
+    """In the balance's currency: what it received is said, the fees are exchanged, and gross is their sum.
+
+    ``at``: the currency that they are in, and the rate.
+    """
+    own, rate = at
+    fees = {kind: _times(amount, own, currency, rate) for kind, amount in kinds.items()}
     if paypal_fee is not None:
         fees["paypal_fee"] = paypal_fee
     fee = sum(fees.values())
     return BalanceEntry(currency, net + fee, fee, net, rate, fees, id_)
 
 
-def _times(amount: int, rate: str) -> int:
-    return int((amount * Decimal(rate)).to_integral_value(ROUND_HALF_EVEN))
+def _in_own_unit(amount: int, currency: str) -> Decimal:
+    return Decimal(amount).scaleb(-money.exponent(currency))
+
+
+def _times(amount: int, currency: str, into: str, rate: str) -> int:
+    exchanged = _in_own_unit(amount, currency) * Decimal(rate)
+    return int(exchanged.scaleb(money.exponent(into)).to_integral_value(ROUND_HALF_EVEN))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from chalicelib import payouts
-from chalicelib.errors import Unavailable
+from chalicelib.errors import NotUnderstood, Unavailable
 from chalicelib.events import OWN, Event, items, mapping, safe_id
 from chalicelib.payments import BalanceEntry, Facts, balance_entry
 from chalicelib.providers.paypal.objects import amount_of
@@ -20,7 +20,7 @@ TRANSFER = f"{OWN}transfer"  # the type of our own events, of what is listed the
 BEGINNING = "transfer-"  # of a transfer's subject: its id alone looks like a capture's
 SEARCH = "/v1/reporting/transactions"
 # To the bank: asked for, and by itself. https://developer.paypal.com/docs/transaction-search/transaction-event-codes/
-CODES = ("T0400", "T0401")
+CODES = ("T0400", "T0401", "T0402", "T0403")
 STATUS_OF = {"P": "in_transit", "S": "paid", "D": "failed", "V": "failed"}
 WINDOW = 31 * DAY  # at most in one question
 PAGE = 500
@@ -46,7 +46,10 @@ def page(get: Callable[[str], Mapping[str, Any]], since: int, until: int, cursor
         "page_size": PAGE,
         "page": place.page,
     }
-    answer = get(f"{SEARCH}?{urlencode(asked)}")
+    try:
+        answer = get(f"{SEARCH}?{urlencode(asked)}")
+    except NotUnderstood:  # a code that this account cannot have
+        answer = {"transaction_details": []}
     if not isinstance(answer.get("transaction_details"), list):
         raise Unavailable("PayPal lists no transactions", reason="paypal_api")
     bodies = list(_bodies(items(answer["transaction_details"])))
@@ -89,8 +92,11 @@ def facts(event: Event) -> Facts:
         trace_id=[at, trace] if trace else None,
         created_at=from_iso(began) if isinstance(began, str) else at,
     )
-    if status == "failed":
-        return known
+    id_ = event.subject.rpartition(BEGINNING)[2]
     kinds = {"fee": fee} if fee else {}
-    entry = BalanceEntry(currency, -gross, fee, -gross - fee, None, kinds, event.subject)
-    return {**known, **balance_entry(event.subject, at, entry)}
+    sent = BalanceEntry(currency, -gross, fee, -gross - fee, None, kinds, id_)
+    if about.get("transaction_status") != "D":
+        return {**known, **balance_entry(id_, at, sent)}
+    # denied: what was pending comes back whole
+    back = BalanceEntry(currency, gross, -fee, gross + fee, None, dict.fromkeys(kinds, -fee), id_)
+    return {**known, **balance_entry(id_, at, sent), **balance_entry(f"{id_} denied", at, back)}

@@ -21,7 +21,7 @@ def facts(event: Event) -> Mapping[str, Facts]:
         return {event.subject: {}}
     proved = _facts(event)
     found = {**({event.subject: proved} if proved else {}), **subscriptions.facts(event)}
-    of_money = {**payouts.facts(event), **balance.facts(event)}
+    of_money = {**payouts.facts(event), **balance.facts(event)}  # of a payout its entry is by both
     if of_money:
         found[event.subject] = of_money
     for subject, link in subscriptions.links(event):

@@ -6,7 +6,6 @@ https://docs.stripe.com/api/balance_transactions/object
 
 from typing import Any
 
-from chalicelib.adjustments import FEE
 from chalicelib.events import Event, items, mapping
 from chalicelib.made_of import Part
 from chalicelib.payments import BalanceEntry, Facts, balance_entry, fact, fold
@@ -23,6 +22,8 @@ from chalicelib.providers.stripe.objects import (
 KEPT = ("id", "object", "amount", "fee", "net", "currency", "exchange_rate", "fee_details", "created", "type")
 OF_SOURCE = ("id", "object", "payment_intent", "charge", "amount", "currency", "created", "status", "reason")
 PAYMENTS = ("charge", "refund", "dispute")
+OF_PAYOUT = ("arrival_date", "automatic", "failure_code", "method", "trace_id")
+FEES = ("fee", "network_cost")  # of Stripe, and of the networks where they are billed besides
 
 
 def entry(event: Event, transaction: Object, of: str) -> Facts:
@@ -31,22 +32,31 @@ def entry(event: Event, transaction: Object, of: str) -> Facts:
     if id_ is None or not all(type(each) is int for each in amounts):
         return {}
     currency = currency_of(transaction)
-    gross, fee, net = (in_minor_units(int(each or 0), currency) for each in amounts)
+    gross, fee = (in_minor_units(int(each or 0), currency) for each in amounts[:2])
     kinds: dict[str, int] = {}
     for each in items(transaction.get("fee_details")):
         kind, size = str(each.get("type")), each.get("amount")
         kinds[kind] = kinds.get(kind, 0) + (in_minor_units(size, currency) if type(size) is int else 0)
     rate = transaction.get("exchange_rate")
-    moved = BalanceEntry(currency, gross, fee, net, None if rate is None else str(rate), kinds, of)
-    return balance_entry(id_, event.created_at, moved)
+    moved = BalanceEntry(currency, gross, fee, gross - fee, None if rate is None else str(rate), kinds, of)
+    return balance_entry(id_, instant(transaction.get("created"), event.created_at), moved)
 
 
 def of_payment(event: Event, transaction: Object) -> Facts:
     """What one proves of the payment that its source is of."""
     source = mapping(transaction.get("source"))
     charge = id_of(source if source.get("object") == "charge" else source.get("charge"))
-    related = fact("payment", related=[f"charge {charge}"] if charge else None)
-    return fold([entry(event, transaction, str(id_of(source))), related])
+    of = charge if is_release(transaction) else id_of(source)
+    related = [f"charge {charge}"] if charge else None
+    told = [entry(event, transaction, str(of)), fact("payment", related=related)]
+    if source.get("object") == "dispute":  # that there is one: what it is, its own events say
+        told.append(fact(f"dispute {id_of(source)}", charge=charge))
+    return fold(told)
+
+
+def is_release(transaction: Object) -> bool:
+    """What a capture in part let go, where that was a refund: it is part of the capture, and no refund."""
+    return kind_of(transaction) == "partial_capture_reversal"
 
 
 def facts(event: Event) -> Facts:
@@ -60,7 +70,9 @@ def facts(event: Event) -> Facts:
     moved = entry(event, transaction, event.subject.rpartition(":")[2])
     if source.get("object") == "payout":
         return moved
-    return {**moved, **fact("adjustment", is_fee=int(kind_of(transaction) == FEE))}
+    account = [event.account] if event.account else None
+    is_fee = int(kind_of(transaction) in FEES)
+    return {**moved, **fact("adjustment", is_fee=is_fee, livemode=event.livemode, account=account)}
 
 
 def kind_of(transaction: Object) -> str:
@@ -72,7 +84,8 @@ def kept(transaction: Object) -> dict[str, Any]:
     """Of a transaction with its source, as listed, what is kept: its source is a whole object else."""
     source = mapping(transaction.get("source"))
     own = {name: transaction.get(name) for name in KEPT}
-    of = {name: source[name] for name in OF_SOURCE if name in source}
+    names = (*OF_SOURCE, *OF_PAYOUT) if source.get("object") == "payout" else OF_SOURCE
+    of = {name: source[name] for name in names if name in source}
     return {**own, "reporting_category": kind_of(transaction), "source": of or None}
 
 

@@ -82,7 +82,14 @@ class StripeApi:
         now = self.clock()
         at = instant(transaction.get("created"), now)
         shown = comparison.as_fetched("balance_transaction.shown", transaction, [], now, at)
-        return json.dumps({**shown, "id": f"balance_{transaction['id']}"}).encode()
+        own = {"id": f"balance_{transaction['id']}", "livemode": self._livemode}
+        return json.dumps({**shown, **own}).encode()
+
+    @property
+    def _livemode(self) -> bool | None:
+        """Which mode's balance a key reads: https://docs.stripe.com/keys"""
+        modes = {"live": True, "test": False}
+        return modes.get(self.key.split("_")[1]) if self.key.count("_") > 1 else None
 
     def contents(self, subject: str, cursor: str | None) -> Contents | None:
         """https://docs.stripe.com/payouts/reconciliation: of automatic payouts, once Stripe has done it."""

@@ -313,7 +313,7 @@ def _of_balance_transaction(event: Event, transaction: Object) -> Iterator[Facts
     """A refund that only a running total showed has its name by it."""
     yield balance.of_payment(event, transaction)
     source = mapping(transaction.get("source"))
-    if source["object"] == "refund":
+    if source["object"] == "refund" and not balance.is_release(transaction):
         yield from _of_refund(event, source)
 
 

@@ -12,10 +12,20 @@ LISTED = "daybook_listed"  # beside Stripe's own fields: what the payout is made
 def facts(event: Event) -> Facts:
     """Of a payout, whatever the event is called: its status says it."""
     about = object_of(event.payload)
-    if about.get("object") != "payout":
-        return {}
+    if about.get("object") == "balance_transaction":  # has it as it was when it was asked for
+        about = mapping(about.get("source"))
+        return _of(event, about, _since(event, about)) if about.get("object") == "payout" else {}
+    return _of(event, about, event.created_at) if about.get("object") == "payout" else {}
+
+
+def _since(event: Event, about: Object) -> int:
+    """Since when it can have been as it was shown then: the day on which the bank has it, if that is past."""
+    return min(event.as_of, instant(about.get("arrival_date"), event.as_of))
+
+
+def _of(event: Event, about: Object, at: int) -> Facts:
     currency = currency_of(about)
-    at, as_of, arrives = event.created_at, event.as_of, about.get("arrival_date")
+    as_of, arrives = event.as_of, about.get("arrival_date")
     status = about.get("status")
     own = {
         "amount": [as_of, _amount(about, currency), currency],

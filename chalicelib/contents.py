@@ -1,0 +1,101 @@
+"""Asking the provider what payouts are made of, off the request path.
+
+The parts are kept as they are read, page by page, and the place is noted: a run that is ended goes on there.
+Once all are there the payout says so, by an event of our own making, understood by the same code.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from chalicelib.errors import NotAllowed, NotFound, PayloadTooLarge, Unavailable
+from chalicelib.inbox import Inbox, Message
+from chalicelib.kinds import PAYOUT, kind_of
+from chalicelib.ledger import Ledger
+from chalicelib.made_of import Sums
+from chalicelib.providers.protocol import PayoutApi, Provider, ProviderApi
+from chalicelib.telemetry import Telemetry
+from chalicelib.times import HOUR, is_hour_to_ask
+
+AT_MOST = 500  # payouts in a run: the next one goes on there, and after the last with the first
+PLACE = "contents"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """``apis`` are those whose keys are set."""
+
+    providers: Mapping[str, Provider]
+    apis: Mapping[str, ProviderApi]
+    ledger: Ledger
+    inbox: Inbox
+    telemetry: Telemetry
+
+    def run(self, now: int, is_time_left: Callable[[], bool] = lambda: True) -> int:
+        """Ask about those that were paid and not asked about, and once a day those that do not add up.
+
+        How many are known now. To be run once an hour. One that cannot be asked about holds up no other, and
+        a provider that cannot be asked no other's.
+        """
+        known = 0
+        down: set[str] = set()
+        for subject in (*self._unlisted(now), *self._inconsistent(now)):
+            name = subject.partition(":")[0]
+            api = self.apis.get(name)
+            if name in down or not isinstance(api, PayoutApi):
+                continue
+            if not is_time_left():
+                break
+            try:
+                known += self._read(api, subject, now, is_time_left)
+            except (NotFound, NotAllowed) as error:
+                self.telemetry.log("not to be asked", "WARNING", subject=subject, reason=error.reason)
+            except Unavailable as error:
+                down.add(name)
+                self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
+            except Exception as error:  # what is odd about one keeps nobody else from it
+                self.telemetry.log("not asked", "ERROR", subject=subject, error=type(error).__name__)
+        return known
+
+    def _unlisted(self, now: int) -> list[str]:
+        """Some of them in turn: those whose provider never says it are not to keep others from it."""
+        after = self.ledger.checkpoints.checkpoint(PLACE).get("after", 0)
+        all_of_them = chain(self.ledger.unlisted(after, now), self.ledger.unlisted(0, after - 1))
+        found = list(islice(all_of_them, AT_MOST))
+        last = found[-1][0] + 1 if len(found) == AT_MOST else 0
+        if last != after:
+            self.ledger.checkpoints.note_checkpoint(PLACE, {"after": last})
+        return [subject for _, subject in found]
+
+    def _inconsistent(self, now: int) -> list[str]:
+        found = (each for each in self.ledger.inconsistent(now - HOUR) if kind_of(each).entry == PAYOUT)
+        return [each for each in found if is_hour_to_ask(self.ledger.record(each).inconsistent_since, now)]
+
+    def _read(self, api: PayoutApi, subject: str, now: int, is_time_left: Callable[[], bool]) -> bool:
+        """Whether all of it is known. Raises ``NotFound``, ``Unavailable``."""
+        place = f"contents {subject}"
+        cursor = self.ledger.checkpoints.checkpoint(place).get("cursor")
+        while found := api.contents(subject, cursor):
+            self.ledger.made_of.put(subject, found.parts)
+            if found.next == cursor and cursor is not None:
+                raise Unavailable("the list of its parts does not end", reason="contents")
+            cursor = found.next
+            if cursor is None:
+                break
+            self.ledger.checkpoints.note_checkpoint(place, {"cursor": cursor})
+            if not is_time_left():
+                return False
+        if found is None:
+            return False
+        sums = Sums()
+        sums.add(self.ledger.made_of.of(subject))
+        body = api.payout(subject, sums.by_kind())
+        event = self.providers[subject.partition(":")[0]].event(body, now)
+        try:
+            self.inbox.put(Message.of(event, body).encode(), event.subject, event.key)
+        except PayloadTooLarge:
+            self.telemetry.log("asked, and too large to keep", "ERROR", subject=subject)
+            return False
+        self.ledger.checkpoints.note_checkpoint(place, {})
+        self.telemetry.log("contents", subject=subject)
+        return True
