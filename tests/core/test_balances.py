@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib import adjustments, contents, payouts
+from chalicelib.bus import EventBus
 from chalicelib.contents import Contents
 from chalicelib.credentials import FixedCredentials
 from chalicelib.errors import InvalidPayload, Unavailable
@@ -16,6 +17,7 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.providers.paypal.client import PayPalApi
 from chalicelib.providers.paypal.transfers import TRANSFER
 from chalicelib.providers.stripe.client import StripeApi
+from chalicelib.reactions import Handlers
 from chalicelib.times import DAY, to_iso
 from ops.verify import drift
 from tests.banks import PayPalBank, StripeBank
@@ -602,3 +604,28 @@ def test_what_is_odd_about_one_payout_keeps_no_other_from_it(bank: StripeBank, s
     shop.hour()
     known = [shop.payout(f"stripe:po_{n}").transactions is not None for n in (1, 2)]
     assert known == [False, True]
+
+
+def test_the_bus_is_told_of_a_payout_by_its_name(bank: StripeBank, shop: Shop) -> None:
+    """``{"payout": …, "milestone": …}``."""
+    bank.add(paid())
+    bank.pay_out(START + WEEK)
+    shop.know(bank.events)
+    sent: list[Json] = []
+
+    def aws(service: str, operation: str, /, **request: Any) -> Json:
+        sent.extend(request["Entries"])
+        return {"FailedEntryCount": 0, "Entries": [{}]}
+
+    payout = shop.payout("stripe:po_1")
+    EventBus(aws, "daybook").publish_milestone(payout, payout.milestones[0])
+    [entry] = sent
+    detail = json.loads(entry["Detail"])
+    assert (entry["DetailType"], detail["payout"]["amount"]) == ("payout.paid", 4825)
+    assert detail["milestone"]["id"] == "stripe:po_1/payout.paid"
+
+
+def test_a_payout_has_no_reference_to_wait_for() -> None:
+    """A handler that would never be notified is refused when it is registered."""
+    with pytest.raises(ValueError, match="can need: reference"):
+        Handlers().on("payout.paid", needs="reference")
