@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from chalicelib import access, listing, subscriptions
+from chalicelib import access, listing, payouts, subscriptions
 from chalicelib.entries import Outbox, StoredEvent, StoredPayment
 from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
 from chalicelib.events import OWN, Event
 from chalicelib.joining import Facts
-from chalicelib.kinds import PAYMENT, kind_of
+from chalicelib.kinds import PAYMENT, PAYOUT, kind_of
 from chalicelib.linking import heard_by, told_by
 from chalicelib.outbox import one_after_another
 from chalicelib.payments import Milestone, project
@@ -114,6 +114,8 @@ def _reached(subject: str, stored: StoredPayment) -> tuple[Milestone, ...]:
     """All that it has reached; of a subscription also the last times that access began or ended."""
     if stored.outbox.entry == PAYMENT:
         return project(subject, stored.facts).milestones
+    if stored.outbox.entry == PAYOUT:
+        return payouts.project(subject, stored.facts).milestones
     if not kind_of(subject).is_shown:
         return ()
     return (*subscriptions.project(subject, stored.facts).milestones, *stored.told.milestones(subject))
@@ -196,7 +198,7 @@ class Period:
         return is_then and self.milestone in (None, milestone.type)
 
     def _subjects(self, to: Consumer) -> Iterator[str]:
-        for listed in (listing.PAYMENTS, access.listed(to.clock(), to.terms)):
+        for listed in (listing.PAYMENTS, access.listed(to.clock(), to.terms), listing.PAYOUTS):
             cursor: str | None = ""
             while cursor is not None:
                 below = {"cursor": cursor} if cursor else {}

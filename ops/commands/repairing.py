@@ -96,7 +96,7 @@ def _say_found(found: list[replaying.Found], counts: Counter[str], as_json: bool
         return
     for name, count in sorted(counts.items()):
         say(f"{name}: {count}")
-    say(f"{counts.total()} would run, of {records} payments and subscriptions")
+    say(f"{counts.total()} would run, of {records} records")
 
 
 def _replay_one(running: Consumer, id_: str, again: bool, yes: bool, as_json: bool) -> None:

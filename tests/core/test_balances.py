@@ -18,7 +18,8 @@ from chalicelib.providers.paypal.client import PayPalApi
 from chalicelib.providers.paypal.transfers import TRANSFER
 from chalicelib.providers.stripe.client import StripeApi
 from chalicelib.reactions import Handlers
-from chalicelib.times import DAY, to_iso
+from chalicelib.times import DAY, HOUR, to_iso
+from ops import replay
 from ops.verify import drift
 from tests.banks import PayPalBank, StripeBank
 from tests.conftest import vectors
@@ -629,3 +630,18 @@ def test_a_payout_has_no_reference_to_wait_for() -> None:
     """A handler that would never be notified is refused when it is registered."""
     with pytest.raises(ValueError, match="can need: reference"):
         Handlers().on("payout.paid", needs="reference")
+
+
+def test_a_payouts_handlers_can_be_run_again(bank: StripeBank, shop: Shop) -> None:
+    """By its id, or of a time; a replay is on purpose."""
+    bank.add(paid())
+    bank.pay_out(START + WEEK)
+    shop.know(bank.events)
+    assert shop.told == [("payout.paid", 4825)]
+    chosen = replay.choose(shop.consumer, "stripe:po_1")
+    assert replay.replay(shop.consumer, chosen, True, shop.clock.now + HOUR) == 1
+    period = replay.Period(since=START * 1000, until=shop.clock.now)
+    [(subject, task, names)] = list(period.found(shop.consumer))
+    assert (subject, task.type, names) == ("stripe:po_1", "payout.paid", ["note"])
+    assert replay.notify(shop.consumer, subject, [task], shop.clock.now + HOUR) == 1
+    assert len(shop.told) == 3

@@ -272,11 +272,8 @@ def test_the_command_replays_a_period_and_asks_first(stage: Stage, run: Run) -> 
     since = ("replay", "--since", "2026-11-01")
     code, output = run(*since, "--dry-run", "--json")
     assert (code, json.loads(output)) == (0, {"payments": 1, "would_run": {"ship (payment.succeeded)": 1}})
-    assert run(*since, "--dry-run")[1].splitlines()[-1] == "1 would run, of 1 payments and subscriptions"
-    assert (
-        run(*since, "--milestone", "payment.failed", "--dry-run")[1]
-        == "0 would run, of 0 payments and subscriptions\n"
-    )
+    assert run(*since, "--dry-run")[1].splitlines()[-1] == "1 would run, of 1 records"
+    assert run(*since, "--milestone", "payment.failed", "--dry-run")[1] == "0 would run, of 0 records\n"
     assert run(*since, input="n\n")[0] == 1
     code, output = run(*since, "--yes")
     assert (code, output.splitlines()[-1]) == (0, "1 handlers ran")
