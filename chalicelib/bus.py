@@ -7,6 +7,7 @@ the milestone, or the raw event.
 import json
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from chalicelib.aws import Caller
 from chalicelib.errors import AwsError, Unavailable
@@ -85,7 +86,9 @@ class EventBus:
 
         Raises ``Unavailable`` if the bus did not take it.
         """
-        named = {"id": event.id, "subject": event.subject}
+        named: dict[str, Any] = {"id": event.id, "subject": event.subject}
+        if event.is_replay:
+            named["replay"] = True
         detail = json.dumps({**named, "event": event.payload})
         if len(detail) > LARGEST:
             detail = json.dumps(named)

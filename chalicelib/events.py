@@ -41,7 +41,8 @@ class Event:
     ``payload`` is the parsed body, ``completed`` the same as JSON with what the provider showed of it when it
     was asked, if it was. ``about`` is what is the same in every delivery of the event (at a provider that
     shows one thing by several versions: of one ``about_version``), ``None`` if that is not known.
-    ``is_confirmed``: the provider was asked about this one, and bears it out.
+    ``is_confirmed``: the provider was asked about this one, and bears it out. ``is_replay``: a handler is
+    notified of it again, on purpose.
     """
 
     provider: str
@@ -61,6 +62,7 @@ class Event:
     customer: str | None = None
     object_id: str | None = None
     is_confirmed: bool = False
+    is_replay: bool = False
 
     def is_same_as(self, other: "Event") -> bool:
         """Whether both say the same. Two API versions may show one thing differently: that proves nothing."""

@@ -152,7 +152,7 @@ class Runner:
     def _read(self, task: Task, outbox: Outbox) -> tuple[Any, ...]:
         """What handlers of it are called with. Reading it is no handler's time. Raises ``BodyRemoved``."""
         if task.event_id is not None:
-            return (self.event(outbox.subject, task.event_id),)
+            return (replace(self.event(outbox.subject, task.event_id), is_replay=task.replay),)
         return self._shown(outbox), task.milestone
 
     @contextmanager

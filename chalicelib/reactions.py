@@ -33,7 +33,7 @@ class Task:
     """Something that handlers are to be notified of: a milestone, or a raw event (``event_id``).
 
     ``done`` names the handlers that have handled it; ``needs`` what one of them waits for; ``failed`` why the
-    last run failed, ``runs`` how many have.
+    last run failed, ``runs`` how many have; ``replay`` that it is notified again on purpose.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Task:
     needs: str | None = None
     failed: str | None = None
     runs: int = 0
+    replay: bool = False
     done: tuple[str, ...] = ()
 
     @property
@@ -57,6 +58,7 @@ class Task:
             amount=self.amount,
             object=self.object,
             detail=self.detail,
+            replay=self.replay,
         )
 
     def handled_by(self, handlers: "Iterable[Handler]") -> "Task":
@@ -68,8 +70,9 @@ class Task:
     def to_dict(self) -> dict[str, Any]:
         """Without what is empty; ``from_dict`` reads it back."""
         shown = {name: getattr(self, name) for name in self.__slots__}
-        if not self.runs:
-            del shown["runs"]
+        for name in ("runs", "replay"):
+            if not shown[name]:
+                del shown[name]
         return {name: value for name, value in shown.items() if value not in (None, "", ())}
 
     @classmethod

@@ -148,6 +148,7 @@ def _requeue(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> None:
         stored = to.ledger.record(subject)
         entry = stored.outbox.entry if stored.version else f"event:{events[0].id}"
         outbox = _idle(to, subject, entry)
+        tasks = tuple(replace(each, replay=True) for each in tasks)
         kept = tuple(each for each in outbox.tasks if each.id not in {task.id for task in tasks})
         if tasks:
             queued.append(replace(outbox, tasks=(*kept, *tasks)))
@@ -170,7 +171,8 @@ Found = tuple[str, Task, list[str]]  # a payment's subject, what is reached, and
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
-    """Milestones by the provider's time, both ends included; of one type, for one handler, or of all.
+    """Milestones by the provider's time, both ends included; of one type, for one handler, of one record, or
+    of all; with ``type`` raw events of that type instead, such as ``stripe.charge.refunded``.
 
     They are notified on purpose: those from before the stage began to listen too, and those that were before.
     """
@@ -179,25 +181,42 @@ class Period:
     until: int
     milestone: str | None = None
     handler: str | None = None
+    type: str | None = None
+    subject: str | None = None
 
     def found(self, to: Consumer) -> Iterator[Found]:
         """All of them. Reads the listings by day, and each record that something happened to since."""
         for subject in self._subjects(to):
-            stored = to.ledger.record(subject)
-            passed_over = {f"{subject}/{name}" for name in stored.outbox.superseded}
-            reached = _reached(subject, stored)
-            wanted = [each for each in reached if each.id not in passed_over and self._is_of(each)]
-            for task in to.handlers.milestone_tasks(wanted):
+            for task in self._events_of(to, subject) if self.type else self._milestones_of(to, subject):
                 names = [each.name for each in to.handlers.of(task.type)]
                 chosen = [name for name in names if self.handler in (None, name)]
                 if chosen:
-                    yield subject, replace(task, done=tuple(set(names) - set(chosen))), chosen
+                    done = tuple(set(names) - set(chosen))
+                    yield subject, replace(task, done=done, replay=True), chosen
+
+    def _milestones_of(self, to: Consumer, subject: str) -> tuple[Task, ...]:
+        stored = to.ledger.record(subject)
+        passed_over = {f"{subject}/{name}" for name in stored.outbox.superseded}
+        reached = _reached(subject, stored)
+        wanted = [each for each in reached if each.id not in passed_over and self._is_of(each)]
+        return to.handlers.milestone_tasks(wanted)
+
+    def _events_of(self, to: Consumer, subject: str) -> Iterator[Task]:
+        """Those whose body is kept."""
+        for each in to.ledger.events(subject):
+            is_then = self.since <= each.created_at <= self.until
+            named = f"{subject.partition(':')[0]}.{each.type}"
+            if is_then and named == self.type and each.content is not None and each.subject == subject:
+                yield from to.handlers.event_tasks(to.parsed(each))
 
     def _is_of(self, milestone: Milestone) -> bool:
         is_then = self.since <= from_iso(milestone.at) <= self.until
         return is_then and self.milestone in (None, milestone.type)
 
     def _subjects(self, to: Consumer) -> Iterator[str]:
+        if self.subject is not None:
+            yield self.subject
+            return
         for listed in (listing.PAYMENTS, access.listed(to.clock(), to.terms), listing.PAYOUTS):
             cursor: str | None = ""
             while cursor is not None:

@@ -146,7 +146,8 @@ class Functions:
             "DAYBOOK_RUNTIME_CLIENT": str(runtime_client(self.bundle.parent / "client")),
             **more,
         }
-        function = Function(folder or self.bundle, properties["Handler"], environ)
+        timeout = float(properties["Timeout"])
+        function = Function(folder or self.bundle, properties["Handler"], environ, timeout)
         self._started.append(function)
         return function
 

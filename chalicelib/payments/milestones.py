@@ -32,7 +32,8 @@ class Milestone:
 
     ``id`` is the same at every run of a handler: use it as an idempotency key.
     ``object`` is the provider's id of the refund or dispute, where it is known. ``detail`` is what there is
-    more to say of a subscription's: a payment's has none.
+    more to say of a subscription's: a payment's has none. ``replay``: a handler is notified of it on
+    purpose, once more or from before the stage began.
     """
 
     id: str
@@ -41,11 +42,14 @@ class Milestone:
     amount: int | None = None
     object: str | None = None
     detail: Mapping[str, Any] | None = None
+    replay: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         shown = {name: getattr(self, name) for name in self.__slots__}
         if self.detail is None:
             del shown["detail"]
+        if not self.replay:
+            del shown["replay"]
         return shown
 
 

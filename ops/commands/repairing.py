@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections import Counter
 from dataclasses import asdict, replace
 from functools import cache
@@ -16,6 +17,7 @@ from chalicelib.errors import HandlerFailed, HandlersBusy, Refused, Unavailable
 from chalicelib.listing import named
 from chalicelib.parking import ParkedEvent
 from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Task
 from chalicelib.reconcile import BALANCE, Summary
 from chalicelib.recording import Consumer
 from chalicelib.times import from_iso
@@ -35,7 +37,11 @@ REPLAY = 300_000  # milliseconds that replayed handlers may take
 @click.option("--since", help="Instead of an id: of all milestones since this ISO 8601 date or time.")
 @click.option("--until", help="With --since. [default: now]")
 @click.option("--milestone", help="With --since: only this type, such as payment.succeeded.")
+@click.option("--type", "type_", help="With --since: raw events of it, such as stripe.charge.refunded.")
+@click.option("--subject", help="With --since: only this record, as provider:id.")
 @click.option("--handler", help="With --since: only this handler.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="With --since: records a second.")
+@click.option("--after", help="With --since: go on after this record, where a run was stopped.")
 @click.option("--dry-run", is_flag=True, help="With --since: only say how many there are.")
 @click.option("--yes", is_flag=True, help="Do not ask before --again or --since.")
 @stage_option
@@ -48,6 +54,9 @@ def replay(id_: str | None, again: bool, yes: bool, stage: str, as_json: bool, *
     daybook replay evt_1Q… --again                all that this event proves, once more
     daybook replay --since 2026-11-01 --dry-run   what handlers would be notified of on purpose: also of
                                                   what is from before the stage began to listen
+
+    What handlers are notified of by --again or --since says so: milestone.replay, event.is_replay, and
+    "replay": true on the bus. Ctrl-C stops between two records, and says how to go on.
     """
     running = consumer(connect(stage, os.environ))
     if (id_ is None) == (given["since"] is None):
@@ -64,8 +73,12 @@ def _replay_since(running: Consumer, yes: bool, as_json: bool, **given: Any) -> 
         until=_instant(given["until"]) if given["until"] else now(),
         milestone=given["milestone"],
         handler=given["handler"],
+        type=given["type_"],
+        subject=given["subject"],
     )
     found = list(track(chosen.found(running), description="looking", console=beside(), transient=True))
+    if given["after"]:
+        found = after(found, given["after"])
     counts = Counter(f"{handler} ({task.type})" for _, task, names in found for handler in names)
     if given["dry_run"] or not found:
         _say_found(found, counts, as_json)
@@ -73,18 +86,39 @@ def _replay_since(running: Consumer, yes: bool, as_json: bool, **given: Any) -> 
     if not yes:
         question = f"run {counts.total()} handlers? each may already have had its effect"
         click.confirm(question, abort=True, err=True)
-    ran, failed = 0, []
-    for subject, tasks in track(
-        replaying.by_subject(found), description="running", console=beside(), transient=True
-    ):
-        try:
-            ran += replaying.notify(running, subject, tasks, now() + REPLAY)
-        except (HandlersBusy, HandlerFailed) as error:  # it does not hold up the others
-            failed.append(f"{subject}: {error}")
+    run(running, replaying.by_subject(found), given["rate"], as_json)
+
+
+def after(found: list[replaying.Found], subject: str) -> list[replaying.Found]:
+    """Those after that record. Raises ``click.UsageError`` where it is not among them."""
+    subjects = [each for each, *_ in found]
+    if subject not in subjects:
+        raise click.UsageError(f"{subject} is not among these: --after takes what a stopped run said")
+    last = len(subjects) - 1 - subjects[::-1].index(subject)
+    return found[last + 1 :]
+
+
+def run(running: Consumer, found: list[tuple[str, list[Task]]], rate: float | None, as_json: bool) -> None:
+    """One record after the other. Ctrl-C stops between two, and says where to go on."""
+    ran, failed, last, is_stopped = 0, [], "", False
+    try:
+        for subject, tasks in track(found, description="running", console=beside(), transient=True):
+            try:
+                ran += replaying.notify(running, subject, tasks, now() + REPLAY)
+            except (HandlersBusy, HandlerFailed) as error:  # it does not hold up the others
+                failed.append(f"{subject}: {error}")
+            last = subject
+            if rate:
+                time.sleep(1 / rate)
+    except KeyboardInterrupt:
+        is_stopped = True
     if as_json:
-        click.echo(json.dumps({"ran": ran, "failed": failed}, indent=2))
+        place = {"after": last} if is_stopped else {}
+        click.echo(json.dumps({"ran": ran, "failed": failed, **place}, indent=2))
     else:
         say(f"{ran} handlers ran")
+    if is_stopped:
+        raise Failed(f"stopped: {f'--after {last}' if last else 'the same command'} goes on")
     if failed:
         raise Failed(f"left, `daybook replay SUBJECT` runs them: {'; '.join(failed)}")
 

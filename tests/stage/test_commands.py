@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from rich.table import Table
@@ -25,7 +26,7 @@ from chalicelib.subscriptions import Subscription
 from chalicelib.times import DAY
 from ops import against, replay
 from ops.cli import main
-from ops.commands import Failed, handlers, plain, say, wide
+from ops.commands import Failed, handlers, plain, repairing, say, wide
 from ops.doctor import Doctor
 from ops.stage import Stage, connect
 from ops.stories import tell
@@ -190,15 +191,21 @@ class Heard:
 
     def __init__(self, stage: Stage) -> None:
         self.types: list[str] = []
+        self.replays: list[bool] = []
+        self.is_stopped = False
         handlers = Handlers()
 
         @handlers.on("payment.*")
         def listen(payment: Payment, milestone: Milestone) -> None:
             self.types.append(milestone.type)
+            self.replays.append(milestone.replay)
+            if self.is_stopped:
+                raise KeyboardInterrupt
 
         @handlers.on("stripe.charge.refunded")
         def hear(event: Event) -> None:
             self.types.append(event.type)
+            self.replays.append(event.is_replay)
 
         self.consumer = replace(consumer(stage.ledger(), MemoryInbox()), handlers=handlers)
 
@@ -262,6 +269,50 @@ def test_a_period_is_replayed_on_purpose(heard: Heard) -> None:
         assert replay.notify(heard.consumer, subject, tasks, NOW + 60_000) == 2
         assert heard.consumer.ledger.payment(subject).outbox.tasks == ()
     assert heard.types == ["payment.refunded"] * 4
+
+
+def test_raw_events_and_single_records_of_a_period(heard: Heard) -> None:
+    """By type, by subject; and whoever is notified is told that it is a replay."""
+    subjects = []
+    for n in range(2):
+        _, events = tell("stripe", random.Random(n), NOW - DAY, 5000, "EUR", story="partial-refunds")
+        subjects.append([record(heard.consumer, event).subject for event in events].pop())
+    assert set(heard.replays) == {False}
+    heard.types.clear()
+    heard.replays.clear()
+    period = replay.Period(since=NOW - 2 * DAY, until=NOW, type="stripe.charge.refunded")
+    of_both = list(period.found(heard.consumer))
+    assert sorted({subject for subject, *_ in of_both}) == sorted(subjects)
+    of_one = list(replace(period, subject=subjects[0]).found(heard.consumer))
+    assert len(of_one) * 2 == len(of_both) == 4
+    [(subject, tasks)] = replay.by_subject(of_one)
+    assert replay.notify(heard.consumer, subject, tasks, NOW + 60_000) == 2
+    assert (heard.types, heard.replays) == (["charge.refunded"] * 2, [True, True])
+    milestones = replace(period, type=None, milestone="payment.refunded", subject=subjects[1])
+    for subject, tasks in replay.by_subject(milestones.found(heard.consumer)):
+        replay.notify(heard.consumer, subject, tasks, NOW + 60_000)
+    assert heard.replays == [True] * 4
+
+
+def test_a_replay_that_is_stopped_says_where_to_go_on(heard: Heard) -> None:
+    """Between two records; what is left of the one that was running is run by the next."""
+    for n in range(3):
+        _, events = tell("stripe", random.Random(n), NOW - DAY, 5000, "EUR", story="checkout")
+        for event in events:
+            record(heard.consumer, event)
+    period = replay.Period(since=NOW - 2 * DAY, until=NOW, milestone="payment.succeeded")
+    found = list(period.found(heard.consumer))
+    first, second, third = [subject for subject, *_ in found]
+    with pytest.raises(click.UsageError):
+        repairing.after(found, "stripe:pi_other")
+    heard.types.clear()
+    repairing.run(heard.consumer, replay.by_subject(found[:1]), rate=1000, as_json=False)
+    heard.is_stopped = True
+    with pytest.raises(Failed, match="the same command goes on"):
+        repairing.run(heard.consumer, replay.by_subject(found[1:]), rate=None, as_json=True)
+    heard.is_stopped = False
+    assert [subject for subject, *_ in repairing.after(found, first)] == [second, third]
+    assert len(heard.types) == 2
 
 
 def test_the_command_replays_a_period_and_asks_first(stage: Stage, run: Run) -> None:
