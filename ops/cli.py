@@ -10,6 +10,7 @@ from chalicelib.errors import AwsError, InvalidParameter, InvalidSetting, Refuse
 from ops.commands import (
     Failed,
     accounting,
+    comparing,
     console,
     deploying,
     looking,
@@ -28,6 +29,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
         watching.tail: "events as they are recorded",
         watching.doctor: "is this stage well, and what to do where it is not",
         subscribing.access: "does somebody have access right now",
+        comparing.compare: "is a table of your own what the ledger says",
         looking.verify: "is each payment what its events say, or the provider",
         console.console: "all of it in a browser",
     },
