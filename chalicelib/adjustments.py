@@ -3,11 +3,12 @@
 The provider's own fees, reserves, top-ups: https://docs.stripe.com/reports/reporting-categories
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from chalicelib import invoices
 from chalicelib.joining import Facts, Rules, fold_by, join_by, largest, union
-from chalicelib.payments import Milestone, Movement, balance_entries
+from chalicelib.payments import Movement, balance_entries
 
 FEE, OTHER = "fee", "other"
 # payments/balance.py; 0 or 1; ids
@@ -15,15 +16,10 @@ RULES: Rules = {"entry": largest, "is_fee": largest, "livemode": largest, "accou
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """From one state of the record to another: nobody is notified of any. ``at`` is when it was."""
+class Change(invoices.Change):
+    """As an invoice's: nobody is notified of any. ``at`` is when it was."""
 
-    facts: Facts
     at: int
-    milestones: tuple[Milestone, ...] = ()
-    superseded: tuple[str, ...] = ()
-    moved: Mapping[str, int] = field(default_factory=dict)
-    currency: str | None = None
 
 
 def join(a: Facts, b: Facts) -> Facts:

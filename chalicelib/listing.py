@@ -30,7 +30,8 @@ AT_ONCE = 1000  # places of a day that are read at once
 
 
 class Listed(NamedTuple):
-    """What is listed: records of one entry, under that name in the answer, each as ``show`` shows it.
+    """What is listed: records of one entry, under that name in the answer, each as ``show`` shows it; and how
+    many queries one page may cost.
 
     What is shown has ``id``, ``created_at``, ``customer``, ``provider``, ``reference`` and ``status``.
     """
@@ -38,6 +39,7 @@ class Listed(NamedTuple):
     entry: str
     name: str
     show: Callable[[str, StoredPayment], dict[str, Any]]
+    rounds: int = ROUNDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ Placed = list[tuple[str, dict[str, Any]]]  # places and what is shown there
 
 
 def _by_day(ledger: Ledger, query: Query, of: Listed) -> tuple[Placed, str | None]:
-    places, below = _places(ledger, query, of.entry)
+    places, below = _places(ledger, query, of)
     shown = dict(_read(ledger, (subject for _, subject in places), of))
     found = [(place, shown[subject]) for place, subject in places if subject in shown]
     is_wanted = _has(query.wanted)
@@ -118,17 +120,17 @@ def _has(wanted: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
     return lambda payment: all(payment[name] == value for name, value in wanted.items())
 
 
-def _places(ledger: Ledger, query: Query, entry: str) -> tuple[list[tuple[str, str]], str | None]:
+def _places(ledger: Ledger, query: Query, of: Listed) -> tuple[list[tuple[str, str]], str | None]:
     """Place and subject of a page's payments, and the place that the next page begins with."""
     found: list[tuple[str, str]] = []
     rounds = 0
-    for day, shards in ledger.days(query.since[:10], query.until[:10], entry).items():
+    for day, shards in ledger.days(query.since[:10], query.until[:10], of.entry).items():
         until: str | None = query.until
         while until is not None:
-            if rounds == ROUNDS:
+            if rounds == of.rounds:
                 return found, min(until, day + ABOVE_ALL)
             room = query.limit + 1 - len(found)
-            name = entries.day_of(entry, day)
+            name = entries.day_of(of.entry, day)
             some, last = ledger.records_of_day(name, shards, query.since, until, room, query.wanted)
             rounds += 1
             found += some
@@ -203,7 +205,7 @@ def _shown_payout(subject: str, stored: StoredPayment) -> dict[str, Any]:
 
 
 PAYMENTS = Listed(PAYMENT, "payments", _shown)
-PAYOUTS = Listed(PAYOUT, "payouts", _shown_payout)
+PAYOUTS = Listed(PAYOUT, "payouts", _shown_payout, rounds=50)  # a day has one or two
 
 
 def every(ledger: Ledger, entry: str, days: Mapping[str, int]) -> Iterator[tuple[str, StoredPayment]]:

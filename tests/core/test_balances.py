@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import adjustments, contents, payouts
+from chalicelib import adjustments, contents, listing, payouts
 from chalicelib.bus import EventBus
 from chalicelib.contents import Contents
 from chalicelib.credentials import FixedCredentials
@@ -645,3 +645,13 @@ def test_a_payouts_handlers_can_be_run_again(bank: StripeBank, shop: Shop) -> No
     assert (subject, task.type, names) == ("stripe:po_1", "payout.paid", ["note"])
     assert replay.notify(shop.consumer, subject, [task], shop.clock.now + HOUR) == 1
     assert len(shop.told) == 3
+
+
+def test_a_page_of_payouts_is_full_though_each_is_of_another_day(bank: StripeBank, shop: Shop) -> None:
+    """One a day, as they are."""
+    sold_each_day(bank, 25)
+    shop.know(bank.events)
+    page = listing.page(shop.ledger, listing.parse({"limit": "20"}), listing.PAYOUTS)
+    assert [each["id"] for each in page["payouts"]] == [f"stripe:po_{n}" for n in range(25, 5, -1)]
+    rest = listing.page(shop.ledger, listing.parse({"cursor": page["cursor"]}), listing.PAYOUTS)
+    assert len(rest["payouts"]) == 5
