@@ -11,7 +11,8 @@ from chalicelib.errors import InvalidPayload
 # What may become part of a key, a queue's group or a log line: printable ASCII without spaces.
 SAFE_ID = re.compile(r"[!-~]{1,200}")
 OWN = "daybook."  # how the types of events of our own making begin: no provider sends any
-OWN_IDS = ("asked", "balance_", "clock", "transfer-")  # and so their ids, but for what is only fetched
+IMPORTED = "imported_"  # what an import recorded: nobody is notified of it
+OWN_IDS = ("asked", "balance_", "clock", IMPORTED, "transfer-")  # how our own events' ids begin
 CLOCK = f"{OWN}clock"  # that say only that time has passed
 DEEPEST = 200  # levels of JSON; a provider's own have about ten
 STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)

@@ -84,7 +84,7 @@ class Window:
 class Reconciler:
     """All that reconciling needs. ``pause`` waits some seconds; ``livemode`` as the stage declares it.
 
-    ``began`` is the instant from which on handlers are notified.
+    ``began`` is the instant from which on handlers are notified, ``until`` one after which nothing is listed.
     """
 
     providers: Mapping[str, Provider]
@@ -96,6 +96,7 @@ class Reconciler:
     livemode: bool | None = None
     began: Callable[[], int] = lambda: ALWAYS
     what: What = EVENTS
+    until: int | None = None
 
     def run(
         self,
@@ -148,7 +149,7 @@ class Reconciler:
         begun = noted.get("window")
         if begun and begun["asked"] == since and not dry_run:
             return Window(**begun)
-        until = self.clock() - ON_ITS_WAY
+        until = min(self.clock() - ON_ITS_WAY, self.clock() if self.until is None else self.until)
         last = self.clock() - LISTED
         if "until" in noted:
             last = noted["until"] - self.what.overlap.get(provider, OVERLAP)

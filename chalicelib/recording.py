@@ -31,7 +31,7 @@ from chalicelib.errors import (
     Unavailable,
     VersionMoved,
 )
-from chalicelib.events import OWN, Event
+from chalicelib.events import IMPORTED, OWN, Event
 from chalicelib.explaining import PLACES, Explanation
 from chalicelib.folding import LABELS, folded
 from chalicelib.inbox import Address, Inbox, Message, QueuedRecord, SqsRecord
@@ -218,12 +218,13 @@ class Consumer:
         handlers run by another one now, keeps that one's lease.
         """
         event, facts = understood
+        is_quiet = event.id.startswith(IMPORTED)
         is_of_record = event.subject in facts and kind_of(event.subject).is_shown
         records = []
         for payment, joined in of:
             subject = payment.outbox.subject
             record = payment.with_facts(joined, self.clock(), self.terms)
-            tasks = self.handlers.milestone_tasks(self._heard(record.news))
+            tasks = () if is_quiet else self.handlers.milestone_tasks(self._heard(record.news))
             own_tasks = self._event_tasks(event) if is_of_record and subject == event.subject else ()
             until = payment.outbox.leased_until if subject in busy else deadline
             records.append(record.with_tasks((*tasks, *own_tasks), until))
@@ -252,6 +253,7 @@ class Consumer:
 
     def _event_tasks(self, event: Event) -> tuple[Task, ...]:
         is_heard = event.created_at >= self.began() and not event.type.startswith(OWN)
+        is_heard = is_heard and not event.id.startswith(IMPORTED)
         return self.handlers.event_tasks(event) if is_heard else ()
 
     def _records(self, understood: Understood) -> list[tuple[StoredPayment, Facts]]:

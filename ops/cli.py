@@ -13,6 +13,7 @@ from ops.commands import (
     comparing,
     console,
     deploying,
+    fetching,
     looking,
     repairing,
     sending,
@@ -38,6 +39,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
         accounting.payouts: "what was sent to the bank",
     },
     "Repair": {
+        fetching.import_: "get the history that an API has, notified to nobody",
         repairing.reconcile: "get the events that never came",
         repairing.redrive: "send parked events through again",
         repairing.replay: "run handlers that are left, or all of them again",

@@ -96,9 +96,11 @@ class FakeStripe(FakeApi):
         super().__init__()
         self.events = events
         self.bank = bank or StripeBank()
+        self.history: dict[str, list[dict[str, Any]]] = {}  # objects, by what they are called in a path
 
     def answer(self, request: Request) -> Answer:
         listed = {"/v1/events": self.events, "/v1/balance_transactions": self.bank.transactions}
+        listed |= {f"/v1/{name}": objects for name, objects in self.history.items()}
         payout = request.path.removeprefix("/v1/payouts/")
         if request.path not in listed and payout not in self.bank.payouts:
             return 404, {}, {"error": {"type": "invalid_request_error", "message": "No such object"}}
@@ -112,7 +114,7 @@ class FakeStripe(FakeApi):
         found = [each for each in found if since <= each["created"] <= until]
         if "payout" in query:
             found = [each for each in found if self.bank.paid_out.get(each["id"]) == query["payout"]]
-        if request.path != "/v1/events" and query.get("expand[0]") != "data.source":
+        if request.path == "/v1/balance_transactions" and query.get("expand[0]") != "data.source":
             found = [{**each, "source": (each["source"] or {}).get("id")} for each in found]
         if "starting_after" in query:
             ids = [each["id"] for each in found]

@@ -1,7 +1,7 @@
 """What a provider's module offers, and what it may ask for."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -55,10 +55,12 @@ class Trust:
 
 
 class Page(NamedTuple):
-    """Events as JSON, and where to go on; ``None`` on the last page."""
+    """Events as JSON, and where to go on; ``None`` on the last page. ``oldest`` is of history: when its last
+    object was made, in milliseconds."""
 
     bodies: list[bytes]
     next: str | None
+    oldest: int = 0
 
 
 class Contents(NamedTuple):
@@ -124,6 +126,20 @@ class ProviderApi(Protocol):
 
     def endpoints(self) -> list[Notice]:
         """The webhook endpoints that the provider has for us. Raises ``Unavailable``."""
+
+
+@runtime_checkable
+class HistoryApi(ProviderApi, Protocol):
+    """One that lists what there is from before a stage began, kind by kind."""
+
+    def kinds(self) -> Iterable[str]:
+        """What there is to list, in the order in which it is to be."""
+
+    def history(self, kind: str) -> Callable[[int, int, str | None], Page]:
+        """Pages of that kind's objects of a time, newest first, each as the body of an event of our own.
+
+        The pages raise ``Throttled``, ``Unavailable``.
+        """
 
 
 @runtime_checkable

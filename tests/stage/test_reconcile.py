@@ -14,6 +14,7 @@ from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.paypal.client import PayPalApi
 from chalicelib.providers.stripe.client import StripeApi
+from chalicelib.providers.stripe.history import KINDS
 from chalicelib.reconcile import OVERDUE, Reconciler, overdue, watched
 from chalicelib.times import DAY
 from ops.cli import main
@@ -327,6 +328,35 @@ def test_the_command_says_what_it_found_and_what_it_did(run: Run, stage: Stage, 
             "notified": 0,
             "finished": True,
         }
+
+
+def test_history_is_imported_after_it_was_said_what_that_takes(run: Run, stage: Stage, daybook: Any) -> None:
+    """An estimate, a question, and what was recorded; once more changes nothing."""
+    now = daybook._now()
+    old: dict[str, Any] = {
+        "id": "pi_old",
+        "object": "payment_intent",
+        "status": "succeeded",
+        "currency": "eur",
+    }
+    old |= {"amount": 700, "amount_received": 700, "created": (now - 400 * DAY) // 1000}
+    with FakeStripe([]) as api:
+        api.history = {**{kind: [] for kind in KINDS}, "payment_intents": [old]}
+        asked = ("import", "stripe", "--since", "2024-01-01")
+        code, output = run(*asked, "--dry-run", STRIPE_API=api.address)
+        assert (code, "payment_intents: 1 listed, 0 known, 1 to be recorded" in output) == (0, True)
+        assert "1 objects, 0 minutes of listing at least, $0.00 of AWS" in output
+        assert run(*asked, STRIPE_API=api.address)[0] == 1  # nobody said yes
+        code, output = run(*asked, "--yes", STRIPE_API=api.address)
+        assert (code, "payment_intents: 1 listed, 0 known, 1 recorded" in output) == (0, True)
+        source = EventSource(stage.client("sqs"), daybook.SETTINGS.names.queue, daybook.process)
+        while source.poll(0):
+            pass
+        assert project("stripe:pi_old", stage.ledger().payment("stripe:pi_old").facts).captured == 700
+        code, output = run(*asked, "--yes", "--json", STRIPE_API=api.address)
+        assert json.loads(output[output.index("{") :])["payment_intents"]["known"] == 1
+        assert run("import", "stripe", "--since", "2999-01-01", STRIPE_API=api.address)[0] == 1
+        assert run("import", "stripe", "--since", "soon", STRIPE_API=api.address)[0] == 2
 
 
 def test_without_keys_it_says_where_they_go(run: Run) -> None:

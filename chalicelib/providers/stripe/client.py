@@ -5,7 +5,7 @@ https://docs.stripe.com/api/events/list
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from chalicelib.errors import NotAllowed, NotFound, Throttled, Unavailable, seco
 from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment
 from chalicelib.providers.protocol import Contents, Difference, Notice, Page
-from chalicelib.providers.stripe import balance, comparison, endpoints
+from chalicelib.providers.stripe import balance, comparison, endpoints, history
 from chalicelib.providers.stripe.events import completed, path_to_fetch
 from chalicelib.providers.stripe.objects import Object, instant
 from chalicelib.providers.stripe.payouts import LISTED
@@ -90,6 +90,25 @@ class StripeApi:
         """Which mode's balance a key reads: https://docs.stripe.com/keys"""
         modes = {"live": True, "test": False}
         return modes.get(self.key.split("_")[1]) if self.key.count("_") > 1 else None
+
+    def kinds(self) -> Iterable[str]:
+        return history.KINDS
+
+    def history(self, kind: str) -> Callable[[int, int, str | None], Page]:
+        """https://docs.stripe.com/api/charges/list, and the others alike"""
+
+        def page(since: int, until: int, cursor: str | None) -> Page:
+            after = {"starting_after": cursor} if cursor else {}
+            asked = {"limit": PAGE, "created": {"gte": since // 1000, "lte": until // 1000}, **after}
+            listed = mapping(self.get(f"/v1/{kind}", **asked, **history.KINDS[kind]))
+            found, more = items(listed.get("data")), bool(listed.get("has_more"))
+            if not isinstance(listed.get("data"), list) or (more and not found):
+                raise Unavailable(f"Stripe lists no {kind}", reason="stripe_api")
+            bodies = [history.body(each, self.clock()) for each in found]
+            oldest = instant(found[-1].get("created"), since) if found else since
+            return Page(bodies, str(found[-1]["id"]) if more else None, oldest)
+
+        return page
 
     def contents(self, subject: str, cursor: str | None) -> Contents | None:
         """https://docs.stripe.com/payouts/reconciliation: of automatic payouts, once Stripe has done it."""

@@ -1,0 +1,219 @@
+"""History: what Stripe's API has becomes the records that webhooks would have made; nobody hears of it."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chalicelib.credentials import FixedCredentials
+from chalicelib.errors import InvalidPayload, Unavailable
+from chalicelib.payments import Payment, project
+from chalicelib.providers import PROVIDERS
+from chalicelib.providers.stripe.client import StripeApi
+from chalicelib.providers.stripe.history import KINDS
+from chalicelib.reconcile import Reconciler
+from chalicelib.times import DAY, HOUR
+from ops import importing
+from ops.verify import drift
+from tests.fake_apis import BROKEN, FakeStripe
+from tests.fakes import MemoryInbox, as_bytes, receiver, signed, sqs_record, telemetry
+from tests.settling import Shop
+from tests.simulators import SINCE_BASIL, START, StripeSimulator, lived
+
+Json = dict[str, Any]
+SUMS = ("status", "captured", "refunded", "disputed", "net", "currency", "consistent")
+LIVES = 60
+NOTHING: dict[str, list[Json]] = {kind: [] for kind in KINDS}
+PATH_OF = {each: f"{each}s" for each in ("payment_intent", "charge", "refund", "dispute")}
+
+
+def simulated(count: int) -> list[StripeSimulator]:
+    rng = random.Random(22)
+    found: list[StripeSimulator] = []
+    while len(found) < count:
+        each = lived("stripe", rng, most=5)
+        if isinstance(each, StripeSimulator) and each.version == SINCE_BASIL:
+            found.append(each)
+    return found
+
+
+def objects(simulators: list[StripeSimulator]) -> dict[str, list[Json]]:
+    """Each as the provider shows it in the end: as it was in the last event about it."""
+    found: dict[str, dict[str, Json]] = defaultdict(dict)
+    for simulator in simulators:
+        for event in simulator.events:
+            about = event["data"]["object"]
+            found[PATH_OF[about["object"]]][about["id"]] = {"created": START, **about}
+    for simulator in simulators:  # the charge's and the intent's own totals are of now
+        charge = found["charges"].get(simulator.charge_id)
+        if charge:
+            charge |= {"amount_captured": simulator.captured, "captured": simulator.is_final}
+    return {path: list(by_id.values()) for path, by_id in found.items()}
+
+
+class Importing:
+    """A stage that begins long after these payments."""
+
+    def __init__(self, api: FakeStripe) -> None:
+        self.shop = Shop()
+        self.api = StripeApi("rk_1", api.address, self.shop.clock)
+        self.began = self.shop.clock.now - HOUR
+        self.heard: list[str] = []
+        self.shop.consumer.handlers.on("payment.*")(self.hear)
+        self.shop.consumer.handlers.on("dispute.*")(self.hear_of_dispute)
+
+    def hear(self, payment: Any, milestone: Any) -> None:
+        self.heard.append(milestone.type)
+
+    def hear_of_dispute(self, payment: Any, milestone: Any) -> None:
+        self.heard.append(milestone.type)
+
+    @property
+    def reconciler(self) -> Reconciler:
+        inbox: Any = self.shop.queue
+        return Reconciler(
+            providers=PROVIDERS,
+            ledger=self.shop.ledger,
+            inbox=inbox,
+            telemetry=telemetry(self.shop.lines, self.shop.clock),
+            clock=self.shop.clock,
+            pause=lambda seconds: None,
+            until=self.began,
+        )
+
+    def run(self, dry_run: bool = False) -> dict[str, int]:
+        """What was put on the queue, by kind, and recorded."""
+        found = importing.run(
+            self.reconciler, "stripe", self.api, START * 1000 - DAY, dry_run, lambda kind, summary: None
+        )
+        texts, self.shop.queue.texts = self.shop.queue.texts, []
+        random.Random(1).shuffle(texts)
+        for number, text in enumerate(texts):
+            record = sqs_record(text, receipt=str(number))
+            assert self.shop.consumer.process([record], self.shop.clock.now + HOUR) == []
+        return {kind: each.recovered for kind, each in found.items()}
+
+    def payment(self, subject: str) -> Payment:
+        return project(subject, self.shop.ledger.payment(subject).facts)
+
+
+@pytest.fixture
+def stripe() -> Iterator[FakeStripe]:
+    with FakeStripe([]) as api:
+        yield api
+
+
+def test_history_makes_the_records_that_webhooks_would_have(stripe: FakeStripe) -> None:
+    """Of lives by chance, in any order; notified to nobody; once more changes nothing."""
+    simulators = simulated(LIVES)
+    stripe.history = {**NOTHING, **objects(simulators)}
+    it = Importing(stripe)
+    counts = it.run()
+    assert counts["payment_intents"] == LIVES
+    assert sum(counts.values()) == sum(len(each) for each in stripe.history.values())
+    told = Shop()
+    for simulator in simulators:
+        told.know(simulator.events)
+        by_webhooks = project(simulator.subject, told.ledger.payment(simulator.subject).facts)
+        imported = it.payment(simulator.subject)
+        if by_webhooks.captured:
+            assert {n: getattr(imported, n) for n in SUMS} == {n: getattr(by_webhooks, n) for n in SUMS}
+        assert drift(it.shop.ledger, simulator.subject) is None
+    assert it.heard == []
+    assert set(it.run().values()) == {0}
+
+
+def test_real_events_join_with_it_in_any_order(stripe: FakeStripe) -> None:
+    """Before, or after: the sums are the same, and nobody is notified of what was imported."""
+    simulators = simulated(20)
+    stripe.history = {**NOTHING, **objects(simulators)}
+    before, after, alone = Importing(stripe), Importing(stripe), Shop()
+    for simulator in simulators:
+        before.shop.know(simulator.events)
+        alone.know(simulator.events)
+    before.run()
+    after.run()
+    heard = len(after.heard)
+    for simulator in simulators:
+        after.shop.know(random.Random(3).sample(simulator.events, len(simulator.events)))
+        one, other = before.payment(simulator.subject), after.payment(simulator.subject)
+        whole = project(simulator.subject, alone.ledger.payment(simulator.subject).facts)
+        for name in ("captured", "refunded", "disputed", "net"):
+            assert getattr(one, name) == getattr(other, name) == getattr(whole, name)
+    assert heard == 0
+
+
+def test_a_run_that_is_stopped_goes_on_where_it_was(stripe: FakeStripe) -> None:
+    """Through pages, throttling and an outage; what was listed is not listed again."""
+    charges = [
+        {"id": f"ch_{n:04}", "object": "charge", "amount": 100, "amount_captured": 100, "currency": "eur"}
+        | {"created": START + n, "status": "succeeded", "payment_intent": f"pi_{n:04}", "captured": True}
+        for n in range(450)
+    ]
+    stripe.history = {**NOTHING, "charges": charges}
+    it = Importing(stripe)
+    refused = {"error": {"type": "api_error", "message": "down"}}
+    pages = 0
+
+    def fail_on_the_third(kind: str, summary: Any) -> None:
+        nonlocal pages
+        pages += kind == "charges"
+        if pages == 2:
+            throttled = (429, {"Retry-After": "1"}, refused)
+            stripe.faults = [(BROKEN, {}, {}), throttled, *[(500, {}, refused)] * 20]
+
+    with pytest.raises(Unavailable):
+        importing.run(it.reconciler, "stripe", it.api, START * 1000 - DAY, False, fail_on_the_third)
+    stripe.faults = []
+    listed = len([each for each in stripe.asked if each.startswith("/v1/charges")])
+    counts = it.run()
+    asked = [each for each in stripe.asked if each.startswith("/v1/charges")][listed:]
+    assert counts["charges"] == 250  # 200 are on the queue already
+    assert "starting_after=ch_0250" in asked[0]
+    assert it.payment("stripe:pi_0007").captured == it.payment("stripe:pi_0449").captured == 100
+
+
+def test_a_dry_run_and_an_estimate_change_nothing(stripe: FakeStripe) -> None:
+    """By one question of each kind; a page that is all there is counts exactly."""
+    made = [{"id": f"re_{n}", "object": "refund", "created": START + 864 * n} for n in range(300)]
+    stripe.history = {**NOTHING, "refunds": made, "charges": made[:7]}
+    it = Importing(stripe)
+    until = (START + 864 * 300) * 1000
+    found = {each.kind: each for each in importing.estimates(it.api, START * 1000, until)}
+    assert (found["charges"].objects, found["charges"].is_exact) == (7, True)
+    assert not found["refunds"].is_exact
+    assert 250 < found["refunds"].objects < 350
+    assert len(stripe.asked) == len(KINDS)
+    assert set(it.run(dry_run=True).values()) == {0}
+    assert it.shop.queue.texts == []
+    assert it.shop.ledger.checkpoints.checkpoint("import refunds stripe") == {}
+
+
+def test_what_comes_after_the_stage_began_is_left_to_its_webhooks(stripe: FakeStripe) -> None:
+    """Their handlers are to be notified."""
+    it = Importing(stripe)
+    late = {"id": "pi_late", "object": "payment_intent", "created": it.began // 1000 + 60}
+    stripe.history = {**NOTHING, "payment_intents": [late]}
+    assert set(it.run().values()) == {0}
+
+
+def test_nobody_can_send_an_imported_event() -> None:
+    """It would be recorded, and no handler notified."""
+    body = as_bytes({"id": "imported_pi_1", "object": "event", "type": "payment_intent.succeeded"})
+    door = receiver(MemoryInbox(), FixedCredentials({"stripe_webhook_secrets": ("whsec_new",)}))
+    with pytest.raises(InvalidPayload, match="no provider sends"):
+        door.receive("stripe", signed("stripe", body))
+
+
+def test_an_api_that_lies_about_its_pages_is_not_believed(stripe: FakeStripe) -> None:
+    """More that never comes, or no list at all."""
+    it = Importing(stripe)
+    stripe.history = dict(NOTHING)
+    for odd in ({"data": [], "has_more": True}, {"object": "list"}):
+        stripe.objects["/v1/charges"] = odd
+        with pytest.raises(Unavailable):
+            importing.run(it.reconciler, "stripe", it.api, 0, False, lambda kind, summary: None)
+    assert replace(it.reconciler, what=importing.what("charges")).what.name == "import charges"
