@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import subscriptions
 from chalicelib.credentials import FixedCredentials
 from chalicelib.errors import InvalidPayload, Unavailable
 from chalicelib.payments import Payment, project
@@ -17,6 +18,7 @@ from chalicelib.providers.stripe.history import KINDS
 from chalicelib.reconcile import Reconciler
 from chalicelib.times import DAY, HOUR
 from ops import importing
+from ops.stories import SUBSCRIPTIONS, tell
 from ops.verify import drift
 from tests.fake_apis import BROKEN, FakeStripe
 from tests.fakes import MemoryInbox, as_bytes, receiver, signed, sqs_record, telemetry
@@ -84,11 +86,15 @@ class Importing:
             until=self.began,
         )
 
-    def run(self, dry_run: bool = False) -> dict[str, int]:
+    def hear_of_subscription(self, subscription: Any, milestone: Any) -> None:
+        self.heard.append(milestone.type)
+
+    def hear_of_subscriptions(self, subscription: Any, milestone: Any) -> None:
+        self.heard.append(milestone.type)
+
+    def run(self, dry_run: bool = False, since: int = START * 1000 - DAY) -> dict[str, int]:
         """What was put on the queue, by kind, and recorded."""
-        found = importing.run(
-            self.reconciler, "stripe", self.api, START * 1000 - DAY, dry_run, lambda kind, summary: None
-        )
+        found = importing.run(self.reconciler, "stripe", self.api, since, dry_run, lambda kind, summary: None)
         texts, self.shop.queue.texts = self.shop.queue.texts, []
         random.Random(1).shuffle(texts)
         for number, text in enumerate(texts):
@@ -217,3 +223,35 @@ def test_an_api_that_lies_about_its_pages_is_not_believed(stripe: FakeStripe) ->
         with pytest.raises(Unavailable):
             importing.run(it.reconciler, "stripe", it.api, 0, False, lambda kind, summary: None)
     assert replace(it.reconciler, what=importing.what("charges")).what.name == "import charges"
+
+
+@pytest.mark.parametrize("story", SUBSCRIPTIONS)
+def test_a_subscriptions_history_makes_what_its_webhooks_would_have(stripe: FakeStripe, story: str) -> None:
+    """What it is, until when it is paid, and what was reversed; whoever has access is not told of it."""
+    _, events = tell("stripe", random.Random(5), START * 1000, 1900, "EUR", story=story)
+    found: dict[str, dict[str, Json]] = {kind: {} for kind in KINDS}
+    for event in events:
+        about = {"created": event["created"], **event["data"]["object"]}
+        if f"{about['object']}s" in found:
+            found[f"{about['object']}s"][about["id"]] = about
+    unpaid = [id_ for id_, each in found["invoices"].items() if each["status"] != "paid"]
+    for id_ in unpaid:
+        del found["invoices"][id_]
+    stripe.history = {kind: list(by_id.values()) for kind, by_id in found.items()}
+    it, told = Importing(stripe), Shop()
+    it.shop.clock.now = told.clock.now = max(each["created"] for each in events) * 1000 + DAY
+    it.began = it.shop.clock.now - 1000
+    it.shop.consumer.handlers.on("access.*")(it.hear_of_subscription)
+    it.shop.consumer.handlers.on("subscription.*")(it.hear_of_subscriptions)
+    it.run(since=0)
+    told.know(events)
+    [id_] = found["subscriptions"]
+    imported, by_webhooks = (
+        subscriptions.project(f"stripe:{id_}", each.ledger.record(f"stripe:{id_}").facts)
+        for each in (it.shop, told)
+    )
+    for name in ("status", "paid_through", "period_end", "ended_at", "cancel_at", "certain"):
+        assert getattr(imported, name) == getattr(by_webhooks, name), name
+    last = imported.last_payment
+    assert (last and last["reversed"]) == (by_webhooks.last_payment and by_webhooks.last_payment["reversed"])
+    assert it.heard == []

@@ -20,18 +20,22 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "disputes": {},
     "subscriptions": {"status": "all"},
     "invoices": {"status": "paid"},
+    "invoice_payments": {"status": "paid"},
 }
 TYPES = {
     "refund": "refund.updated",
     "dispute": "charge.dispute.updated",
     "subscription": "customer.subscription.shown",
     "invoice": "invoice.paid",
+    "invoice_payment": "invoice_payment.paid",
 }
 
 
 def body(about: Object, now: int) -> bytes:
     """The event of one object: whenever it is listed, the same one."""
-    at = instant(about.get("canceled_at") or _paid_at(about) or about.get("created"), now)
+    made = about.get("canceled_at") or _paid_at(about) or about.get("created")
+    # a subscription is what it is now; all else came to be so when it was made
+    at = now if about.get("object") == "subscription" else instant(made, now)
     shown = as_fetched(_type(about), _plain(about), [], now, at)
     return json.dumps({**shown, "id": f"{IMPORTED}{about['id']}"}).encode()
 
