@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -619,11 +620,15 @@ def test_the_bus_is_told_of_a_payout_by_its_name(bank: StripeBank, shop: Shop) -
         return {"FailedEntryCount": 0, "Entries": [{}]}
 
     payout = shop.payout("stripe:po_1")
-    EventBus(aws, "daybook").publish_milestone(payout, payout.milestones[0])
-    [entry] = sent
+    bus = EventBus(aws, "daybook")
+    bus.publish_milestone(payout, payout.milestones[0])
+    bus.publish_milestone(payout, replace(payout.milestones[0], replay=True))
+    entry, again = sent
+    assert json.loads(again["Detail"])["milestone"]["replay"] is True
     detail = json.loads(entry["Detail"])
     assert (entry["DetailType"], detail["payout"]["amount"]) == ("payout.paid", 4825)
     assert detail["milestone"]["id"] == "stripe:po_1/payout.paid"
+    assert "replay" not in detail["milestone"]
 
 
 def test_a_payout_has_no_reference_to_wait_for() -> None:
