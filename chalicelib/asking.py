@@ -68,7 +68,8 @@ class Asking:
                 break
             try:
                 for body in self._seen(subject, now, down):
-                    self._queue(self.providers[subject.partition(":")[0]].event(body, now), body)
+                    event = self.providers[subject.partition(":")[0]].event(body, now)
+                    queued(self.inbox, self.telemetry, event, body)
             except Exception as error:  # one that cannot be looked at keeps nobody else from it
                 self.telemetry.log("not looked at", "ERROR", subject=subject, error=type(error).__name__)
                 continue
@@ -112,13 +113,16 @@ class Asking:
             self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
             return True
         for body in bodies:
-            self._queue(self.providers[name].event(body, now), body)
+            queued(self.inbox, self.telemetry, self.providers[name].event(body, now), body)
         self.telemetry.log("asked", subject=subject, objects=len(bodies))
         return True
 
-    def _queue(self, event: Event, body: bytes) -> None:
-        message = Message.of(event, body)
-        try:
-            self.inbox.put(message.encode(), event.subject, event.key)
-        except PayloadTooLarge:
-            self.telemetry.log("asked, and too large to keep", "ERROR", subject=event.subject)
+
+def queued(inbox: Inbox, telemetry: Telemetry, event: Event, body: bytes) -> bool:
+    """Whether an event of our own making is on the queue now; one that is too large is said, and left."""
+    try:
+        inbox.put(Message.of(event, body).encode(), event.subject, event.key)
+    except PayloadTooLarge:
+        telemetry.log("asked, and too large to keep", "ERROR", subject=event.subject)
+        return False
+    return True

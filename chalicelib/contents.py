@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from chalicelib.errors import NotAllowed, NotFound, PayloadTooLarge, Unavailable
-from chalicelib.inbox import Inbox, Message
+from chalicelib.asking import queued
+from chalicelib.errors import NotAllowed, NotFound, Unavailable
+from chalicelib.inbox import Inbox
 from chalicelib.kinds import PAYOUT, kind_of
 from chalicelib.ledger import Ledger
-from chalicelib.made_of import Sums
+from chalicelib.made_of import by_kind
 from chalicelib.providers.protocol import PayoutApi, Provider, ProviderApi
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import HOUR, is_hour_to_ask
@@ -87,14 +88,9 @@ class Contents:
                 return False
         if found is None:
             return False
-        sums = Sums()
-        sums.add(self.ledger.made_of.of(subject))
-        body = api.payout(subject, sums.by_kind())
+        body = api.payout(subject, by_kind(self.ledger.made_of.of(subject)))
         event = self.providers[subject.partition(":")[0]].event(body, now)
-        try:
-            self.inbox.put(Message.of(event, body).encode(), event.subject, event.key)
-        except PayloadTooLarge:
-            self.telemetry.log("asked, and too large to keep", "ERROR", subject=subject)
+        if not queued(self.inbox, self.telemetry, event, body):
             return False
         self.ledger.checkpoints.note_checkpoint(place, {})
         self.telemetry.log("contents", subject=subject)

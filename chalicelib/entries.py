@@ -4,7 +4,7 @@
     stripe:pi_…           payment             facts, the payment computed from them, version, outbox
     stripe:in_…           invoice             which payment was for which subscription: linking.py
     stripe:po_…           payout              facts of money sent to the bank, as a payment's
-    stripe:po_…           made-of:txn_…       a movement of the balance that is in it: shelves.py
+    made-of:stripe:po_…   txn_…               a movement of the balance that is in it: made_of.py
     stripe:txn_…          adjustment          a movement of the balance that is of neither: adjustments.py
     stripe:pi_…           payment:part:000    facts that outgrew their payment: packing.py
     stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)

@@ -23,7 +23,7 @@ from chalicelib.entries import (
 )
 from chalicelib.errors import TAMPERED, AwsError, DaybookError, Distrusted, DuplicateEvent, VersionMoved
 from chalicelib.kinds import PAYMENT, SUBSCRIPTION, kind_of
-from chalicelib.made_of import MadeOf
+from chalicelib.made_of import BY_REFERENCE, MadeOf
 from chalicelib.parking import BY_DAY, Parking
 from chalicelib.shelves import CertificateShelf, Checkpoints
 from chalicelib.table import (
@@ -39,7 +39,6 @@ from chalicelib.table import (
 from chalicelib.times import sortable
 from chalicelib.transmissions import Transmissions, held_to_one_body
 
-BY_REFERENCE = "by-reference"
 BY_INCONSISTENCY = "by-inconsistency"
 BY_CUSTOMER = "by-customer"
 CALENDAR, BODIES = "calendar", "calendar bodies"

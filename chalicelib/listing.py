@@ -232,11 +232,6 @@ def records(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, Stor
                 yield subject, stored
 
 
-def day(at: int) -> str:
-    """The day on which a record that began at that instant is listed."""
-    return sortable(at)[:10]
-
-
 def below(view: Mapping[str, Any]) -> str:
     """The cursor of a page that goes on below that payment."""
     place = _below(f"{sortable(from_iso(view['created_at']))}#{view['id']}")

@@ -32,21 +32,14 @@ class Part:
     payment: str | None
 
 
-class Sums:
-    """What parts add up to, kind by kind."""
-
-    def __init__(self) -> None:
-        self._figures: dict[str, list[int]] = {}
-
-    def add(self, parts: Iterable[Part]) -> None:
-        for each in parts:
-            figures = self._figures.setdefault(each.kind, [0, 0, 0, 0])
-            for place, value in enumerate((1, each.gross, each.fee, each.net)):
-                figures[place] += value
-
-    def by_kind(self) -> list[list[Any]]:
-        """``[kind, count, gross, fee, net]`` of each."""
-        return [[kind, *figures] for kind, figures in sorted(self._figures.items())]
+def by_kind(parts: Iterable[Part]) -> list[list[Any]]:
+    """What they add up to: ``[kind, count, gross, fee, net]`` of each kind."""
+    found: dict[str, list[int]] = {}
+    for each in parts:
+        figures = found.setdefault(each.kind, [0, 0, 0, 0])
+        for place, value in enumerate((1, each.gross, each.fee, each.net)):
+            figures[place] += value
+    return [[kind, *figures] for kind, figures in sorted(found.items())]
 
 
 class MadeOf:

@@ -122,7 +122,7 @@ def project(subject: str, facts: Facts) -> Payout:
     return Payout(
         id=subject,
         provider=subject.partition(":")[0],
-        status=_status(own),
+        status=STATUSES[own.get("status", 0)],
         livemode=own.get("livemode"),
         account=min(own.get("account", ()), default=None),
         currency=currency,
@@ -138,10 +138,6 @@ def project(subject: str, facts: Facts) -> Payout:
         updated_at=to_iso(own.get("updated_at", 0)),
         milestones=_milestones(subject, own, amount),
     )
-
-
-def _status(own: Fields) -> str:
-    return STATUSES[own.get("status", 0)]
 
 
 def _transactions(own: Fields) -> dict[str, Any] | None:

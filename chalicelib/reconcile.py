@@ -4,7 +4,7 @@ Providers give up after three days and list their events for thirty. A listing i
 first; after each page the place is noted in the ledger, so that a run that is killed goes on there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -217,6 +217,15 @@ class Reconciler:
         return True
 
 
+def _in_turn(
+    apis: Mapping[str, ProviderApi], deadline: int, clock: Callable[[], int]
+) -> Iterator[tuple[str, ProviderApi, Callable[[], bool]]]:
+    """Each provider, and whether its share of the time is left: what the others do not use is part of it."""
+    for done, (provider, api) in enumerate(apis.items()):
+        now = clock()
+        yield provider, api, _before(now + (deadline - now) // (len(apis) - done), clock)
+
+
 def _before(instant: int, clock: Callable[[], int]) -> Callable[[], bool]:
     return lambda: clock() < instant
 
@@ -235,12 +244,10 @@ def read_balances(reconciler: Reconciler, apis: Mapping[str, ProviderApi], deadl
     One that may not be read, or fails, holds up nothing else: what is missing shows as ``complete: false``.
     """
     of_balance = replace(reconciler, what=BALANCE)
-    for done, (provider, api) in enumerate(apis.items()):
+    for provider, api, is_time_left in _in_turn(apis, deadline, reconciler.clock):
         log = partial(reconciler.telemetry.log, provider=provider)
-        now = reconciler.clock()
-        until = now + (deadline - now) // (len(apis) - done)
         try:
-            found = of_balance.run(provider, api, is_time_left=_before(until, reconciler.clock))
+            found = of_balance.run(provider, api, is_time_left=is_time_left)
         except NotAllowed as error:
             log("the balance may not be read", reason=error.reason)
         except Unavailable as error:
@@ -270,11 +277,9 @@ def watched(reconciler: Reconciler, listings: Mapping[str, ProviderApi], deadlin
     One that fails, or lets itself be waited for, does not hold up the others.
     """
     late = False
-    for done, (provider, listing) in enumerate(listings.items()):
-        now = reconciler.clock()
-        until = now + (deadline - now) // (len(listings) - done)
+    for provider, listing, is_time_left in _in_turn(listings, deadline, reconciler.clock):
         try:
-            found = reconciler.run(provider, listing, is_time_left=_before(until, reconciler.clock))
+            found = reconciler.run(provider, listing, is_time_left=is_time_left)
         except Unavailable as error:
             reconciler.telemetry.log("not reconciled", "ERROR", provider=provider, reason=error.reason)
             noted = reconciler.ledger.checkpoints.checkpoint(_name(provider))

@@ -252,8 +252,8 @@ class Consumer:
         return (each for each in milestones if from_iso(each.at) >= self.began())
 
     def _event_tasks(self, event: Event) -> tuple[Task, ...]:
-        is_heard = event.created_at >= self.began() and not event.type.startswith(OWN)
-        is_heard = is_heard and not event.id.startswith(IMPORTED)
+        is_ours = event.type.startswith(OWN) or event.id.startswith(IMPORTED)
+        is_heard = event.created_at >= self.began() and not is_ours
         return self.handlers.event_tasks(event) if is_heard else ()
 
     def _records(self, understood: Understood) -> list[tuple[StoredPayment, Facts]]:

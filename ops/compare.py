@@ -14,7 +14,7 @@ from chalicelib.entries import StoredPayment
 from chalicelib.kinds import PAYMENT
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Payment, project
-from chalicelib.times import from_iso
+from chalicelib.times import from_iso, sortable
 
 AMOUNTS = ("amount", "authorized", "captured", "refunded", "disputed", "net")
 FIELDS = ("status", "currency", *AMOUNTS, "customer", "reference")
@@ -142,7 +142,7 @@ class Comparison:
 
     def of_ledger(self, since: int, until: int) -> Iterator[Found]:
         """What began in that time and no row named: to be asked for once the file is read."""
-        days = self._ledger.days(listing.day(since), listing.day(until))
+        days = self._ledger.days(sortable(since)[:10], sortable(until)[:10])
         for subject, stored in listing.every(self._ledger, PAYMENT, days):
             payment = project(subject, stored.facts)
             is_then = since <= from_iso(payment.created_at) < until

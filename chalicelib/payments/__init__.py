@@ -24,7 +24,7 @@ from chalicelib.payments.labels import Labels, labels
 from chalicelib.payments.milestones import MILESTONES, Milestone
 from chalicelib.payments.movements import Movement, beside_balance, movements
 from chalicelib.payments.news import Change, change, notes_of_waiting
-from chalicelib.payments.payment import Payment, project, shown
+from chalicelib.payments.payment import Payment, named, project, shown
 
 __all__ = [
     "MILESTONES",
@@ -52,6 +52,7 @@ __all__ = [
     "join",
     "labels",
     "movements",
+    "named",
     "notes_of_waiting",
     "outcome_at",
     "project",

@@ -61,8 +61,7 @@ def shown(subject: str, of: Books) -> Payment:
         id=subject,
         provider=subject.partition(":")[0],
         status=of.status,
-        livemode=payment.get("livemode"),
-        account=min(payment.get("account", ()), default=None),
+        **named(payment),
         currency=of.currency,
         amount=of.amount,
         authorized=of.captures.authorized,
@@ -71,8 +70,6 @@ def shown(subject: str, of: Books) -> Payment:
         disputed=disputed,
         net=captured - refunded - disputed,
         consistent=of.is_consistent,
-        customer=reported(payment, "customer"),
-        reference=payment.get("reference", (0, 0, None))[2],
         metadata={name: value for name, (_, value) in payment.get("metadata", {}).items()},
         settled=settled(subject, of),
         related=_related(payment),
@@ -80,6 +77,16 @@ def shown(subject: str, of: Books) -> Payment:
         updated_at=to_iso(payment.get("updated_at", 0)),
         milestones=tuple(each.milestone(subject) for each in reached(of)),
     )
+
+
+def named(payment: Fields) -> dict[str, Any]:
+    """Whose it is: the mode, the account, the customer and the user's own reference, as far as known."""
+    return {
+        "livemode": payment.get("livemode"),
+        "account": min(payment.get("account", ()), default=None),
+        "customer": reported(payment, "customer"),
+        "reference": payment.get("reference", (0, 0, None))[2],
+    }
 
 
 def _related(payment: Fields) -> dict[str, list[str]]:

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from chalicelib import adjustments, listing, payouts
 from chalicelib.entries import StoredPayment
 from chalicelib.kinds import ADJUSTMENT, PAYMENT, PAYOUT
 from chalicelib.ledger import Ledger
-from chalicelib.payments import Facts, Movement, Payment, balance_entries, books, shown
+from chalicelib.payments import Facts, Movement, Payment, balance_entries, books, named, shown
 from chalicelib.payments import movements as of_payment
 from chalicelib.times import EPOCH, from_iso, to_iso
 
@@ -98,6 +99,14 @@ class Zone:
 
     of: tzinfo = UTC
 
+    @classmethod
+    def named(cls, name: str) -> "Zone":
+        """``Europe/Berlin``. Raises ``ValueError`` that says what is wrong."""
+        try:
+            return cls(ZoneInfo(name))
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{name} is no time zone, as Europe/Berlin is") from None
+
     def local(self, at: int) -> str:
         """``2026-11-24T11:00:00+01:00``; the year 10000 does not begin earlier in the east."""
         moment = EPOCH + timedelta(milliseconds=at)
@@ -138,10 +147,9 @@ def _movements(subject: str, stored: StoredPayment, zone: Zone) -> Iterator[Line
     entry = stored.outbox.entry
     if entry == PAYMENT:
         of = books(stored.facts)
-        payment = shown(subject, of)
-        about = {name: getattr(payment, name) for name in ("reference", "customer", "account", "livemode")}
+        about = {**named(of.payment), "payment": subject}
         for each in of_payment(subject, of):
-            yield _movement(each, zone, {**about, "payment": subject})
+            yield _movement(each, zone, about)
         return
     found = payouts if entry == PAYOUT else adjustments
     about = stored.facts.get(entry, {})

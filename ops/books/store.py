@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from chalicelib.kinds import PAYOUT
 from chalicelib.ledger import Ledger
+from chalicelib.times import from_iso, sortable
 from ops.books.lines import COLUMNS, Line, Step, Zone, lines, parts
 
 SCHEMA = """
@@ -25,7 +25,6 @@ BALANCES = """
 SELECT month, provider, account, is_test, currency, kind, SUM(gross), SUM(fee), SUM(1 - is_settled), COUNT(*)
 FROM line GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
 """
-MOST = 10_000  # lines that are kept in memory before they are written
 
 
 class Sum(NamedTuple):
@@ -58,7 +57,7 @@ class Store:
         """All that the ledger has."""
         if self.by == "movement":
             self._keep("INSERT OR REPLACE INTO part VALUES (?, ?)", parts(ledger))
-        rows = (_row(line, zone) for line in lines(ledger, self.by, zone, step))
+        rows = (_row(line) for line in lines(ledger, self.by, zone, step))
         self._keep(f"INSERT INTO line VALUES ({', '.join('?' * 13)})", rows)  # noqa: S608 - placeholders
         self._file.execute("CREATE INDEX in_order ON line (at, id)")
 
@@ -90,24 +89,20 @@ class Store:
         self._file.close()
 
 
-def _row(line: Line, zone: Zone) -> tuple[Any, ...]:
+def _row(line: Line) -> tuple[Any, ...]:
     is_settled = line.get("settlement_currency") is not None
     return (
-        _sortable(line["at"]),
+        sortable(from_iso(line["at"])),
         line["id"],
         line["local"][:7],
         line["provider"],
         line["account"] or "",
         int(line["livemode"] is False),
         (line["settlement_currency"] if is_settled else line["currency"]) or "",
-        line.get("kind", PAYOUT),
+        line.get("kind", ""),
         line["gross"] if is_settled else line["amount"],
         line["fee"] if is_settled else 0,
         int(is_settled),
         line.pop("entry", None),
         json.dumps(line),
     )
-
-
-def _sortable(at: str) -> str:
-    return at if "." in at else f"{at[:-1]}.000Z"

@@ -20,6 +20,7 @@ from chalicelib.reactions import Handlers
 from chalicelib.recording import Consumer
 from chalicelib.settings import STAGE_LOCAL
 from chalicelib.telemetry import Telemetry
+from chalicelib.times import from_iso
 from ops.stage import Stage, local_aws
 
 FAILED = 1
@@ -61,6 +62,14 @@ class PlainConsole(Console):
 def now() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def instant(text: str, option: str = "--since") -> int:
+    """Milliseconds of what was given with that option. Raises ``click.BadParameter``."""
+    try:
+        return from_iso(text)
+    except (ValueError, OverflowError):
+        raise click.BadParameter("is not an ISO 8601 date or time", param_hint=option) from None
 
 
 def wide() -> Console:

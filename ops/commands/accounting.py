@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 from rich.console import Console
@@ -208,9 +207,9 @@ def _umask() -> int:
 
 def _zone(name: str) -> Zone:
     try:
-        return Zone(ZoneInfo(name))
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise click.BadParameter(f"{name} is no time zone, as Europe/Berlin is", param_hint="--tz") from None
+        return Zone.named(name)
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong), param_hint="--tz") from None
 
 
 def _place(text: str | None, zone: Zone, otherwise: str) -> str:

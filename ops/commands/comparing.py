@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 from rich.progress import Progress, TaskID
 
-from chalicelib.times import from_iso
-from ops.commands import FOUND, Failed, beside, json_option, now, say, stage_option
+from ops.commands import FOUND, Failed, beside, instant, json_option, now, say, stage_option
 from ops.compare import BY, EXTRA, FIELDS, BadTable, Comparison, Found, Mapped, rows
 from ops.stage import connect
 
@@ -73,7 +72,7 @@ def compare(
             say(in_words(each))
         counts = ", ".join(f"{count} {what}" for what, count in tally.found.items())
         say(f"{tally.compared} compared, {tally.equal} equal ({tally.percent:.3f} %), {counts}")
-    if tally.percent < at_least or (at_least == 100.0 and tally.equal < tally.compared):
+    if tally.percent < at_least:
         sys.exit(FOUND)
 
 
@@ -82,8 +81,8 @@ def _found(comparison: Comparison, file: Path, since: str | None, until: str | N
         task = progress.add_task("comparing", total=None)
         yield from _noted(comparison.of_file(rows(file)), progress, task, comparison)
         if since is not None:
-            ends = _instant(until, "--until") if until else now()
-            others = comparison.of_ledger(_instant(since, "--since"), ends)
+            ends = instant(until, "--until") if until else now()
+            others = comparison.of_ledger(instant(since), ends)
             yield from _noted(others, progress, task, comparison)
 
 
@@ -121,10 +120,3 @@ def _pairs(given: tuple[str, ...], known: tuple[str, ...] | None = None) -> dict
             raise click.UsageError(f"{name} cannot be compared: one of {', '.join(known)} can")
         found[name] = value
     return found
-
-
-def _instant(text: str, name: str) -> int:
-    try:
-        return from_iso(text)
-    except (ValueError, OverflowError):
-        raise click.BadParameter("is not an ISO 8601 date or time", param_hint=name) from None

@@ -11,9 +11,8 @@ from chalicelib.errors import Unavailable
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import HistoryApi
 from chalicelib.reconcile import Reconciler, Summary
-from chalicelib.times import from_iso
 from ops import importing, providers_api
-from ops.commands import Failed, beside, consumer, json_option, now, say, stage_option
+from ops.commands import Failed, beside, consumer, instant, json_option, now, say, stage_option
 from ops.stage import connect
 
 NOT_YET = "{provider}'s history cannot be imported: only Stripe's can, so far"
@@ -43,7 +42,7 @@ def import_(provider: str, since: str, dry_run: bool, yes: bool, stage: str, as_
     if not isinstance(api, HistoryApi):
         raise Failed(NOT_YET.format(provider=provider))
     to = consumer(reached)
-    began, begins = to.began() or now(), _instant(since)
+    began, begins = to.began() or now(), instant(since)
     if begins >= began:
         raise Failed("the stage has listened since then: daybook reconcile gets what never came")
     reconciler = replace(providers_api.reconciler(reached, to, os.environ), until=began)
@@ -83,10 +82,3 @@ def _run(to: Reconciler, provider: str, api: HistoryApi, since: int, dry_run: bo
             progress.update(tasks[kind], completed=summary.listed)
 
         return importing.run(to, provider, api, since, dry_run, step)
-
-
-def _instant(text: str) -> int:
-    try:
-        return from_iso(text)
-    except (ValueError, OverflowError):
-        raise click.BadParameter("is not an ISO 8601 date or time", param_hint="--since") from None

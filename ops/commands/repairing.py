@@ -20,11 +20,10 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Task
 from chalicelib.reconcile import BALANCE, Summary
 from chalicelib.recording import Consumer
-from chalicelib.times import from_iso
 from ops import forget as forgetting
 from ops import providers_api
 from ops import replay as replaying
-from ops.commands import FOUND, Failed, beside, consumer, json_option, now, say, stage_option
+from ops.commands import FOUND, Failed, beside, consumer, instant, json_option, now, say, stage_option
 from ops.redrive import Redrive
 from ops.stage import connect
 
@@ -69,8 +68,8 @@ def replay(id_: str | None, again: bool, yes: bool, stage: str, as_json: bool, *
 
 def _replay_since(running: Consumer, yes: bool, as_json: bool, **given: Any) -> None:
     chosen = replaying.Period(
-        since=_instant(given["since"]),
-        until=_instant(given["until"]) if given["until"] else now(),
+        since=instant(given["since"]),
+        until=instant(given["until"]) if given["until"] else now(),
         milestone=given["milestone"],
         handler=given["handler"],
         type=given["type_"],
@@ -277,7 +276,7 @@ def reconcile(
         raise Failed(providers_api.NO_KEYS.format(secret=reached.names.secret))
     of_events = providers_api.reconciler(reached, consumer(reached), os.environ)
     running = replace(of_events, what=BALANCE) if balance else of_events
-    began = _instant(since) if since else None
+    began = instant(since) if since else None
     found: dict[str, Summary] = {}
     failed: dict[str, str] = {}
     with Progress(console=beside(), transient=True) as progress:
@@ -296,13 +295,6 @@ def reconcile(
         raise Failed("; ".join(f"{name}: {why}" for name, why in failed.items()))
     if dry_run and any(each.missing for each in found.values()):
         sys.exit(FOUND)
-
-
-def _instant(text: str) -> int:
-    try:
-        return from_iso(text)
-    except ValueError:
-        raise click.BadParameter("is not an ISO 8601 date or time", param_hint="--since") from None
 
 
 def _say_reconciled(found: dict[str, Summary], as_json: bool) -> None:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flask import Flask, abort, render_template, request
 
@@ -59,7 +58,7 @@ class Books:
     def _read(self, zone: str) -> None:
         at, made = self.clock(), Store("movement")
         try:
-            made.read(self.ledger(), Zone(ZoneInfo(zone)), self._note)
+            made.read(self.ledger(), Zone.named(zone), self._note)
         except Exception as error:  # the page that waits for it says so
             self._failed = error
             return
@@ -174,7 +173,7 @@ def _is_in(line: Line, column: str) -> bool:
 def _zone() -> str:
     name = request.args.get("tz") or "UTC"
     try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        abort(400, f"{name} is no time zone, as Europe/Berlin is")
+        Zone.named(name)
+    except ValueError as wrong:
+        abort(400, str(wrong))
     return name

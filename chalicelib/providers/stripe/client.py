@@ -45,16 +45,11 @@ class StripeApi:
 
     def page(self, since: int, until: int, cursor: str | None) -> Page:
         """A page of the account's own events. Raises ``Throttled``, ``Unavailable``."""
-        after = {"starting_after": cursor} if cursor else {}
-        created = {"gte": since // 1000, "lte": until // 1000}
         try:
-            listed = mapping(self.get("/v1/events", limit=PAGE, created=created, **after))
+            events, following = self._listed("events", cursor, created=_created(since, until))
         except NotFound:
-            listed = {}
-        events, more = items(listed.get("data")), bool(listed.get("has_more"))
-        if not isinstance(listed.get("data"), list) or (more and not events):
-            raise Unavailable("Stripe lists no events", reason="stripe_api")
-        return Page([json.dumps(each).encode() for each in events], str(events[-1]["id"]) if more else None)
+            raise Unavailable("Stripe lists no events", reason="stripe_api") from None
+        return Page([json.dumps(each).encode() for each in events], following)
 
     def differences(self, ours: Payment) -> list[Difference] | None:
         return comparison.differences(ours, self.get, self.clock())
@@ -72,8 +67,7 @@ class StripeApi:
 
     def balance(self, since: int, until: int, cursor: str | None) -> Page:
         """A page of the account's own balance transactions: https://docs.stripe.com/api/balance_transactions/list"""
-        created = {"gte": since // 1000, "lte": until // 1000}
-        found, following = self._transactions(cursor, created=created)
+        found, following = self._transactions(cursor, created=_created(since, until))
         bodies = [self._shown_entry(balance.kept(each)) for each in found]
         return Page(bodies, following)
 
@@ -98,15 +92,11 @@ class StripeApi:
         """https://docs.stripe.com/api/charges/list, and the others alike"""
 
         def page(since: int, until: int, cursor: str | None) -> Page:
-            after = {"starting_after": cursor} if cursor else {}
-            asked = {"limit": PAGE, "created": {"gte": since // 1000, "lte": until // 1000}, **after}
-            listed = mapping(self.get(f"/v1/{kind}", **asked, **history.KINDS[kind]))
-            found, more = items(listed.get("data")), bool(listed.get("has_more"))
-            if not isinstance(listed.get("data"), list) or (more and not found):
-                raise Unavailable(f"Stripe lists no {kind}", reason="stripe_api")
+            wanted = {"created": _created(since, until), **history.KINDS[kind]}
+            found, following = self._listed(kind, cursor, **wanted)
             bodies = [history.body(each, self.clock()) for each in found]
             oldest = instant(found[-1].get("created"), since) if found else since
-            return Page(bodies, str(found[-1]["id"]) if more else None, oldest)
+            return Page(bodies, following, oldest)
 
         return page
 
@@ -130,12 +120,15 @@ class StripeApi:
 
     def _transactions(self, cursor: str | None, **wanted: Any) -> tuple[list[Object], str | None]:
         """A page of them, each with the object that it is of; and where the next one begins."""
+        return self._listed("balance_transactions", cursor, expand=["data.source"], **wanted)
+
+    def _listed(self, what: str, cursor: str | None, **wanted: Any) -> tuple[list[Object], str | None]:
+        """A page of a list, and where the next one begins: https://docs.stripe.com/api/pagination"""
         after = {"starting_after": cursor} if cursor else {}
-        asked = {"limit": PAGE, "expand": ["data.source"], **after, **wanted}
-        listed = mapping(self.get("/v1/balance_transactions", **asked))
+        listed = mapping(self.get(f"/v1/{what}", limit=PAGE, **after, **wanted))
         found, more = items(listed.get("data")), bool(listed.get("has_more"))
         if not isinstance(listed.get("data"), list) or (more and not found):
-            raise Unavailable("Stripe lists no balance transactions", reason="stripe_api")
+            raise Unavailable(f"Stripe lists no {what}", reason="stripe_api")
         return found, str(found[-1]["id"]) if more else None
 
     def endpoints(self) -> list[Notice]:
@@ -162,6 +155,10 @@ class StripeApi:
             return client.raw_request("get", path, **parameters).data
         except sdk.StripeError as error:
             raise _refusal(error) from None
+
+
+def _created(since: int, until: int) -> dict[str, int]:
+    return {"gte": since // 1000, "lte": until // 1000}
 
 
 def _place(subject: str) -> tuple[str, dict[str, str]]:

@@ -11,11 +11,11 @@ LISTED = "daybook_listed"  # beside Stripe's own fields: what the payout is made
 
 def facts(event: Event) -> Facts:
     """Of a payout, whatever the event is called: its status says it."""
-    about = object_of(event.payload)
+    about, at = object_of(event.payload), event.created_at
     if about.get("object") == "balance_transaction":  # has it as it was when it was asked for
         about = mapping(about.get("source"))
-        return _of(event, about, _since(event, about)) if about.get("object") == "payout" else {}
-    return _of(event, about, event.created_at) if about.get("object") == "payout" else {}
+        at = _since(event, about)
+    return _of(event, about, at) if about.get("object") == "payout" else {}
 
 
 def _since(event: Event, about: Object) -> int:
