@@ -55,13 +55,15 @@ BALANCE = What("balance", lambda api: api.balance, 3 * 365 * DAY, CHANGES, is_se
 class Summary:
     """What one run saw. ``finished`` is false where time was up: the next run goes on.
 
-    ``notified``: of those missing, how many are not from before the stage began; of the others nobody hears.
+    ``missing`` are the ids of those that webhooks carry too, ``new`` the number of all that were not known.
+    ``notified``: of those, how many are not from before the stage began; of the others nobody hears.
     """
 
     listed: int = 0
     known: int = 0
     ignored: int = 0
     missing: list[str] = field(default_factory=list)
+    new: int = 0
     recovered: int = 0
     notified: int = 0
     finished: bool = False
@@ -194,7 +196,9 @@ class Reconciler:
         others = {key for key, said in known.items() if said not in (None, events[key][0].said())}
         summary.known += len(known) - len(others)
         for key in (key for key in events if key not in known or key in others):
-            summary.missing.append(key.partition(":")[2])
+            summary.new += 1
+            if self.what.is_sent:  # of a history there may be millions
+                summary.missing.append(key.partition(":")[2])
             summary.notified += events[key][0].created_at >= self.began()
             if not dry_run:
                 summary.recovered += self._recover(*events[key], is_distrusted=key in others)

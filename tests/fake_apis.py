@@ -11,6 +11,7 @@ from chalicelib.times import from_iso, to_iso
 from tests.banks import PayPalBank, StripeBank
 
 HOUR = 3_600_000
+LATEST = "9999-01-01T00:00:00Z"
 BROKEN = 0  # in place of a status: the connection ends without an answer
 Answer = tuple[int, dict[str, str], Any]
 
@@ -140,6 +141,9 @@ class FakePayPal(FakeApi):
         self.bank = bank or PayPalBank()
         self.events = events
         self.size = size
+        self.most = 10_000  # transactions of one question
+        self.transactions: list[dict[str, Any]] = []  # beside transfers
+        self.disputes: list[dict[str, Any]] = []
         self.webhook_id = webhook_id
 
     def answer(self, request: Request) -> Answer:
@@ -152,7 +156,9 @@ class FakePayPal(FakeApi):
             success = json.loads(request.body)["webhook_id"] == self.webhook_id
             return 200, {}, {"verification_status": "SUCCESS" if success else "FAILURE"}
         if path == "/v1/reporting/transactions":
-            return self._transfers(query)
+            return self._transactions(query)
+        if path == "/v1/customer/disputes":
+            return self._disputes(query)
         if path != "/v1/notifications/webhooks-events":
             return 404, {}, {"name": "RESOURCE_NOT_FOUND"}
         start = int(query.get("index", 0))
@@ -165,25 +171,39 @@ class FakePayPal(FakeApi):
             links = [{"rel": "next", "href": href}]
         return 200, {}, {"events": found[start : start + self.size], "links": links}
 
-    def _transfers(self, query: dict[str, str]) -> Answer:
+    def _disputes(self, query: dict[str, str]) -> Answer:
+        after, before = query.get("update_time_after", to_iso(0)), query.get("update_time_before", LATEST)
+        since, until = from_iso(after), from_iso(before)
+        found = [each for each in self.disputes if since <= from_iso(each["update_time"]) <= until]
+        start = int(query.get("next_page_token", 0))
+        times = f"update_time_after={after}&update_time_before={before}"
+        href = f"https://api.paypal.com/v1/customer/disputes?{times}&next_page_token={start + self.size}"
+        links = [{"rel": "next", "href": href}] if len(found) > start + self.size else []
+        return 200, {}, {"items": found[start : start + self.size], "links": links}
+
+    def _transactions(self, query: dict[str, str]) -> Answer:
         since, until = from_iso(query["start_date"]), from_iso(query["end_date"])
         if until - since > 31 * 24 * HOUR:
             return 400, {}, {"name": "INVALID_REQUEST", "message": "the range is over 31 days"}
         found = [
             each
-            for each in self.bank.transfers
-            if each["transaction_info"]["transaction_event_code"] == query["transaction_type"]
+            for each in [*self.bank.transfers, *self.transactions]
+            if query.get("transaction_type") in (None, each["transaction_info"]["transaction_event_code"])
             and since <= from_iso(each["transaction_info"]["transaction_initiation_date"]) <= until
         ]
+        if len(found) > self.most:
+            return 400, {}, {"name": "RESULTSET_TOO_LARGE", "message": "over the maximum limit"}
         pages = -(-len(found) // self.size)
         start = (int(query["page"]) - 1) * self.size
         listed = found[start : start + self.size]
-        return 200, {}, {"transaction_details": listed, "page": int(query["page"]), "total_pages": pages}
+        counts = {"page": int(query["page"]), "total_pages": pages, "total_items": len(found)}
+        return 200, {}, {"transaction_details": listed, **counts}
 
 
 def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"  # connections are kept
+        disable_nagle_algorithm = True  # else each answer takes 40 ms
 
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

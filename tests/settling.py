@@ -8,7 +8,7 @@ from chalicelib import payouts
 from chalicelib.asking import Asking
 from chalicelib.contents import Contents
 from chalicelib.ledger import Ledger
-from chalicelib.payments import project
+from chalicelib.payments import Payment, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 from chalicelib.reconcile import BALANCE, Reconciler, read_balances
@@ -78,6 +78,9 @@ class Shop:
     def settled(self, subject: str) -> Json:
         found: Json = project(subject, self.ledger.payment(subject).facts).to_dict()["settled"]
         return found
+
+    def payment(self, subject: str) -> Payment:
+        return project(subject, self.ledger.payment(subject).facts)
 
     def payout(self, id_: str) -> payouts.Payout:
         return payouts.project(id_, self.ledger.record(id_).facts)

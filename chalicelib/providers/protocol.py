@@ -55,12 +55,20 @@ class Trust:
 
 
 class Page(NamedTuple):
-    """Events as JSON, and where to go on; ``None`` on the last page. ``oldest`` is of history: when its last
-    object was made, in milliseconds."""
+    """Events as JSON, and where to go on; ``None`` on the last page."""
 
     bodies: list[bytes]
     next: str | None
-    oldest: int = 0
+
+
+class Expected(NamedTuple):
+    """Of a kind of history: how many objects there are, by how many questions they are had, and from which
+    instant on (milliseconds) the provider lists any. ``is_exact``: they were counted."""
+
+    objects: int
+    is_exact: bool
+    questions: int
+    since: int
 
 
 class Contents(NamedTuple):
@@ -135,11 +143,14 @@ class HistoryApi(ProviderApi, Protocol):
     def kinds(self) -> Iterable[str]:
         """What there is to list, in the order in which it is to be."""
 
-    def history(self, kind: str) -> Callable[[int, int, str | None], Page]:
-        """Pages of that kind's objects of a time, newest first, each as the body of an event of our own.
+    def history(self, kind: str, since: int, until: int, cursor: str | None) -> Page:
+        """A page of that kind's objects of a time, each as the body of an event of our own.
 
-        The pages raise ``Throttled``, ``Unavailable``.
+        Raises ``Throttled``, ``Unavailable``.
         """
+
+    def expected(self, kind: str, since: int, until: int) -> Expected:
+        """By a few questions. Raises ``Throttled``, ``Unavailable``."""
 
 
 @runtime_checkable

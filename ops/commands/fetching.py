@@ -10,12 +10,13 @@ from rich.progress import Progress
 from chalicelib.errors import Unavailable
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import HistoryApi
-from chalicelib.reconcile import Reconciler, Summary
+from chalicelib.reconcile import PACE, Reconciler, Summary
+from chalicelib.times import to_iso
 from ops import importing, providers_api
 from ops.commands import Failed, beside, consumer, instant, json_option, now, say, stage_option
 from ops.stage import connect
 
-NOT_YET = "{provider}'s history cannot be imported: only Stripe's can, so far"
+NONE_LISTED = "{provider}'s history cannot be imported: its API lists none"
 
 
 @click.command("import")
@@ -30,17 +31,19 @@ def import_(provider: str, since: str, dry_run: bool, yes: bool, stage: str, as_
 
     \b
     daybook import stripe --since 2024-01-01
+    daybook import paypal --since 2024-01-01
 
-    Payments, charges, refunds, disputes, subscriptions (canceled ones too) and paid invoices, each as an
-    event of its own. It can be stopped, and goes on where it was with the same --since; once more changes
-    nothing. Fees, net and payouts: daybook reconcile --balance --since.
+    Payments, refunds, reversals, disputes and subscriptions (canceled ones too), each as an event of its own.
+    PayPal lists three years of transactions, half a year of disputes, and of subscriptions those that were
+    paid. It can be stopped, and goes on where it was with the same --since; once more changes nothing. Fees,
+    net and payouts: daybook reconcile --balance --since.
     """
     reached = connect(stage, os.environ)
     api = providers_api.stage_apis(reached, os.environ).get(provider)
     if api is None:
         raise Failed(providers_api.NO_KEYS.format(secret=reached.names.secret))
     if not isinstance(api, HistoryApi):
-        raise Failed(NOT_YET.format(provider=provider))
+        raise Failed(NONE_LISTED.format(provider=provider))
     to = consumer(reached)
     began, begins = to.began() or now(), instant(since)
     if begins >= began:
@@ -56,20 +59,23 @@ def import_(provider: str, since: str, dry_run: bool, yes: bool, stage: str, as_
         return
     for kind, each in found.items():
         done = "to be recorded" if dry_run else "recorded"
-        new = len(each.missing) if dry_run else each.recovered
+        new = each.new if dry_run else each.recovered
         say(f"{kind}: {each.listed} listed, {each.known} known, {new} {done}")
 
 
 def _estimate(api: HistoryApi, since: int, until: int, ask: bool) -> None:
     """By one question of each kind, before it begins."""
-    all_of_them = list(importing.estimates(api, since, until))
-    for each in all_of_them:
-        about = "" if each.is_exact else "about "
-        say(f"{each.kind}: {about}{each.objects}", err=True)
-    objects = sum(each.objects for each in all_of_them)
-    minutes = sum(each.seconds for each in all_of_them) / 60
+    expected = {kind: api.expected(kind, since, until) for kind in api.kinds()}
+    for kind, each in expected.items():
+        number = str(each.objects) if each.is_exact else f"about {each.objects}" if each.objects else "any"
+        from_when = f", from {to_iso(each.since)[:10]} on" if each.since > since else ""
+        say(f"{kind}: {number}{from_when}", err=True)
+    objects = sum(each.objects for each in expected.values())
+    questions = sum(each.questions for each in expected.values())
     dollars = objects * importing.DOLLARS_AN_EVENT
-    say(f"{objects} objects, {minutes:.0f} minutes of listing at least, ${dollars:.2f} of AWS", err=True)
+    minutes = questions * PACE / 60
+    takes = f"{questions} questions, {minutes:.0f} minutes at least, ${dollars:.2f} of AWS"
+    say(f"{objects} objects: {takes}", err=True)
     if ask and objects:
         click.confirm("import them?", abort=True, err=True)
 

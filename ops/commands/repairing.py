@@ -293,7 +293,7 @@ def reconcile(
     _say_reconciled(found, as_json)
     if failed:
         raise Failed("; ".join(f"{name}: {why}" for name, why in failed.items()))
-    if dry_run and any(each.missing for each in found.values()):
+    if dry_run and any(each.new for each in found.values()):
         sys.exit(FOUND)
 
 
@@ -305,6 +305,6 @@ def _say_reconciled(found: dict[str, Summary], as_json: bool) -> None:
         for event_id in each.missing:
             say(f"missing: {event_id}")
         say(
-            f"{name}: {each.listed} listed, {each.known} known, {len(each.missing)} missing,"
+            f"{name}: {each.listed} listed, {each.known} known, {each.new} missing,"
             f" {each.recovered} recovered, {each.notified} of them to be notified"
         )

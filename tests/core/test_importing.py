@@ -1,7 +1,6 @@
 """History: what Stripe's API has becomes the records that webhooks would have made; nobody hears of it."""
 
 import random
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,99 +10,23 @@ import pytest
 from chalicelib import subscriptions
 from chalicelib.credentials import FixedCredentials
 from chalicelib.errors import InvalidPayload, Unavailable
-from chalicelib.payments import Payment, project
-from chalicelib.providers import PROVIDERS
+from chalicelib.payments import project
 from chalicelib.providers.stripe.client import StripeApi
 from chalicelib.providers.stripe.history import KINDS
-from chalicelib.reconcile import Reconciler
-from chalicelib.times import DAY, HOUR
+from chalicelib.times import DAY
 from ops import importing
 from ops.stories import SUBSCRIPTIONS, tell
 from ops.verify import drift
 from tests.fake_apis import BROKEN, FakeStripe
-from tests.fakes import MemoryInbox, as_bytes, receiver, signed, sqs_record, telemetry
+from tests.fakes import MemoryInbox, as_bytes, receiver, signed
+from tests.importing import Importing, simulated_at_stripe, stripes_objects
 from tests.settling import Shop
-from tests.simulators import SINCE_BASIL, START, StripeSimulator, lived
+from tests.simulators import START
 
 Json = dict[str, Any]
 SUMS = ("status", "captured", "refunded", "disputed", "net", "currency", "consistent")
 LIVES = 60
 NOTHING: dict[str, list[Json]] = {kind: [] for kind in KINDS}
-PATH_OF = {each: f"{each}s" for each in ("payment_intent", "charge", "refund", "dispute")}
-
-
-def simulated(count: int) -> list[StripeSimulator]:
-    rng = random.Random(22)
-    found: list[StripeSimulator] = []
-    while len(found) < count:
-        each = lived("stripe", rng, most=5)
-        if isinstance(each, StripeSimulator) and each.version == SINCE_BASIL:
-            found.append(each)
-    return found
-
-
-def objects(simulators: list[StripeSimulator]) -> dict[str, list[Json]]:
-    """Each as the provider shows it in the end: as it was in the last event about it."""
-    found: dict[str, dict[str, Json]] = defaultdict(dict)
-    for simulator in simulators:
-        for event in simulator.events:
-            about = event["data"]["object"]
-            found[PATH_OF[about["object"]]][about["id"]] = {"created": START, **about}
-    for simulator in simulators:  # the charge's and the intent's own totals are of now
-        charge = found["charges"].get(simulator.charge_id)
-        if charge:
-            charge |= {"amount_captured": simulator.captured, "captured": simulator.is_final}
-    return {path: list(by_id.values()) for path, by_id in found.items()}
-
-
-class Importing:
-    """A stage that begins long after these payments."""
-
-    def __init__(self, api: FakeStripe) -> None:
-        self.shop = Shop()
-        self.api = StripeApi("rk_1", api.address, self.shop.clock)
-        self.began = self.shop.clock.now - HOUR
-        self.heard: list[str] = []
-        self.shop.consumer.handlers.on("payment.*")(self.hear)
-        self.shop.consumer.handlers.on("dispute.*")(self.hear_of_dispute)
-
-    def hear(self, payment: Any, milestone: Any) -> None:
-        self.heard.append(milestone.type)
-
-    def hear_of_dispute(self, payment: Any, milestone: Any) -> None:
-        self.heard.append(milestone.type)
-
-    @property
-    def reconciler(self) -> Reconciler:
-        inbox: Any = self.shop.queue
-        return Reconciler(
-            providers=PROVIDERS,
-            ledger=self.shop.ledger,
-            inbox=inbox,
-            telemetry=telemetry(self.shop.lines, self.shop.clock),
-            clock=self.shop.clock,
-            pause=lambda seconds: None,
-            until=self.began,
-        )
-
-    def hear_of_subscription(self, subscription: Any, milestone: Any) -> None:
-        self.heard.append(milestone.type)
-
-    def hear_of_subscriptions(self, subscription: Any, milestone: Any) -> None:
-        self.heard.append(milestone.type)
-
-    def run(self, dry_run: bool = False, since: int = START * 1000 - DAY) -> dict[str, int]:
-        """What was put on the queue, by kind, and recorded."""
-        found = importing.run(self.reconciler, "stripe", self.api, since, dry_run, lambda kind, summary: None)
-        texts, self.shop.queue.texts = self.shop.queue.texts, []
-        random.Random(1).shuffle(texts)
-        for number, text in enumerate(texts):
-            record = sqs_record(text, receipt=str(number))
-            assert self.shop.consumer.process([record], self.shop.clock.now + HOUR) == []
-        return {kind: each.recovered for kind, each in found.items()}
-
-    def payment(self, subject: str) -> Payment:
-        return project(subject, self.shop.ledger.payment(subject).facts)
 
 
 @pytest.fixture
@@ -112,11 +35,16 @@ def stripe() -> Iterator[FakeStripe]:
         yield api
 
 
+def of_stripe(stripe: FakeStripe) -> Importing:
+    shop = Shop()
+    return Importing("stripe", StripeApi("rk_1", stripe.address, shop.clock), shop)
+
+
 def test_history_makes_the_records_that_webhooks_would_have(stripe: FakeStripe) -> None:
     """Of lives by chance, in any order; notified to nobody; once more changes nothing."""
-    simulators = simulated(LIVES)
-    stripe.history = {**NOTHING, **objects(simulators)}
-    it = Importing(stripe)
+    simulators = simulated_at_stripe(LIVES)
+    stripe.history = {**NOTHING, **stripes_objects(simulators)}
+    it = of_stripe(stripe)
     counts = it.run()
     assert counts["payment_intents"] == LIVES
     assert sum(counts.values()) == sum(len(each) for each in stripe.history.values())
@@ -134,9 +62,9 @@ def test_history_makes_the_records_that_webhooks_would_have(stripe: FakeStripe) 
 
 def test_real_events_join_with_it_in_any_order(stripe: FakeStripe) -> None:
     """Before, or after: the sums are the same, and nobody is notified of what was imported."""
-    simulators = simulated(20)
-    stripe.history = {**NOTHING, **objects(simulators)}
-    before, after, alone = Importing(stripe), Importing(stripe), Shop()
+    simulators = simulated_at_stripe(20)
+    stripe.history = {**NOTHING, **stripes_objects(simulators)}
+    before, after, alone = of_stripe(stripe), of_stripe(stripe), Shop()
     for simulator in simulators:
         before.shop.know(simulator.events)
         alone.know(simulator.events)
@@ -160,7 +88,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(stripe: FakeStripe) -> None:
         for n in range(450)
     ]
     stripe.history = {**NOTHING, "charges": charges}
-    it = Importing(stripe)
+    it = of_stripe(stripe)
     refused = {"error": {"type": "api_error", "message": "down"}}
     pages = 0
 
@@ -186,9 +114,9 @@ def test_a_dry_run_and_an_estimate_change_nothing(stripe: FakeStripe) -> None:
     """By one question of each kind; a page that is all there is counts exactly."""
     made = [{"id": f"re_{n}", "object": "refund", "created": START + 864 * n} for n in range(300)]
     stripe.history = {**NOTHING, "refunds": made, "charges": made[:7]}
-    it = Importing(stripe)
+    it = of_stripe(stripe)
     until = (START + 864 * 300) * 1000
-    found = {each.kind: each for each in importing.estimates(it.api, START * 1000, until)}
+    found = {kind: it.api.expected(kind, START * 1000, until) for kind in it.api.kinds()}
     assert (found["charges"].objects, found["charges"].is_exact) == (7, True)
     assert not found["refunds"].is_exact
     assert 250 < found["refunds"].objects < 350
@@ -200,7 +128,7 @@ def test_a_dry_run_and_an_estimate_change_nothing(stripe: FakeStripe) -> None:
 
 def test_what_comes_after_the_stage_began_is_left_to_its_webhooks(stripe: FakeStripe) -> None:
     """Their handlers are to be notified."""
-    it = Importing(stripe)
+    it = of_stripe(stripe)
     late = {"id": "pi_late", "object": "payment_intent", "created": it.began // 1000 + 60}
     stripe.history = {**NOTHING, "payment_intents": [late]}
     assert set(it.run().values()) == {0}
@@ -216,7 +144,7 @@ def test_nobody_can_send_an_imported_event() -> None:
 
 def test_an_api_that_lies_about_its_pages_is_not_believed(stripe: FakeStripe) -> None:
     """More that never comes, or no list at all."""
-    it = Importing(stripe)
+    it = of_stripe(stripe)
     stripe.history = dict(NOTHING)
     for odd in ({"data": [], "has_more": True}, {"object": "list"}):
         stripe.objects["/v1/charges"] = odd
@@ -238,11 +166,9 @@ def test_a_subscriptions_history_makes_what_its_webhooks_would_have(stripe: Fake
     for id_ in unpaid:
         del found["invoices"][id_]
     stripe.history = {kind: list(by_id.values()) for kind, by_id in found.items()}
-    it, told = Importing(stripe), Shop()
+    it, told = of_stripe(stripe), Shop()
     it.shop.clock.now = told.clock.now = max(each["created"] for each in events) * 1000 + DAY
     it.began = it.shop.clock.now - 1000
-    it.shop.consumer.handlers.on("access.*")(it.hear_of_subscription)
-    it.shop.consumer.handlers.on("subscription.*")(it.hear_of_subscriptions)
     it.run(since=0)
     told.know(events)
     [id_] = found["subscriptions"]

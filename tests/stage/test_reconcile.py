@@ -324,6 +324,7 @@ def test_the_command_says_what_it_found_and_what_it_did(run: Run, stage: Stage, 
             "known": 5,
             "ignored": 0,
             "missing": [],
+            "new": 0,
             "recovered": 0,
             "notified": 0,
             "finished": True,
@@ -345,7 +346,7 @@ def test_history_is_imported_after_it_was_said_what_that_takes(run: Run, stage: 
         asked = ("import", "stripe", "--since", "2024-01-01")
         code, output = run(*asked, "--dry-run", STRIPE_API=api.address)
         assert (code, "payment_intents: 1 listed, 0 known, 1 to be recorded" in output) == (0, True)
-        assert "1 objects, 0 minutes of listing at least, $0.00 of AWS" in output
+        assert "1 objects: 7 questions, 0 minutes at least, $0.00 of AWS" in output
         assert run(*asked, STRIPE_API=api.address)[0] == 1  # nobody said yes
         code, output = run(*asked, "--yes", STRIPE_API=api.address)
         assert (code, "payment_intents: 1 listed, 0 known, 1 recorded" in output) == (0, True)

@@ -5,7 +5,7 @@ https://developer.paypal.com/docs/api/payments/v2/
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -29,7 +29,7 @@ from chalicelib.errors import (
 )
 from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment
-from chalicelib.providers.paypal import comparison, endpoints, transfers
+from chalicelib.providers.paypal import comparison, endpoints, history, transfers
 from chalicelib.providers.paypal.confirmation import (
     SUBSCRIPTIONS,
     confirmed,
@@ -38,7 +38,7 @@ from chalicelib.providers.paypal.confirmation import (
     with_subscription,
 )
 from chalicelib.providers.paypal.objects import DISPUTES, REFUNDS, moves_money_unnamed
-from chalicelib.providers.protocol import Difference, Notice, Page
+from chalicelib.providers.protocol import Difference, Expected, Notice, Page
 from chalicelib.times import HOUR, to_iso
 
 FIELD_OF = {
@@ -57,6 +57,11 @@ WEBHOOKS = "/v1/notifications/webhooks"
 EVENTS = "/v1/notifications/webhooks-events"
 DISPUTED = "/v1/customer/disputes"
 PAGE = 100  # events asked for; PayPal may give fewer
+
+
+def _name(refusal: object) -> str:
+    """What PayPal calls its refusal: https://developer.paypal.com/api/rest/responses/"""
+    return str(mapping(refusal).get("name") or "paypal_api")
 
 
 def _id(event: Mapping[str, Any]) -> object:
@@ -81,6 +86,7 @@ class PayPalApi:
         self._token = ""
         self._token_ends = 0
         self._owns = False
+        self._history = history.History(self.get, api, clock)
         self._in_vain = Budget(clock, IN_VAIN)
         self._in_vain_each: dict[str, Budget] = {}
         self._pool = urllib3.PoolManager(
@@ -221,6 +227,15 @@ class PayPalApi:
         """A page of the transfers to the bank; an application needs the feature Transaction Search for it."""
         return transfers.page(self.get, since, until, cursor)
 
+    def kinds(self) -> Iterable[str]:
+        return history.KINDS
+
+    def history(self, kind: str, since: int, until: int, cursor: str | None) -> Page:
+        return self._history.page(kind, since, until, cursor)
+
+    def expected(self, kind: str, since: int, until: int) -> Expected:
+        return self._history.expected(kind, since, until)
+
     def endpoints(self) -> list[Notice]:
         listed = items(self.get(WEBHOOKS).get("webhooks"))
         return [*endpoints.notices(listed, self._webhook_ids), *self._disputes(), *self._transfers()]
@@ -280,7 +295,7 @@ class PayPalApi:
         if response.status == 404 and method == "GET":
             return {}
         if response.status == 400:
-            raise NotUnderstood("PayPal does not understand it", reason="paypal_api")
+            raise NotUnderstood("PayPal does not understand it", reason=_name(answer))
         if response.status == 403:
             raise NotAllowed("PayPal does not let this application ask", reason="paypal_api")
         if response.status != 200 or not isinstance(answer, dict):

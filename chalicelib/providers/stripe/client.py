@@ -14,7 +14,7 @@ import stripe as sdk
 from chalicelib.errors import NotAllowed, NotFound, Throttled, Unavailable, seconds
 from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment
-from chalicelib.providers.protocol import Contents, Difference, Notice, Page
+from chalicelib.providers.protocol import Contents, Difference, Expected, Notice, Page
 from chalicelib.providers.stripe import balance, comparison, endpoints, history
 from chalicelib.providers.stripe.events import completed, path_to_fetch
 from chalicelib.providers.stripe.objects import Object, instant
@@ -88,17 +88,22 @@ class StripeApi:
     def kinds(self) -> Iterable[str]:
         return history.KINDS
 
-    def history(self, kind: str) -> Callable[[int, int, str | None], Page]:
+    def history(self, kind: str, since: int, until: int, cursor: str | None) -> Page:
         """https://docs.stripe.com/api/charges/list, and the others alike"""
+        found, following = self._made(kind, since, until, cursor)
+        return Page([history.body(each, self.clock()) for each in found], following)
 
-        def page(since: int, until: int, cursor: str | None) -> Page:
-            wanted = {"created": _created(since, until), **history.KINDS[kind]}
-            found, following = self._listed(kind, cursor, **wanted)
-            bodies = [history.body(each, self.clock()) for each in found]
-            oldest = instant(found[-1].get("created"), since) if found else since
-            return Page(bodies, following, oldest)
+    def expected(self, kind: str, since: int, until: int) -> Expected:
+        """By the time that the first page takes up: Stripe does not say how many there are."""
+        found, following = self._made(kind, since, until, None)
+        if following is None:
+            return Expected(len(found), True, 1, since)
+        oldest = instant(found[-1].get("created"), since)
+        objects = round(len(found) * (until - since) / max(1, until - oldest))
+        return Expected(objects, False, -(-objects // PAGE), since)
 
-        return page
+    def _made(self, kind: str, since: int, until: int, cursor: str | None) -> tuple[list[Object], str | None]:
+        return self._listed(kind, cursor, created=_created(since, until), **history.KINDS[kind])
 
     def contents(self, subject: str, cursor: str | None) -> Contents | None:
         """https://docs.stripe.com/payouts/reconciliation: of automatic payouts, once Stripe has done it."""
