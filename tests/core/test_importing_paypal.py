@@ -97,7 +97,7 @@ def test_a_subscription_is_asked_about_by_its_payments(paypal: FakePayPal) -> No
     sales = []
     for number in range(3):
         id_ = f"SALE{number:013}"
-        paid_at = to_iso(it.shop.clock.now - (80 - 30 * number) * DAY)
+        paid_at = to_iso(it.shop.clock.now - (15 - 5 * number) * DAY)
         sales.append(id_)
         paypal.transactions.append(listed(id_, paid_at, "T0002", reference=(story.id, "SUB")))
     paypal.objects[f"/v1/billing/subscriptions/{story.id}"] = story.shown()
@@ -254,3 +254,20 @@ def test_it_says_how_far_back_paypal_goes(paypal: FakePayPal) -> None:
     assert len([each for each in paypal.asked if "reporting" in each]) == 36
     assert it.api.expected("disputes", since, it.began).since > it.began - 181 * DAY
     assert it.api.history("disputes", since, since + DAY, None).bodies == []
+
+
+def test_what_says_nothing_that_is_known_records_nothing(paypal: FakePayPal) -> None:
+    """A status of tomorrow's; a subscription that is older than PayPal's subscriptions. A reversal names its
+    payment by itself."""
+    at = to_iso(START * 1000)
+    paypal.transactions = [
+        listed("NEW", at, "T0006", transaction_status="X"),
+        listed("SALE", at, "T0002", reference=("I-OLD", "SUB")),
+        listed("BACK", at, "T1106", "-9.00"),
+    ]
+    amount = {"value": "9.00", "currency_code": "EUR"}
+    taken: Json = {"id": "BACK", "amount": amount, "status": "COMPLETED", "create_time": at}
+    paypal.objects["/v2/payments/refunds/BACK"] = {**taken, "capture_id": "SALE"}
+    it = of_paypal(paypal)
+    assert it.run()["transactions"] == 2
+    assert it.payment("paypal:SALE").net == 0
