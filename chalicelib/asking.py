@@ -46,8 +46,8 @@ class Asking:
                 break
             if kind_of(subject).entry != PAYMENT:
                 continue
-            stored = self.ledger.payment(subject)
             try:
+                stored = self.ledger.payment(subject)
                 is_due = is_hour_to_ask(stored.inconsistent_since, now)
                 asked += is_due and self._ask(subject, stored.facts, now)
             except Exception as error:  # what is odd about one keeps nobody else from it

@@ -13,6 +13,7 @@ from chalicelib.errors import NotAllowed, NotFound, Unavailable
 from chalicelib.inbox import Inbox
 from chalicelib.kinds import PAYOUT, kind_of
 from chalicelib.ledger import Ledger
+from chalicelib.listing import records
 from chalicelib.made_of import by_kind
 from chalicelib.providers.protocol import PayoutApi, Provider, ProviderApi
 from chalicelib.telemetry import Telemetry
@@ -70,7 +71,8 @@ class Contents:
 
     def _inconsistent(self, now: int) -> list[str]:
         found = (each for each in self.ledger.inconsistent(now - HOUR) if kind_of(each).entry == PAYOUT)
-        return [each for each in found if is_hour_to_ask(self.ledger.record(each).inconsistent_since, now)]
+        stored = records(self.ledger, found, unread=[])
+        return [subject for subject, each in stored if is_hour_to_ask(each.inconsistent_since, now)]
 
     def _read(self, api: PayoutApi, subject: str, now: int, is_time_left: Callable[[], bool]) -> bool:
         """Whether all of it is known. Raises ``NotFound``, ``Unavailable``."""

@@ -33,6 +33,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from chalicelib import adjustments, packing, payments, payouts, subscriptions
+from chalicelib.errors import NewerRules
 from chalicelib.events import Event
 from chalicelib.joining import Facts
 from chalicelib.kinds import ADJUSTMENT, PAYMENT, PAYOUT, SUBSCRIPTION, Change, kind_of
@@ -422,9 +423,17 @@ def stored_outbox(item: Item) -> Outbox:
     )
 
 
+def rules_of(item: Item) -> int:
+    """The version of the rules that made a record."""
+    return int(item["rules"]["N"]) if "rules" in item else 1
+
+
 def stored_payment(item: Item, facts: Facts) -> StoredPayment:
+    """Raises ``NewerRules``."""
     outbox = stored_outbox(item)
-    rules = int(item["rules"]["N"]) if "rules" in item else 1
+    rules = rules_of(item)
+    if rules > RULES_VERSION:
+        raise NewerRules(outbox.subject, rules, RULES_VERSION)
     return StoredPayment(
         facts=converted(outbox.subject, facts, rules) if outbox.entry == PAYMENT else facts,
         outbox=outbox,

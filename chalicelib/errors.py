@@ -9,12 +9,13 @@
     │   ├── NotFound             404
     │   │   └── BodyRemoved      404  an event is recorded, what it said was removed
     │   ├── PayloadTooLarge      413
-    │   └── Unavailable          503  cannot be decided or kept now: send it again
-    │       ├── NotConfigured    503  no secret to verify with
-    │       ├── Throttled        503  a provider was asked too often
-    │       ├── NotUnderstood    503  a provider says that what it was asked is malformed
-    │       ├── NotAllowed       503  a provider does not let us ask
-    │       └── NotShown         503  a provider was asked, and does not show it so, or not yet
+    │   ├── Unavailable          503  cannot be decided or kept now: send it again
+    │   │   ├── NotConfigured    503  no secret to verify with
+    │   │   ├── Throttled        503  a provider was asked too often
+    │   │   ├── NotUnderstood    503  a provider says that what it was asked is malformed
+    │   │   ├── NotAllowed       503  a provider does not let us ask
+    │   │   └── NotShown         503  a provider was asked, and does not show it so, or not yet
+    │   └── NewerRules           503  a newer version of Daybook wrote this record
     ├── DuplicateEvent           the event is in the ledger already
     ├── Distrusted               genuine by its signature, but not by what else is known: parked at once
     ├── VersionMoved             somebody else wrote the payment first
@@ -118,6 +119,17 @@ def seconds(text: str | None) -> float | None:
 
 class DuplicateEvent(DaybookError):
     pass
+
+
+class NewerRules(Refused):
+    """It is left as it is, and unread: by older rules it could say something else."""
+
+    status = 503
+    code = "Unavailable"
+
+    def __init__(self, subject: str, rules: int, ours: int) -> None:
+        said = f"{subject} was written by a newer version of Daybook (rules {rules}, this one knows {ours})"
+        super().__init__(f"{said}: deploy that version again to read it", reason="newer_rules")
 
 
 TAMPERED, CONTRADICTED, UNCONFIRMED = DISTRUSTED = "tampered", "contradicted", "unconfirmed"

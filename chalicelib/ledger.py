@@ -25,6 +25,7 @@ from chalicelib.errors import TAMPERED, AwsError, DaybookError, Distrusted, Dupl
 from chalicelib.kinds import PAYMENT, SUBSCRIPTION, kind_of
 from chalicelib.made_of import BY_REFERENCE, MadeOf
 from chalicelib.parking import BY_DAY, Parking
+from chalicelib.payments import RULES_VERSION
 from chalicelib.shelves import CertificateShelf, Checkpoints
 from chalicelib.table import (
     Item,
@@ -75,7 +76,7 @@ class Ledger:
     # ── record ──────────────────────────────────────────────────────────────────────────────────
 
     def payment(self, subject: str) -> StoredPayment:
-        """The payment as last written."""
+        """The payment as last written. Raises ``NewerRules``, as do the two below."""
         return self._stored(subject, PAYMENT)
 
     def subscription(self, subject: str) -> StoredPayment:
@@ -101,12 +102,15 @@ class Ledger:
         )
 
     def payments(self, subjects: Iterable[str]) -> dict[str, StoredPayment]:
-        """The records of up to 100 subjects as last written, in one read. Some may be left out."""
+        """The records of up to 100 subjects as last written, in one read. Some may be left out.
+
+        So are those that a newer version wrote: read alone, each says so.
+        """
         keys = {subject: key(subject, kind_of(subject).entry) for subject in subjects}
         items, skipped = self._table.batch([*keys.values()], ConsistentRead=True)
         found = {item["subject"]["S"]: item for item in items}
         absent = (name for name, each in keys.items() if each not in skipped and name not in found)
-        read = ((item, packing.facts(item, ())) for item in items)
+        read = ((item, packing.facts(item, ())) for item in items if entries.rules_of(item) <= RULES_VERSION)
         stored = (entries.stored_payment(item, facts) for item, facts in read if facts is not None)
         return {
             **{subject: not_stored(subject) for subject in absent},

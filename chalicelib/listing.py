@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from chalicelib import entries, payouts
 from chalicelib.entries import StoredPayment
-from chalicelib.errors import InvalidParameter, NotFound
+from chalicelib.errors import InvalidParameter, NewerRules, NotFound
 from chalicelib.kinds import PAYMENT, PAYOUT, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
@@ -93,23 +93,29 @@ def _limit(text: str) -> int:
 
 
 def payments(ledger: Ledger, query: Query) -> dict[str, Any]:
-    """One page: ``{"payments": […], "cursor": …}``; the cursor is ``None`` on the last page."""
+    """One page: ``{"payments": […], "cursor": …}``; the cursor is ``None`` on the last page.
+
+    After a deploy was rolled back ``unread`` names those of the page that the newer version wrote.
+    """
     return page(ledger, query, PAYMENTS)
 
 
 def page(ledger: Ledger, query: Query, of: Listed) -> dict[str, Any]:
     """One page of those, by the name that they have in it."""
-    found, below = _chosen(ledger, query, of) if query.chosen else _by_day(ledger, query, of)
+    unread: list[str] = []
+    read = _chosen if query.chosen else _by_day
+    found, below = read(ledger, query, of, unread)
     cursor = base64.urlsafe_b64encode(below.encode()).decode() if below else None
-    return {of.name: [view for _, view in found], "cursor": cursor}
+    shown: dict[str, Any] = {of.name: [view for _, view in found], "cursor": cursor}
+    return {**shown, "unread": unread} if unread else shown
 
 
 Placed = list[tuple[str, dict[str, Any]]]  # places and what is shown there
 
 
-def _by_day(ledger: Ledger, query: Query, of: Listed) -> tuple[Placed, str | None]:
+def _by_day(ledger: Ledger, query: Query, of: Listed, unread: list[str]) -> tuple[Placed, str | None]:
     places, below = _places(ledger, query, of)
-    shown = dict(_read(ledger, (subject for _, subject in places), of))
+    shown = dict(_read(ledger, (subject for _, subject in places), of, unread))
     found = [(place, shown[subject]) for place, subject in places if subject in shown]
     is_wanted = _has(query.wanted)
     return [each for each in found if is_wanted(each[1])], below
@@ -141,11 +147,11 @@ def _places(ledger: Ledger, query: Query, of: Listed) -> tuple[list[tuple[str, s
     return found, None
 
 
-def _chosen(ledger: Ledger, query: Query, of: Listed) -> tuple[Placed, str | None]:
+def _chosen(ledger: Ledger, query: Query, of: Listed, unread: list[str]) -> tuple[Placed, str | None]:
     """A page of those of a reference or a customer."""
     found: Placed = []
     is_wanted = _has(query.wanted)
-    for place, shown in _placed(ledger, query, of):
+    for place, shown in _placed(ledger, query, of, unread):
         if is_wanted(shown) and query.since <= place <= query.until:
             found.append((place, shown))
         if len(found) > query.limit:
@@ -154,14 +160,16 @@ def _chosen(ledger: Ledger, query: Query, of: Listed) -> tuple[Placed, str | Non
     return found, None
 
 
-def _placed(ledger: Ledger, query: Query, of: Listed) -> Iterator[tuple[str, dict[str, Any]]]:
+def _placed(
+    ledger: Ledger, query: Query, of: Listed, unread: list[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The newest first: a customer's are in that order, those of one reference are put into it."""
     reference, customer = query.chosen.get("reference"), query.chosen.get("customer")
     if reference is None:
         subjects = _of_customer(ledger, customer or "", query.until, of.entry)
-        yield from _at_places(ledger, subjects, of)
+        yield from _at_places(ledger, subjects, of, unread)
         return
-    found = _at_places(ledger, iter(ledger.referred(reference, of.entry)), of)
+    found = _at_places(ledger, iter(ledger.referred(reference, of.entry)), of, unread)
     for place, shown in sorted(found, reverse=True, key=_first):
         names = (shown["customer"], f"{shown['provider']}:{shown['customer']}")
         if shown["reference"] == reference and (customer is None or customer in names):
@@ -184,15 +192,19 @@ def named(id_: str) -> list[str]:
     return [id_] if id_.partition(":")[0] in PROVIDERS else [f"{each}:{id_}" for each in PROVIDERS]
 
 
-def _at_places(ledger: Ledger, subjects: Iterator[str], of: Listed) -> Iterator[tuple[str, dict[str, Any]]]:
-    for subject, shown in _read(ledger, subjects, of):
+def _at_places(
+    ledger: Ledger, subjects: Iterator[str], of: Listed, unread: list[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for subject, shown in _read(ledger, subjects, of, unread):
         at = from_iso(shown["created_at"]) if shown["created_at"] else 0
         yield f"{sortable(at)}#{subject}", shown
 
 
-def _read(ledger: Ledger, subjects: Iterator[str], of: Listed) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read(
+    ledger: Ledger, subjects: Iterator[str], of: Listed, unread: list[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The records of those subjects, as they are shown."""
-    for subject, stored in records(ledger, subjects):
+    for subject, stored in records(ledger, subjects, unread):
         yield subject, of.show(subject, stored)
 
 
@@ -222,12 +234,23 @@ def _of_day(ledger: Ledger, name: str, shards: int, day: str) -> Iterator[str]:
         until = _below(last) if last else None
 
 
-def records(ledger: Ledger, subjects: Iterator[str]) -> Iterator[tuple[str, StoredPayment]]:
-    """What is stored of those subjects, many of them read at once."""
+def records(
+    ledger: Ledger, subjects: Iterator[str], unread: list[str] | None = None
+) -> Iterator[tuple[str, StoredPayment]]:
+    """What is stored of those subjects, many of them read at once.
+
+    What a newer version wrote is named in ``unread``; without that this raises ``NewerRules``.
+    """
     while batch := list(islice(subjects, BATCH)):
         found = ledger.payments(batch)
         for subject in batch:
-            stored = found.get(subject) or ledger.record(subject)
+            try:
+                stored = found.get(subject) or ledger.record(subject)
+            except NewerRules:
+                if unread is None:
+                    raise
+                unread.append(subject)
+                continue
             if stored.version:
                 yield subject, stored
 

@@ -27,6 +27,7 @@ from chalicelib.errors import (
     DuplicateEvent,
     HandlerFailed,
     HandlersBusy,
+    NewerRules,
     NotFound,
     Unavailable,
     VersionMoved,
@@ -444,6 +445,8 @@ class Batch:
             self._record(record, written)
         except Distrusted as error:
             return self._set_aside(record, error)
+        except NewerRules as error:
+            return self._keep_for_later(record, error)
         except Exception as error:
             self._note_failure(record, error)
             is_recorded = isinstance(error, HandlerFailed | HandlersBusy)
@@ -470,6 +473,16 @@ class Batch:
         """Park at once what must not count: the genuine events of its payment are not to wait for it."""
         try:
             self.consumer.aside.distrusted(record, why.reason, self.consumer.clock())
+        except AwsError as error:
+            self._note_failure(record, error)
+            return Outcome.NOT_RECORDED
+        return Outcome.DONE
+
+    def _keep_for_later(self, record: QueuedRecord, why: NewerRules) -> Outcome:
+        """Park at once what the newer version is to record: trying it again here would change nothing."""
+        self._note_failure(record, why)
+        try:
+            self.consumer.aside.dead_lettered(record, self.consumer.clock())
         except AwsError as error:
             self._note_failure(record, error)
             return Outcome.NOT_RECORDED

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib import access, listing, money
-from chalicelib.errors import NotFound, VersionMoved
+from chalicelib.errors import NewerRules, NotFound, VersionMoved
 from chalicelib.kinds import kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Labels
@@ -193,6 +193,8 @@ def list_(stage: str, as_json: bool, subscriptions: bool, **given: Any) -> None:
         click.echo(json.dumps(page, indent=2))
         return
     wide().print(listed(page["subscriptions"]) if subscriptions else _listed(page["payments"]))
+    for subject in page.get("unread", ()):
+        say(f"{subject}: not read, a newer version of Daybook wrote it", err=True)
     if page["cursor"]:
         say(f"more: --cursor {page['cursor']}", err=True)
 
@@ -286,7 +288,10 @@ def verify(
         _against_provider(reached, chosen, sample, as_json)
         return
     labels = reached.settings(os.environ).labels
-    found = list(_drifts(ledger, [chosen] if chosen else ledger.subjects(), labels))
+    unread: list[str] = []
+    found = list(_drifts(ledger, [chosen] if chosen else ledger.subjects(), labels, unread))
+    for newer in unread:
+        say(newer, err=True)
     if as_json:
         rows = [{"subject": d.subject, "differences": list(d.differences())} for d in found]
         click.echo(json.dumps(rows, indent=2))
@@ -295,7 +300,7 @@ def verify(
     if mend:
         _repair(reached, found)
         return
-    if found:
+    if found or unread:
         sys.exit(FOUND)
 
 
@@ -351,11 +356,18 @@ def _known(ledger: Ledger, subject: str) -> str:
     return subject
 
 
-def _drifts(ledger: Ledger, subjects: Iterable[str], labels: Labels) -> Iterator[verifier.Drift]:
+def _drifts(
+    ledger: Ledger, subjects: Iterable[str], labels: Labels, unread: list[str]
+) -> Iterator[verifier.Drift]:
+    """What a newer version wrote is not looked at: why is put into ``unread``."""
     with Progress(console=beside(), transient=True) as progress:
         task = progress.add_task("verifying", total=None)
         for subject in subjects:
-            found = verifier.drift(ledger, subject, labels)
+            try:
+                found = verifier.drift(ledger, subject, labels)
+            except NewerRules as newer:
+                unread.append(str(newer))
+                continue
             if found:
                 yield found
             progress.advance(task)

@@ -17,11 +17,13 @@ OWN = ("status", "provider", "since", "until", "cursor")  # what the ledger itse
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows, and where the next page begins. ``looked`` payments were read; ``ended``: there are no more."""
+    """Rows, and where the next page begins. ``looked`` payments were read; ``unread`` ones are of a newer
+    version's making."""
 
     rows: list[dict[str, Any]]
     cursor: str | None
     looked: int
+    unread: tuple[str, ...] = ()
 
     @property
     def cut_short(self) -> bool:
@@ -34,21 +36,23 @@ def page(ledger: Ledger, given: Mapping[str, str]) -> Page:
     matches = _matching(given)
     parameters = {name: given[name] for name in OWN if given.get(name)}
     rows: list[dict[str, Any]] = []
+    unread: tuple[str, ...] = ()
     looked = 0
     for _ in range(LOOKS):
         found = listing.payments(
             ledger, listing.parse({**parameters, "limit": str(ROWS if not looked else 100)})
         )
+        unread = *unread, *found.get("unread", ())
         for each in found["payments"]:
             looked += 1
             if matches(each):
                 rows.append(each)
             if len(rows) == ROWS:
-                return Page(rows, listing.below(each), looked)
+                return Page(rows, listing.below(each), looked, unread)
         if not found["cursor"]:
-            return Page(rows, None, looked)
+            return Page(rows, None, looked, unread)
         parameters["cursor"] = found["cursor"]
-    return Page(rows, parameters["cursor"], looked)
+    return Page(rows, parameters["cursor"], looked, unread)
 
 
 def _matching(given: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
