@@ -47,9 +47,10 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
     },
     "Deploy": {
         deploying.deploy: "create or update a stage",
+        deploying.upgrade: "what this version changes of a deployed stage",
         deploying.destroy: "delete a stage; nothing is left",
         deploying.package: "one template and one zip of a stage",
-        deploying.stage: "add a stage like another: stage add NAME",
+        deploying.stage: "add a stage like another: stage add NAME, stage update NAME",
     },
     "Try": {
         sending.send: "sign and send realistic events",

@@ -44,6 +44,61 @@ def add(project: Path, name: str, like: str) -> list[Path]:
     return list(written)
 
 
+OWN = "Own"  # how the Sids of a user's statements begin
+OF_RELEASES = ("dev", "prod")  # the stages that Daybook's releases have
+
+
+def lacking(project: Path, name: str) -> list[str]:
+    """The policies of an added stage that are not what those of a stage of Daybook's own are.
+
+    It is in no release: what one adds is brought to it by ``update``.
+    """
+    like = next((each for each in OF_RELEASES if each in config(project)["stages"]), None)
+    if like is None or name in OF_RELEASES:
+        return []
+    _, written = _alike(project, name, like)
+    return [
+        f"{path.name}: not what {like}'s is"
+        for path, content in written.items()
+        if not path.exists() or _daybooks(_read(path)) != _daybooks(content)
+    ]
+
+
+def update(project: Path, name: str, like: str) -> list[Path]:
+    """Give a stage the functions and policies of another; what is its own stays. The files written."""
+    changed, written = _alike(project, name, like)
+    for function in changed["stages"][name]["lambda_functions"].values():
+        path = project / ".chalice" / function["iam_policy_file"]
+        own = [each for each in _read(path)["Statement"] if _is_own(each)] if path.exists() else []
+        written[path]["Statement"] = [*_daybooks(written[path])["Statement"], *own]
+    written[_path(project)] = changed
+    done = [path for path, content in written.items() if not path.exists() or _read(path) != content]
+    for path in done:
+        path.write_text(json.dumps(written[path], indent=2) + "\n")
+    return done
+
+
+def _alike(project: Path, name: str, like: str) -> tuple[dict[str, Any], dict[Path, dict[str, Any]]]:
+    """The configuration with the stage's functions as another has them, and their policies by their files."""
+    changed = config(project)
+    own = changed["stages"][name]["lambda_functions"]
+    written = {}
+    for function, theirs in changed["stages"][like]["lambda_functions"].items():
+        mine = own.setdefault(function, _renamed(theirs, like, name))
+        policy = project / ".chalice" / theirs["iam_policy_file"]
+        written[policy.with_name(mine["iam_policy_file"])] = _renamed(_read(policy), like, name)
+    return changed, written
+
+
+def _daybooks(policy: dict[str, Any]) -> dict[str, Any]:
+    """A policy without the user's statements."""
+    return {**policy, "Statement": [each for each in policy["Statement"] if not _is_own(each)]}
+
+
+def _is_own(statement: dict[str, Any]) -> bool:
+    return str(statement.get("Sid", "")).startswith(OWN)
+
+
 def _check_apart(name: str, other: str, functions: Iterable[str]) -> None:
     """Raises ``Failed`` where a function of one stage would be called as the other one's first is."""
     for function in functions:

@@ -7,10 +7,32 @@ there is of events whose bodies were removed.
 from chalicelib.joining import Value
 from chalicelib.payments.facts import OPEN, UNKNOWN, Facts, Fields, fold
 
+WITH_LOSS = 3  # instant, outcome, what was lost
+
 
 def converted(subject: str, facts: Facts, rules: int) -> Facts:
     """The facts of a payment as ``rules`` made them, which are none newer than these."""
-    return _from_version_1(subject, facts) if rules == 1 else facts  # later ones have this shape
+    if rules == 1:
+        return _from_version_1(subject, facts)
+    return _from_version_2(facts) if rules in (2, 3) else facts
+
+
+def _from_version_2(facts: Facts) -> Facts:
+    """Of version 2 (release 0.1.0): a dispute's outcome told what was lost too, its claim was its amount."""
+    return {
+        thing: _reported_apart(fields) if thing.startswith("dispute ") else fields
+        for thing, fields in facts.items()
+    }
+
+
+def _reported_apart(f: Fields) -> Fields:
+    fields: Fields = {name: value for name, value in f.items() if name != "amount"}
+    if len(f.get("outcome", ())) == WITH_LOSS:
+        at, rank, lost = f["outcome"]
+        fields |= {"outcome": [at, rank]} | ({} if lost == UNKNOWN else {"lost": [at, lost]})
+    if "amount" in f:
+        fields["claimed"] = [f["amount"][0], f.get("outcome", (0, OPEN))[1], f["amount"][1]]
+    return fields
 
 
 def _from_version_1(subject: str, facts: Facts) -> Facts:

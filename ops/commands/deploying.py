@@ -1,18 +1,21 @@
 """``daybook deploy``, ``destroy``, ``package``."""
 
+import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from chalicelib.providers import PROVIDERS
 from ops import package as packages
 from ops import stages
-from ops.commands import Failed, say
+from ops.commands import FOUND, Failed, json_option, say
 from ops.deploy import Deployment
 from ops.stage import connect
+from ops.upgrade import Change, Upgrade
 
 T = TypeVar("T")
 
@@ -82,6 +85,71 @@ def add(name: str, like: str) -> None:
     say(f"look at what `git status` and `git diff` show, then: daybook deploy --stage {name}")
 
 
+@stage.command()
+@click.argument("name")
+@click.option("--like", default="dev", show_default=True, help="The stage that it is to be like.")
+def update(name: str, like: str) -> None:
+    """Give a stage the functions and policies of another; its own statements and settings stay."""
+    project = _project(name)
+    _project(like)
+    written = _stepwise(lambda: stages.update(project, name, like))
+    for path in written:
+        say(f"wrote {path.relative_to(project)}")
+    if not written:
+        say(f"{name} is as {like} is")
+
+
+@click.command()
+@deployed_stage
+@click.option("--check", is_flag=True, help="Show what would change, and change nothing.")
+@json_option
+def upgrade(stage: str, check: bool, as_json: bool) -> None:
+    """Show what this version changes of a deployed stage; without --check ask, and deploy it.
+
+    Resources, policies and configuration beside what is there, and what docs/upgrading.md wants done by hand.
+    Exits with 3 where --check finds a change.
+    """
+    deployment = _deployment(stage, err=as_json)
+    upgrade = Upgrade(deployment.project, deployment.stage)
+    found = _stepwise(lambda: list(upgrade.changes()))
+    if as_json:
+        click.echo(json.dumps(_as_json(upgrade, found), indent=2))
+    else:
+        _print_upgrade(upgrade, found)
+    if check:
+        sys.exit(FOUND if found else 0)
+    click.confirm("deploy it?", abort=True, err=True)
+    say(f"deployed: {_stepwise(lambda: deployment.deploy({}))}")
+
+
+def _as_json(upgrade: Upgrade, found: list[Change]) -> dict[str, Any]:
+    return {
+        "deployed": upgrade.deployed,
+        "here": upgrade.here,
+        "changes": [each._asdict() for each in found],
+        "lacking": upgrade.lacking(),
+        "steps": dict(upgrade.steps()),
+    }
+
+
+def _print_upgrade(upgrade: Upgrade, found: list[Change]) -> None:
+    say(f"deployed: {upgrade.deployed}; here: {upgrade.here}")
+    for of in ("resources", "policies", "configuration"):
+        lines = [each.line for each in found if each.of == of]
+        say(f"{of}:" if lines else f"{of}: nothing changes")
+        for line in lines:
+            say(f"  {line}")
+    lacking = upgrade.lacking()
+    if lacking:
+        say(f"this stage is not as others are (daybook stage update {upgrade.stage.name}):")
+        for line in lacking:
+            say(f"  {line}")
+    for version, steps in upgrade.steps():
+        say(f"{version} wants, by docs/upgrading.md:")
+        for line in steps.splitlines():
+            say(f"  {line}" if line else "")
+
+
 def _stepwise(act: Callable[[], T]) -> T:
     try:
         return act()
@@ -102,12 +170,12 @@ def _project(stage: str) -> Path:
     return project
 
 
-def _deployment(stage: str) -> Deployment:
+def _deployment(stage: str, err: bool = False) -> Deployment:
     """The stage to deploy or destroy, after saying where that is."""
     project = _project(stage)
     reached = connect(stage, os.environ)
     if reached.session.region_name is None:
         raise click.UsageError("no region: set AWS_DEFAULT_REGION, or one in your AWS profile")
     account = reached.client("sts").get_caller_identity()["Account"]
-    say(f"stage {stage}, account {account}, region {reached.session.region_name}")
+    say(f"stage {stage}, account {account}, region {reached.session.region_name}", err=err)
     return Deployment(project, reached, os.environ, say)

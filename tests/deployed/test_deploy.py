@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,8 @@ from ops.local.runtime import Function, runtime_client
 from ops.package import Failed
 from ops.stage import Stage
 from ops.stories import tell
-from tests.conftest import emulator
+from ops.upgrade import Upgrade
+from tests.conftest import ROOT, emulator
 from tests.fakes import DEV_SECRET, as_bytes
 from tests.packaged import now, project, stripe_request
 from tests.proxy import Call, Proxy
@@ -211,6 +213,83 @@ def started(stage: Stage, function: str, code: Path, work: Path) -> Function:
     return Function(code, configuration["Handler"], environ)
 
 
+def check_upgrade(life: Deployment, checkout: Path) -> None:
+    """What is deployed is what is here; and of what is changed here each difference is named, both ways."""
+    upgrade = Upgrade(checkout, life.stage)
+    assert list(upgrade.changes()) == []
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert upgrade.deployed == version
+    config, policy, resources = (
+        checkout / ".chalice" / "config.json",
+        checkout / ".chalice" / "policy-dev-park.json",
+        checkout / "infra" / "resources.yaml",
+    )
+    kept = {path: path.read_text() for path in (config, policy, resources)}
+    changed = json.loads(kept[config])
+    dev = changed["stages"]["dev"]
+    dev["environment_variables"]["DAYBOOK_METADATA"] = "order_id"
+    del dev["environment_variables"]["DAYBOOK_EVENT_BUS"]
+    dev["lambda_functions"]["park"]["lambda_memory_size"] = 512
+    dev["lambda_functions"]["sweep"] = {"iam_policy_file": policy.name}
+    config.write_text(json.dumps(changed))
+    statements = json.loads(kept[policy])
+    gone = statements["Statement"].pop(0)
+    statements["Statement"].append(
+        {"Sid": "New", "Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    )
+    policy.write_text(json.dumps(statements))
+    resources.write_text(kept[resources].replace("Namespace: Daybook", "Namespace: Other", 1))
+    try:
+        lines = [each.line for each in upgrade.changes()]
+    finally:
+        for path, text in kept.items():
+            path.write_text(text)
+    assert f"- park {gone['Sid']}: {json.dumps(gone)}"[:60] in "".join(line[:60] for line in lines)
+    assert [line for line in lines if line.startswith("+ park New: ")]
+    assert "~ park memory: 256 becomes 512" in lines
+    assert "+ park DAYBOOK_METADATA: order_id" in lines
+    assert "- process DAYBOOK_EVENT_BUS: daybook-dev" in lines
+    assert "+ sweep: a function" in lines
+    assert [line for line in lines if line.endswith("Namespace: Daybook becomes Other")]
+    with pytest.raises(Failed, match="no stack daybook-resources-other"):
+        list(Upgrade(checkout, replace(life.stage, name="other")).changes())
+
+
+def check_the_command(life: Deployment, checkout: Path) -> None:
+    """Nothing changes: 0. A newer version: 3, and what it wants done; deployed once somebody said yes."""
+    (checkout / "docs").mkdir(exist_ok=True)
+    project, steps = checkout / "pyproject.toml", checkout / "docs" / "upgrading.md"
+    shutil.copy(ROOT / "pyproject.toml", project)
+    shutil.copy(ROOT / "docs" / "upgrading.md", steps)
+
+    def run(*arguments: str, said: str = "n\n") -> tuple[int, str]:
+        environ = dict(life.environ)
+        done = CliRunner().invoke(main, ["upgrade", "--stage", "dev", *arguments], env=environ, input=said)
+        return done.exit_code, done.output
+
+    code, output = run("--check")
+    assert (code, output.count("nothing changes")) == (0, 3), output
+    project.write_text(project.read_text().replace('version = "0.', 'version = "9.'))
+    steps.write_text(f"{steps.read_text()}\n## 9.3.0\n\n1. Feed the cat.\n")
+    config = checkout / ".chalice" / "config.json"
+    kept = config.read_text()
+    config.write_text(kept.replace('"lambda_memory_size": 256', '"lambda_memory_size": 512'))
+    try:
+        code, output = run("--check")
+        assert code == 3
+        assert "~ park memory: 256 becomes 512" in output
+        assert "9.3.0 wants, by docs/upgrading.md:\n  1. Feed the cat." in output
+        code, output = run("--check", "--json")
+        told = json.loads(output[output.index("{") :])
+        assert (code, told["steps"]) == (3, {"9.3.0": "1. Feed the cat."})
+        assert run()[0] == 1  # nobody said yes
+        code, output = run(said="y\n")
+        assert (code, "deployed: https://" in output) == (0, True), output
+        assert list(Upgrade(checkout, life.stage).changes()) == []
+    finally:
+        config.write_text(kept)
+
+
 def leave_function(stage: Stage, name: str, of: str) -> None:
     """A function with its role, its schedule and its log, as Chalice once made them for a stage ``of``."""
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
@@ -302,7 +381,7 @@ class Named:
         return getattr(self._stage, name)
 
 
-def test_the_life_of_a_stage(emulator: str, checkout: Path) -> None:
+def test_the_life_of_a_stage(emulator: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deployed, used, and the same again; destroyed, and the same again: whole, then nothing."""
     said: list[str] = []
     life = deployment(checkout, emulator, said)
@@ -312,6 +391,9 @@ def test_the_life_of_a_stage(emulator: str, checkout: Path) -> None:
         check_whole(life.stage)
         check_reports(life.stage)
         check_webhook(life.stage, checkout.parent)
+    check_upgrade(life, checkout)
+    monkeypatch.chdir(checkout)
+    check_the_command(life, checkout)
     assert url.startswith("https://")
     assert url.endswith(".execute-api.us-east-1.amazonaws.com/dev/")
     for _ in range(2):
