@@ -1,6 +1,8 @@
 """What `chalice package` makes, run by Lambda's own runtime client with nothing else to import."""
 
+import hashlib
 import json
+import os
 import random
 import socket
 import subprocess
@@ -154,6 +156,18 @@ def test_a_dependency_that_is_not_packaged_is_found_out(work: Path, functions: F
     folder = unpacked(packaged(forgetful)[0], forgetful)
     with pytest.raises((AssertionError, FunctionFailed)):
         check_webhooks(functions, dev, folder)
+
+
+def test_the_same_sources_make_the_same_bytes(work: Path, package: Path) -> None:
+    """In another folder, at another time: what was looked at is what is deployed."""
+    other = project(work / "again")
+    for path in other.rglob("*.*"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    again, _ = packaged(other)
+    for name in ("deployment.zip", "sam.json"):
+        assert hashlib.sha256((again / name).read_bytes()).hexdigest() == (
+            hashlib.sha256((package / name).read_bytes()).hexdigest()
+        ), name
 
 
 def test_the_package_for_lambda_is_of_its_architecture(work: Path) -> None:
