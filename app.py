@@ -4,7 +4,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from urllib.parse import unquote
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
-from chalicelib import access, beginning, listing, retention, settings
+from chalicelib import access, accounts, beginning, listing, retention, settings, several
 from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
+from chalicelib.accounts import Secrets, fingerprint
 from chalicelib.asking import Asking
 from chalicelib.aws import Aws, Keys, keys_of
 from chalicelib.breaker import CircuitBreaker
@@ -24,7 +25,6 @@ from chalicelib.contents import Contents
 from chalicelib.credentials import (
     Credentials,
     FixedCredentials,
-    Secrets,
     SecretsManagerCredentials,
     refused,
     usable,
@@ -42,7 +42,6 @@ from chalicelib.providers.protocol import (
     ProviderApi,
     Trust,
     api_of,
-    fingerprint,
 )
 from chalicelib.questions import IN_VAIN, Questions
 from chalicelib.recording import Consumer
@@ -51,6 +50,7 @@ from chalicelib.webhooks import Receiver
 
 SETTINGS = settings.read(os.environ)
 RETRY_AFTER = "30"  # seconds
+Known = tuple[tuple[str, tuple[str, ...]], ...]  # secrets, as a key of what is made with them
 NO_AWS = "stage local needs AWS: `make run` starts all of it, or set AWS_ENDPOINT_URL to an emulator"
 THIS_MACHINE = ("127.0.0.1", "localhost")
 # Milliseconds before its time is up that hourly work stops; a page may have to be waited for.
@@ -226,9 +226,9 @@ def watch(event: CloudWatchEvent) -> None:
 @app.schedule(Rate(1, unit=Rate.HOURS))
 def reconcile(event: CloudWatchEvent) -> None:
     deadline = _begun(event) - RECONCILE_ENDS
-    secrets = _credentials().current()
-    apis = _listings(secrets)
-    reconciling.watched(_reconciler(), apis, deadline)
+    listings = _listings(_credentials().current())
+    apis = several.asked(listings)
+    reconciling.watched(_reconciler(), listings, deadline)
     asking = Asking(
         providers=PROVIDERS,
         apis=apis,
@@ -239,7 +239,7 @@ def reconcile(event: CloudWatchEvent) -> None:
     )
     asking.run(_now())
     asking.look(_now(), lambda: _now() < deadline)
-    reconciling.read_balances(_reconciler(), apis, deadline)
+    reconciling.read_balances(_reconciler(), listings, deadline)
     contents = Contents(
         providers=PROVIDERS,
         apis=apis,
@@ -349,33 +349,44 @@ def _began() -> int:
 def _questions() -> Questions:
     return Questions(
         providers=PROVIDERS,
-        api=lambda name: _api(name, _known(_credentials().current())),
+        api=lambda name, account: _api(name, account or accounts.OWN, _known(_credentials().current())),
         ledger=_ledger(),
         telemetry=_telemetry(),
         breaker=CircuitBreaker(_now),
-        budget=Budget(_now, IN_VAIN),
+        budget=_budget,
         clock=_now,
     )
 
 
-def _known(secrets: Secrets) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The secrets as a key of what is made with them."""
+@cache
+def _budget(place: str) -> Budget:
+    """Of a provider's account."""
+    return Budget(_now, IN_VAIN)
+
+
+def _known(secrets: Secrets) -> Known:
     return tuple(sorted(secrets.items()))
 
 
-def _connection(secrets: Iterable[tuple[str, tuple[str, ...]]]) -> Connection:
-    return Connection(dict(secrets), SETTINGS.apis, _now, SETTINGS.ca_bundle)
+def _connection(secrets: Secrets) -> Connection:
+    return Connection(secrets, SETTINGS.apis, _now, SETTINGS.ca_bundle)
 
 
 @cache
-def _api(provider: str, secrets: tuple[tuple[str, tuple[str, ...]], ...]) -> ProviderApi | None:
-    return api_of(PROVIDERS[provider], _connection(secrets))
+def _api(provider: str, account: str, secrets: Known) -> ProviderApi | None:
+    return api_of(PROVIDERS[provider], _connection(accounts.of_account(dict(secrets), account)))
 
 
 @cache
-def _postback(secrets: tuple[tuple[str, tuple[str, ...]], ...]) -> Postback | None:
-    can_say = [each for each in PROVIDERS.values() if isinstance(each, PostbackProvider)]
-    return next((each.postback(_connection(secrets)) for each in can_say), None)
+def _postback(secrets: Known) -> Postback | None:
+    """Each account's is asked about what was signed for its webhooks."""
+    provider = next((each for each in PROVIDERS.values() if isinstance(each, PostbackProvider)), None)
+    if provider is None:
+        return None
+    of = {name: accounts.of_account(dict(secrets), name) for name in accounts.accounts(dict(secrets))}
+    made = {name: provider.postback(_connection(credentials)) for name, credentials in of.items()}
+    by_webhook_id = {id_: made[name] for name in made for id_ in of[name].get("paypal_webhook_ids", ())}
+    return several.Postbacks(made[accounts.OWN], by_webhook_id)
 
 
 def _reconciler() -> reconciling.Reconciler:
@@ -392,9 +403,9 @@ def _reconciler() -> reconciling.Reconciler:
 
 
 def _listings(secrets: Secrets) -> dict[str, ProviderApi]:
-    """The APIs of those providers whose keys are set."""
-    apis = {name: _api(name, _known(secrets)) for name in PROVIDERS}
-    return {name: api for name, api in apis.items() if api}
+    """The APIs of those providers' accounts whose keys are set."""
+    apis = {key: _api(name, of, _known(secrets)) for key, name, of in accounts.each_key(PROVIDERS, secrets)}
+    return {key: api for key, api in apis.items() if api}
 
 
 def _trust(secrets: Secrets) -> Trust:
@@ -404,12 +415,15 @@ def _trust(secrets: Secrets) -> Trust:
 
 
 @cache
-def _usable(known: tuple[tuple[str, tuple[str, ...]], ...]) -> Secrets:
-    """Said once of each value that is refused: a webhook that is signed with it looks like a wrong secret."""
+def _usable(known: Known) -> Secrets:
+    """All accounts', together.
+
+    Said once of each value that is refused: a webhook that is signed with it looks like a wrong secret.
+    """
     secrets = dict(known)
     for name, value in () if SETTINGS.is_local else refused(secrets):
         _telemetry().log("credential refused", "ERROR", credential=name, secret=fingerprint(value))
-    return usable(SETTINGS, secrets)
+    return accounts.together(usable(SETTINGS, secrets))
 
 
 class PinnedCertificates:

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from chalicelib import subscriptions
+from chalicelib import accounts, several, subscriptions
 from chalicelib.errors import NotAllowed, NotFound, PayloadTooLarge, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.kinds import PAYMENT, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, project
-from chalicelib.providers.protocol import Provider, ProviderApi, SubscriptionProvider
-from chalicelib.subscriptions import TERMS, Terms
+from chalicelib.providers.protocol import AskedApi, Provider, SubscriptionProvider
+from chalicelib.subscriptions import TERMS, Subscription, Terms
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import DAY, HOUR, is_hour_to_ask
 
@@ -29,7 +29,7 @@ class Asking:
     """``apis`` are those whose keys are set."""
 
     providers: Mapping[str, Provider]
-    apis: Mapping[str, ProviderApi]
+    apis: Mapping[str, AskedApi]
     ledger: Ledger
     inbox: Inbox
     telemetry: Telemetry
@@ -77,19 +77,20 @@ class Asking:
         return looked
 
     def _seen(self, subject: str, now: int, down: set[str]) -> list[bytes]:
-        """What is to be recorded of it; nothing where its provider is ``down``, for a day.
+        """What is to be recorded of it; nothing where its account at the provider is ``down``, for a day.
 
         Longer is no reason to leave somebody in; nor is that the key may not ask.
         """
         name = subject.partition(":")[0]
         shown = subscriptions.project(subject, self.ledger.subscription(subject).facts, self.terms)
         if name in self.apis and subscriptions.needs_asking(shown, now, self.terms):
+            place = accounts.key(name, shown.account or accounts.OWN)
             try:
-                return self._asked(name, subject, down)
+                return self._asked(name, shown, place in down)
             except (NotFound, NotAllowed) as error:
                 self.telemetry.log("not to be asked", "WARNING", subject=subject, reason=error.reason)
             except Unavailable as error:
-                down.add(name)
+                down.add(place)
                 self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
                 until = subscriptions.expires_at(shown, now, self.terms) or shown.updated_at or 0
                 if now < until + DAY:
@@ -97,18 +98,19 @@ class Asking:
         provider = self.providers[name]
         return [provider.clock(subject, now)] if isinstance(provider, SubscriptionProvider) else []
 
-    def _asked(self, name: str, subject: str, down: set[str]) -> list[bytes]:
-        if name in down:
+    def _asked(self, name: str, shown: Subscription, is_down: bool) -> list[bytes]:
+        if is_down:
             raise Unavailable("it could not be asked just now", reason="down")
-        return self.apis[name].subscription(subject)
+        return several.of(self.apis[name], shown.account).subscription(shown.id)
 
     def _ask(self, subject: str, facts: Facts, now: int) -> bool:
         name = subject.partition(":")[0]
         api = self.apis.get(name)
         if api is None:
             return False
+        ours = project(subject, facts)
         try:
-            bodies = api.shown(project(subject, facts))
+            bodies = several.of(api, ours.account).shown(ours)
         except (NotFound, Unavailable) as error:
             self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
             return True

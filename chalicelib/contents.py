@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from chalicelib import accounts, payouts, several
 from chalicelib.asking import queued
 from chalicelib.errors import NotAllowed, NotFound, Unavailable
 from chalicelib.inbox import Inbox
@@ -15,7 +16,7 @@ from chalicelib.kinds import PAYOUT, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.listing import records
 from chalicelib.made_of import by_kind
-from chalicelib.providers.protocol import PayoutApi, Provider, ProviderApi
+from chalicelib.providers.protocol import AskedApi, PayoutApi, Provider
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import HOUR, is_hour_to_ask
 
@@ -28,7 +29,7 @@ class Contents:
     """``apis`` are those whose keys are set."""
 
     providers: Mapping[str, Provider]
-    apis: Mapping[str, ProviderApi]
+    apis: Mapping[str, AskedApi]
     ledger: Ledger
     inbox: Inbox
     telemetry: Telemetry
@@ -37,27 +38,34 @@ class Contents:
         """Ask about those that were paid and not asked about, and once a day those that do not add up.
 
         How many are known now. To be run once an hour. One that cannot be asked about holds up no other, and
-        a provider that cannot be asked no other's.
+        an account that cannot be asked no other's.
         """
         known = 0
         down: set[str] = set()
         for subject in (*self._unlisted(now), *self._inconsistent(now)):
-            name = subject.partition(":")[0]
-            api = self.apis.get(name)
-            if name in down or not isinstance(api, PayoutApi):
-                continue
             if not is_time_left():
                 break
+            place = ""
             try:
+                place, api = self._api(subject)
+                if place in down or not isinstance(api, PayoutApi):
+                    continue
                 known += self._read(api, subject, now, is_time_left)
             except (NotFound, NotAllowed) as error:
                 self.telemetry.log("not to be asked", "WARNING", subject=subject, reason=error.reason)
             except Unavailable as error:
-                down.add(name)
+                down.add(place)
                 self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
             except Exception as error:  # what is odd about one keeps nobody else from it
                 self.telemetry.log("not asked", "ERROR", subject=subject, error=type(error).__name__)
         return known
+
+    def _api(self, subject: str) -> tuple[str, AskedApi | None]:
+        """Where it is asked about: the key of its account, and that one's API."""
+        name = subject.partition(":")[0]
+        account = payouts.project(subject, self.ledger.record(subject).facts).account
+        api = self.apis.get(name)
+        return accounts.key(name, account or accounts.OWN), several.of(api, account) if api else None
 
     def _unlisted(self, now: int) -> list[str]:
         """Some of them in turn: those whose provider never says it are not to keep others from it."""

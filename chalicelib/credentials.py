@@ -2,7 +2,8 @@
 
 The secret is a JSON object of lists, so that an old and a new value can be valid together::
 
-    {"stripe_webhook_secrets": ["whsec_…"], "paypal_webhook_ids": ["8PT597110X687430L"]}
+    {"stripe_webhook_secrets": ["whsec_…"], "paypal_webhook_ids": ["8PT597110X687430L"],
+     "accounts": {"shop-us": {"stripe_webhook_secrets": ["whsec_…"], "stripe_api_key": "rk_…"}}}
 
 What everybody knows, or could guess, is no secret: outside stage local it is as if it were not there.
 """
@@ -11,13 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
+from chalicelib.accounts import AT, Secrets, flattened
 from chalicelib.aws import Caller
 from chalicelib.errors import AwsError, NotConfigured, Unavailable
 from chalicelib.settings import Settings
-
-Secrets = Mapping[str, tuple[str, ...]]
 
 KEPT = 300_000  # milliseconds until the secret is read again
 EARLY = 30_000  # at most this often when a signature fails, or the secret cannot be read
@@ -118,8 +118,15 @@ def _parse(text: str) -> Secrets:
         values = None
     if not isinstance(values, dict):
         raise Unavailable("the stage's secret is not a JSON object", reason="secret_store")
+    return parsed(values)
+
+
+def parsed(values: Mapping[str, Any]) -> Secrets:
+    """Credentials by name, whatever case they are in; those of further accounts too."""
+    plain = {name.strip().lower(): value for name, value in values.items()}
     listed = {
-        name.strip().lower(): value if isinstance(value, list) else [value] for name, value in values.items()
+        name.strip().lower(): value if isinstance(value, list) else [value]
+        for name, value in flattened(plain).items()
     }
     # an empty one would be a key that everybody knows; its name stays: something was meant to be there
     return {name: tuple(filter(None, map(_text, value))) for name, value in listed.items()}
@@ -147,11 +154,13 @@ def refused(secrets: Secrets) -> Iterator[tuple[str, str]]:
 
     A Stripe secret that has not Stripe's form is a placeholder, and anybody could sign with it.
     """
-    for value in secrets.get("stripe_webhook_secrets", ()):
-        if not STRIPES.fullmatch(value) or len({*value}) < LEAST_LETTERS:
-            yield "stripe_webhook_secrets", value
-    if SIMULATOR in secrets.get("paypal_webhook_ids", ()):
-        yield "paypal_webhook_ids", SIMULATOR
+    for name, values in secrets.items():
+        plain = name.partition(AT)[0]
+        for value in values if plain == "stripe_webhook_secrets" else ():
+            if not STRIPES.fullmatch(value) or len({*value}) < LEAST_LETTERS:
+                yield name, value
+        if plain == "paypal_webhook_ids" and SIMULATOR in values:
+            yield name, SIMULATOR
 
 
 def usable(settings: Settings, secrets: Secrets) -> Secrets:

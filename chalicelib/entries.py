@@ -165,10 +165,11 @@ class ListedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent(ListedEvent):
-    """An event entry; ``body`` as the provider sent it, ``None`` once removed."""
+    """An event entry; ``body`` as the provider sent it, ``None`` once removed, ``via`` as the event says."""
 
     body: bytes | None
     completed: bytes | None = None
+    via: str | None = None
 
     @property
     def content(self) -> bytes | None:
@@ -282,6 +283,8 @@ def event_item(write: Write) -> Item:
         item["livemode"] = {"BOOL": event.livemode}
     if event.account:
         item["account"] = string(event.account)
+    if event.via:
+        item["via"] = string(event.via)
     if event.completed:
         item["completed"] = packed(event.completed)
     if event.api_version:
@@ -460,6 +463,7 @@ def stored_event(item: Item) -> StoredEvent:
         is_removed="body" not in item,
         body=unpacked(item["body"]) if "body" in item else None,
         completed=unpacked(item["completed"]) if "completed" in item else None,
+        via=item["via"]["S"] if "via" in item else None,
     )
 
 

@@ -43,7 +43,8 @@ class Event:
     was asked, if it was. ``about`` is what is the same in every delivery of the event (at a provider that
     shows one thing by several versions: of one ``about_version``), ``None`` if that is not known.
     ``is_confirmed``: the provider was asked about this one, and bears it out. ``is_replay``: a handler is
-    notified of it again, on purpose.
+    notified of it again, on purpose. ``account`` is a connected account's id; ``via`` the name of the account
+    whose secret it was signed with, where the stage has several.
     """
 
     provider: str
@@ -64,6 +65,12 @@ class Event:
     object_id: str | None = None
     is_confirmed: bool = False
     is_replay: bool = False
+    via: str | None = None
+
+    @property
+    def of_account(self) -> str | None:
+        """Whose it is: a connected account's, by its id; else one of the stage's own, by its name."""
+        return self.account or self.via
 
     def is_same_as(self, other: "Event") -> bool:
         """Whether both say the same. Two API versions may show one thing differently: that proves nothing."""

@@ -1,6 +1,7 @@
 """A record's facts from all of its events: what is stored is always this."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from chalicelib.entries import StoredEvent
 from chalicelib.kinds import PLAN, kind_of
@@ -40,6 +41,7 @@ def folded(
 
 def _facts(provider: Provider, event: StoredEvent, subject: str) -> Facts:
     try:
-        return provider.facts(provider.event(event.content or b"", event.received_at)).get(subject, {})
+        read = provider.event(event.content or b"", event.received_at)
+        return provider.facts(replace(read, via=event.via)).get(subject, {})
     except Exception:
         return {}

@@ -32,7 +32,7 @@ class Message:
 
     ``transmission`` is an id that is good for this body alone, if the provider signs one. ``is_redriven``: it
     was set aside, and is kept in any case. ``is_distrusted``: it was set aside as what may be forged, and
-    counts only if the provider itself bears it out.
+    counts only if the provider itself bears it out. ``via``: as the event has it.
     """
 
     provider: str
@@ -43,6 +43,7 @@ class Message:
     transmission: str | None = None
     is_redriven: bool = False
     is_distrusted: bool = False
+    via: str | None = None
 
     @property
     def name(self) -> str:
@@ -58,6 +59,7 @@ class Message:
             received_at=event.received_at,
             body=body,
             transmission=transmission,
+            via=event.via,
         )
 
     def encode(self) -> str:
@@ -73,7 +75,7 @@ class Message:
                 "subject": self.subject,
                 "received_at": self.received_at,
                 "transmission": self.transmission,
-                **{flag: True for flag in ("is_redriven", "is_distrusted") if getattr(self, flag)},
+                **{name: getattr(self, name) for name in SELDOM if getattr(self, name)},
                 "encoding": "plain" if small else "zlib",
                 "body": base64.b64encode(content).decode(),
             }
@@ -90,6 +92,7 @@ class Message:
             raise ValueError("not a message of this queue") from error
 
 
+SELDOM = ("is_redriven", "is_distrusted", "via")  # said where they are so
 DECODERS: Mapping[str, Callable[[bytes], bytes]] = {"plain": bytes, "zlib": zlib.decompress}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from chalicelib import accounts
 from chalicelib.beginning import ALWAYS
 from chalicelib.errors import InvalidPayload, NotAllowed, PayloadTooLarge, Throttled, Unavailable
 from chalicelib.events import Event
@@ -111,6 +112,7 @@ class Reconciler:
     ) -> Summary:
         """List what the provider has, and queue what is missing; ``step`` is called after each page.
 
+        ``provider``: with the account's name, where it is not the stage's own (``accounts.key``).
         Without ``since`` it goes on where the last run ended. A run that leaves out times before ``since`` is
         not noted: the next one has to look at them. Raises ``Unavailable``.
         """
@@ -154,7 +156,7 @@ class Reconciler:
         until = min(self.clock() - ON_ITS_WAY, self.clock() if self.until is None else self.until)
         last = self.clock() - LISTED
         if "until" in noted:
-            last = noted["until"] - self.what.overlap.get(provider, OVERLAP)
+            last = noted["until"] - self.what.overlap.get(accounts.named(provider)[0], OVERLAP)
         return Window(max(self.clock() - self.what.back, last if since is None else since), until, since)
 
     def _note(self, provider: str, noted: dict[str, Any], dry_run: bool) -> None:
@@ -181,10 +183,11 @@ class Reconciler:
 
     def _compare(self, provider: str, bodies: list[bytes], summary: Summary, dry_run: bool) -> None:
         events: dict[str, tuple[Event, bytes]] = {}
+        name, account = accounts.named(provider)
         for body in bodies:
             summary.listed += 1
             try:
-                event = self.providers[provider].event(body, self.clock())
+                event = replace(self.providers[name].event(body, self.clock()), via=account)
             except InvalidPayload:
                 summary.ignored += 1
                 continue

@@ -152,8 +152,9 @@ class Consumer:
         What was distrusted before, and is borne out now, has an id of its own where another content has
         taken its event's.
         """
-        sent = self.providers[message.provider].event(message.body, message.received_at)
-        event = self.complete(sent, message)
+        read = self.providers[message.provider].event(message.body, message.received_at)
+        sent = replace(read, via=message.via)
+        event = replace(self.complete(sent, message), via=message.via)
         if message.is_distrusted:
             if not event.is_confirmed:
                 raise Distrusted(UNCONFIRMED)
@@ -340,14 +341,15 @@ class Consumer:
         stored = stored or self.ledger.event(subject, event.id)
         if stored is None or stored.body is None:
             return subject, None
-        return subject, self.providers[event.provider].event(stored.body, stored.received_at)
+        read = self.providers[event.provider].event(stored.body, stored.received_at)
+        return subject, replace(read, via=stored.via)
 
     def parsed(self, stored: StoredEvent) -> Event:
         """Raises ``BodyRemoved``."""
         if stored.content is None:
             raise BodyRemoved("the event's body was removed")
         provider = self.providers[stored.subject.partition(":")[0]]
-        return provider.event(stored.content, stored.received_at)
+        return replace(provider.event(stored.content, stored.received_at), via=stored.via)
 
     @property
     def runner(self) -> Runner:

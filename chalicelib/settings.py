@@ -1,10 +1,12 @@
 """What a stage reads from its environment: names and switches, never a secret (but for stage local)."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from chalicelib.accounts import ACCOUNTS, flattened
 from chalicelib.errors import InvalidSetting
 from chalicelib.names import Names, names
 from chalicelib.payments.labels import METADATA, Labels
@@ -177,7 +179,15 @@ def _one_of(environ: Mapping[str, str], name: str, default: str, *others: str) -
 
 
 def _credentials(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Of stage local; further accounts' are JSON in ``ACCOUNTS``, as they are in a secret."""
     found = {name: listed(environ.get(name.upper(), default)) for name, default in LOCAL_CREDENTIALS.items()}
+    try:
+        further = flattened({ACCOUNTS: json.loads(environ.get("ACCOUNTS") or "{}")})
+    except ValueError:
+        further = {ACCOUNTS: []}
+    if ACCOUNTS in further:
+        raise InvalidSetting('ACCOUNTS must be JSON as in a secret: {"shop-us": {"stripe_api_key": "rk_…"}}')
+    found |= {name: tuple(each if isinstance(each, list) else [each]) for name, each in further.items()}
     return {name: values for name, values in found.items() if values}
 
 

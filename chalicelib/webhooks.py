@@ -1,9 +1,10 @@
 """The program's first sentence: prove a delivery genuine, name its event, queue it, and only then say 200."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from chalicelib.credentials import Credentials, Secrets
+from chalicelib.accounts import Secrets, signed_by
+from chalicelib.credentials import Credentials
 from chalicelib.errors import InvalidPayload, InvalidSignature, NotFound, PayloadTooLarge
 from chalicelib.events import OWN, OWN_IDS, Delivery
 from chalicelib.inbox import Inbox
@@ -33,7 +34,8 @@ class Receiver:
             raise PayloadTooLarge("the body is over 1 MiB")
         with self.telemetry.span("verify", provider=provider.NAME):
             proof = self._verify(provider, delivery)
-        event = provider.event(delivery.body, delivery.received_at)
+        read = provider.event(delivery.body, delivery.received_at)
+        event = replace(read, via=signed_by(self.credentials.current(), proof.secret))
         if event.type.startswith(OWN) or event.id.startswith(OWN_IDS):
             raise InvalidPayload("no provider sends events of this type, or with such an id")
         status = "ignored" if event.is_of_other_mode(self.livemode) else "accepted"
@@ -48,6 +50,7 @@ class Receiver:
             event_id=event.id,
             subject=event.subject,
             secret=proof.secret,
+            account=event.via,
             ms=self.telemetry.clock() - delivery.received_at,
         )
         return {"status": status, "event_id": event.id}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib import access, listing
+from chalicelib import access, listing, several
 from chalicelib.errors import NotFound
 from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
@@ -59,7 +59,7 @@ def compare(ledger: Ledger, subject: str, apis: Apis) -> Comparison:
     ours = project(subject, ledger.payment(subject).facts)
     api = apis.get(ours.provider)
     try:
-        found = api.differences(ours) if api else None
+        found = several.of(api, ours.account).differences(ours) if api else None
     except NotFound:
         return Comparison(subject, True, [Difference("payment", "recorded", "unknown")])
     return Comparison(subject, found is not None, found or [])
@@ -71,14 +71,15 @@ def _compare_subscription(ledger: Ledger, subject: str, apis: Apis) -> Compariso
     api = apis.get(name)
     if api is None:
         return Comparison(subject, False, [])
+    recorded = subscription(subject, ledger.subscription(subject).facts)
     try:
-        bodies = api.subscription(subject)
+        bodies = several.of(api, recorded.account).subscription(subject)
     except NotFound:
         return Comparison(subject, True, [Difference("subscription", "recorded", "unknown")])
     provider = PROVIDERS[name]
     proved = (provider.facts(provider.event(body, 0)).get(subject, {}) for body in bodies)
     theirs = _figures(subscription(subject, fold(proved)))
-    ours = _figures(subscription(subject, ledger.subscription(subject).facts))
+    ours = _figures(recorded)
     pairs = (Difference(name, ours[name], theirs[name]) for name in ours)
     return Comparison(subject, True, [each for each in pairs if each.ours != each.theirs])
 

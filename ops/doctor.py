@@ -10,22 +10,23 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from chalicelib import beginning
+from chalicelib import accounts, beginning
+from chalicelib.accounts import Secrets, fingerprint
 from chalicelib.bus import EventBus
-from chalicelib.credentials import SIMULATOR, Secrets, refused
+from chalicelib.credentials import SIMULATOR, refused
 from chalicelib.errors import AwsError, Refused
-from chalicelib.providers.protocol import fingerprint
 from chalicelib.reconcile import OVERDUE, last_success
 from chalicelib.settings import STAGE_LOCAL
 from chalicelib.times import to_iso
 from ops import deployed
 from ops.deploy import PARTIAL_BATCHES, REPORTED
-from ops.providers_api import apis
+from ops.providers_api import listings
 from ops.signals import Signals, Wanted
 from ops.stage import Stage
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 SKEW = 30  # seconds
+SIGNED_WITH = ("stripe_webhook_secrets", "paypal_webhook_ids")
 ROLLED = 7  # days of use of a secret that are looked at
 TIMES = 6  # by which a message stays hidden for longer than its function may run
 READS = (
@@ -250,9 +251,16 @@ class Doctor:
                 fill = f"daybook deploy --stage {self.stage.name} restores it"
             yield Finding("secret", WRONG, found, fill)
             return
-        counts = {
-            name: len(secrets.get(name, ())) for name in ("stripe_webhook_secrets", "paypal_webhook_ids")
-        }
+        all_of_them = accounts.together(secrets)
+        counts = {name: len(all_of_them.get(name, ())) for name in SIGNED_WITH}
+        further = [each for each in accounts.accounts(secrets) if each]
+        if further:
+            yield Finding("accounts", OK, f"beside its own: {', '.join(further)}")
+        for malformed in secrets.get(accounts.ACCOUNTS, ()):
+            found = (
+                f"{malformed} below accounts is left out: a name is of a-z, 0-9 and -, and has credentials"
+            )
+            yield Finding("accounts", WRONG, found, fill)
         for name, count in counts.items():
             level = OK if count else WARNING
             yield Finding("secret", level, f"{count} {name}", "" if count else f"{fill}, if you use that one")
@@ -263,9 +271,8 @@ class Doctor:
         """Where two secrets are valid: which one was used of late, so that the old one can go."""
         secrets = self.secrets()
         until = datetime.now(UTC) + timedelta(minutes=1)  # CloudWatch takes whole seconds: this one counts
-        for name in ("stripe_webhook_secrets", "paypal_webhook_ids"):
-            values = secrets.get(name, ())
-            if len(values) < 2:
+        for name, values in secrets.items():
+            if name.partition(accounts.AT)[0] not in SIGNED_WITH or len(values) < 2:
                 continue
             wanted = [Wanted("verified", by=("secret", fingerprint(each))) for each in values]
             signals = Signals(self.stage)
@@ -279,18 +286,24 @@ class Doctor:
 
     def providers(self) -> Iterator[Finding]:
         """The endpoints as the providers have them."""
-        found = apis(self.stage, self.secrets(), self.environ)
+        found = listings(self.stage, self.secrets(), self.environ)
         for name, api in found.items():
-            for each in api.endpoints():
+            try:
+                notices = api.endpoints()
+            except Refused as error:  # one account's key is nothing to the others
+                yield Finding(name, WRONG, f"cannot be asked: {error}", "see whether its API keys are right")
+                continue
+            for each in notices:
                 level = WRONG if each.is_broken else WARNING if each.remedy else OK
                 yield Finding(name, level, each.found, each.remedy)
         if not found:
             yield Finding("endpoints", OK, "not looked at: no API keys are set")
 
     def reconciled(self) -> Iterator[Finding]:
-        for name in apis(self.stage, self.secrets(), self.environ):
+        for name in listings(self.stage, self.secrets(), self.environ):
             at = last_success(self.stage.ledger(), name)
-            remedy = f"daybook reconcile --stage {self.stage.name} --provider {name}"
+            provider, _ = accounts.named(name)
+            remedy = f"daybook reconcile --stage {self.stage.name} --provider {provider}"
             if at is None:
                 yield Finding("reconcile", WARNING, f"{name} was never reconciled", remedy)
             else:

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Mapping
 
-from chalicelib.credentials import Secrets
+from chalicelib import accounts, several
+from chalicelib.accounts import Secrets
 from chalicelib.providers import PROVIDERS
-from chalicelib.providers.protocol import Connection, ProviderApi, api_of
+from chalicelib.providers.protocol import AskedApi, Connection, ProviderApi, api_of
 from chalicelib.reconcile import Reconciler
 from chalicelib.recording import Consumer
 from ops.stage import Stage
@@ -15,25 +16,34 @@ NO_KEYS = (
     " into the secret {secret}; for stage local, in upper case into the environment (docs/runbook.md)"
 )
 
-Apis = Mapping[str, ProviderApi]  # by provider, those whose keys are set
+Listings = Mapping[str, ProviderApi]  # by account (accounts.key), those whose keys are set
+Apis = Mapping[str, AskedApi]  # by provider
 
 
-def apis(stage: Stage, secrets: Secrets, environ: Mapping[str, str]) -> Apis:
+def listings(stage: Stage, secrets: Secrets, environ: Mapping[str, str]) -> Listings:
     """At the addresses in ``STRIPE_API`` and so on, or else the stage's own."""
     addresses = stage.settings(environ).apis
     here = {name: environ.get(f"{name.upper()}_API", address) for name, address in addresses.items()}
-    connection = Connection(secrets, here, _now)
-    found = {name: api_of(provider, connection) for name, provider in PROVIDERS.items()}
-    return {name: api for name, api in found.items() if api}
+    found = {}
+    for key, provider, account in accounts.each_key(PROVIDERS, secrets):
+        connection = Connection(accounts.of_account(secrets, account), here, _now)
+        found[key] = api_of(PROVIDERS[provider], connection)
+    return {key: api for key, api in found.items() if api}
 
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
+def stage_listings(stage: Stage, environ: Mapping[str, str], provider: str | None = None) -> Listings:
+    """Those that can be asked with the stage's keys; of one provider, if it is named."""
+    found = listings(stage, stage.credentials(environ, _now).current(), environ)
+    return {key: api for key, api in found.items() if provider in (None, accounts.named(key)[0])}
+
+
 def stage_apis(stage: Stage, environ: Mapping[str, str]) -> Apis:
-    """Those that can be asked with the stage's keys."""
-    return apis(stage, stage.credentials(environ, _now).current(), environ)
+    """The same, asked by provider about what is recorded."""
+    return several.asked(stage_listings(stage, environ))
 
 
 def reconciler(stage: Stage, to: Consumer, environ: Mapping[str, str]) -> Reconciler:

@@ -1,6 +1,5 @@
 """What a provider's module offers, and what it may ask for."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -31,11 +30,6 @@ class Proof(NamedTuple):
 
     secret: str
     transmission: str | None = None
-
-
-def fingerprint(secret: str) -> str:
-    """What a secret is called in metrics: it tells two apart, and nothing of either."""
-    return hashlib.sha256(secret.encode()).hexdigest()[:6]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +91,8 @@ class Notice(NamedTuple):
     is_broken: bool = False
 
 
-class ProviderApi(Protocol):
-    """A provider's own API, where there are credentials for it."""
-
-    def complete(self, event: Event) -> Event:
-        """The event with what its body leaves out, once the provider shows no contradiction.
-
-        Raises ``Distrusted``, ``Unavailable``.
-        """
-
-    def page(self, since: int, until: int, cursor: str | None) -> Page:
-        """Events created in that time (milliseconds), newest first. Raises ``Throttled``, ``Unavailable``."""
+class AskedApi(Protocol):
+    """What a provider's own API is asked about what is recorded, and about how it is set up."""
 
     def differences(self, ours: Payment) -> list[Difference] | None:
         """How the provider shows that payment otherwise; ``None`` where it cannot be asked about it.
@@ -127,13 +112,26 @@ class ProviderApi(Protocol):
         Raises ``NotFound``, ``Unavailable``.
         """
 
+    def endpoints(self) -> list[Notice]:
+        """The webhook endpoints that the provider has for us. Raises ``Unavailable``."""
+
+
+class ProviderApi(AskedApi, Protocol):
+    """A provider's own API, where there are credentials for it: one account's."""
+
+    def complete(self, event: Event) -> Event:
+        """The event with what its body leaves out, once the provider shows no contradiction.
+
+        Raises ``Distrusted``, ``Unavailable``.
+        """
+
+    def page(self, since: int, until: int, cursor: str | None) -> Page:
+        """Events created in that time (milliseconds), newest first. Raises ``Throttled``, ``Unavailable``."""
+
     def balance(self, since: int, until: int, cursor: str | None) -> Page:
         """What moved on the provider's balance in that time (milliseconds), newest first, as bodies of events
         of our own making, each with the id of what it shows. Raises ``Throttled``, ``Unavailable``.
         """
-
-    def endpoints(self) -> list[Notice]:
-        """The webhook endpoints that the provider has for us. Raises ``Unavailable``."""
 
 
 @runtime_checkable
@@ -154,7 +152,7 @@ class HistoryApi(ProviderApi, Protocol):
 
 
 @runtime_checkable
-class PayoutApi(ProviderApi, Protocol):
+class PayoutApi(AskedApi, Protocol):
     """One that says what a payout is made of."""
 
     def contents(self, payout: str, cursor: str | None) -> Contents | None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import click
 from rich.progress import Progress
 
+from chalicelib import accounts
 from chalicelib.errors import Unavailable
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import HistoryApi
@@ -14,7 +15,7 @@ from chalicelib.reconcile import PACE, Reconciler, Summary
 from chalicelib.times import to_iso
 from ops import importing, providers_api
 from ops.commands import Failed, beside, consumer, instant, json_option, now, say, stage_option
-from ops.stage import connect
+from ops.stage import Stage, connect
 
 NONE_LISTED = "{provider}'s history cannot be imported: its API lists none"
 
@@ -22,11 +23,14 @@ NONE_LISTED = "{provider}'s history cannot be imported: its API lists none"
 @click.command("import")
 @click.argument("provider", type=click.Choice(list(PROVIDERS)))
 @click.option("--since", required=True, help="ISO 8601 date or time from which on.")
+@click.option("--account", help="Only that one of the stage's accounts. [default: each of them]")
 @click.option("--dry-run", is_flag=True, help="List all of it, and put nothing on the queue.")
 @click.option("--yes", is_flag=True, help="Do not ask after the estimate.")
 @stage_option
 @json_option
-def import_(provider: str, since: str, dry_run: bool, yes: bool, stage: str, as_json: bool) -> None:
+def import_(
+    provider: str, since: str, account: str | None, dry_run: bool, yes: bool, stage: str, as_json: bool
+) -> None:
     """Record what PROVIDER's API has from before the stage began; nobody is notified of any of it.
 
     \b
@@ -39,31 +43,44 @@ def import_(provider: str, since: str, dry_run: bool, yes: bool, stage: str, as_
     net and payouts: daybook reconcile --balance --since.
     """
     reached = connect(stage, os.environ)
-    api = providers_api.stage_apis(reached, os.environ).get(provider)
-    if api is None:
-        raise Failed(providers_api.NO_KEYS.format(secret=reached.names.secret))
-    if not isinstance(api, HistoryApi):
-        raise Failed(NONE_LISTED.format(provider=provider))
+    apis = _apis(reached, provider, account)
     to = consumer(reached)
     began, begins = to.began() or now(), instant(since)
     if begins >= began:
         raise Failed("the stage has listened since then: daybook reconcile gets what never came")
     reconciler = replace(providers_api.reconciler(reached, to, os.environ), until=began)
-    try:
-        _estimate(api, begins, began, ask=not (yes or dry_run))
-        found = _run(reconciler, provider, api, begins, dry_run)
-    except Unavailable as error:
-        raise Failed(f"{provider}: {error}; the same command goes on where it was") from None
+    found: dict[str, Summary] = {}
+    for key, api in apis.items():
+        try:
+            _estimate(key, api, begins, began, ask=not (yes or dry_run))
+            done = _run(reconciler, key, api, begins, dry_run)
+        except Unavailable as error:
+            raise Failed(f"{key}: {error}; the same command goes on where it was") from None
+        of = accounts.named(key)[1]
+        found |= {f"{of} {kind}" if of else kind: each for kind, each in done.items()}
     if as_json:
         click.echo(json.dumps({kind: asdict(each) for kind, each in found.items()}, indent=2))
         return
     for kind, each in found.items():
-        done = "to be recorded" if dry_run else "recorded"
+        done_ = "to be recorded" if dry_run else "recorded"
         new = each.new if dry_run else each.recovered
-        say(f"{kind}: {each.listed} listed, {each.known} known, {new} {done}")
+        say(f"{kind}: {each.listed} listed, {each.known} known, {new} {done_}")
 
 
-def _estimate(api: HistoryApi, since: int, until: int, ask: bool) -> None:
+def _apis(stage: Stage, provider: str, account: str | None) -> dict[str, HistoryApi]:
+    """By account. Raises ``Failed`` where there is none that can be asked."""
+    found = providers_api.stage_listings(stage, os.environ, provider)
+    if account is not None:
+        found = {key: api for key, api in found.items() if accounts.named(key)[1] == account}
+    if not found:
+        raise Failed(providers_api.NO_KEYS.format(secret=stage.names.secret))
+    apis = {key: api for key, api in found.items() if isinstance(api, HistoryApi)}
+    if not apis:
+        raise Failed(NONE_LISTED.format(provider=provider))
+    return apis
+
+
+def _estimate(key: str, api: HistoryApi, since: int, until: int, ask: bool) -> None:
     """By one question of each kind, before it begins."""
     expected = {kind: api.expected(kind, since, until) for kind in api.kinds()}
     for kind, each in expected.items():
@@ -77,7 +94,7 @@ def _estimate(api: HistoryApi, since: int, until: int, ask: bool) -> None:
     takes = f"{questions} questions, {minutes:.0f} minutes at least, ${dollars:.2f} of AWS"
     say(f"{objects} objects: {takes}", err=True)
     if ask and objects:
-        click.confirm("import them?", abort=True, err=True)
+        click.confirm(f"import them from {key}?", abort=True, err=True)
 
 
 def _run(to: Reconciler, provider: str, api: HistoryApi, since: int, dry_run: bool) -> dict[str, Summary]:

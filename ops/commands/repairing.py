@@ -269,9 +269,7 @@ def reconcile(
     --since reads what is older than 30 days.
     """
     reached = connect(stage, os.environ)
-    listings = providers_api.stage_apis(reached, os.environ)
-    if provider:
-        listings = {name: listing for name, listing in listings.items() if name == provider}
+    listings = providers_api.stage_listings(reached, os.environ, provider)
     if not listings:
         raise Failed(providers_api.NO_KEYS.format(secret=reached.names.secret))
     of_events = providers_api.reconciler(reached, consumer(reached), os.environ)

@@ -72,13 +72,14 @@ class Shown(PayPalApi):
 
 
 def questions(api: PayPalApi, ledger: Any, clock: Clock) -> Questions:
+    budget = Budget(clock, IN_VAIN)
     return Questions(
         providers=PROVIDERS,
-        api=lambda name: api,
+        api=lambda name, account: api,
         ledger=ledger,
         telemetry=telemetry(),
         breaker=CircuitBreaker(clock),
-        budget=Budget(clock, IN_VAIN),
+        budget=lambda place: budget,
         clock=clock,
     )
 

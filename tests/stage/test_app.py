@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from chalice.test import Client, HTTPResponse
 
-from chalicelib.providers.protocol import fingerprint
+from chalicelib.accounts import fingerprint
 from ops.local.event_source import EventSource
 from ops.local.paypal import leaf
 from ops.sender import PayPalSigner, StripeSigner

@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner
 from rich.table import Table
 
+from chalicelib.accounts import fingerprint
 from chalicelib.events import Event
 from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment
 from chalicelib.providers import PROVIDERS
-from chalicelib.providers.protocol import fingerprint
 from chalicelib.reactions import Handlers, registered
 from chalicelib.recording import Consumer
 from chalicelib.subscriptions import Subscription

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from chalice.test import Client
 from click.testing import CliRunner
 
 from chalicelib.errors import Unavailable
@@ -23,6 +24,7 @@ from ops.stage import Stage
 from tests.conftest import fill_secret
 from tests.fake_apis import HOUR, FakePayPal, FakeStripe, event_listed, paypal_listed
 from tests.fakes import NOW, Clock, MemoryInbox, as_bytes, consumer, message_of, telemetry
+from tests.stage.test_app import app_with, stripe_headers
 
 
 class Queue:
@@ -393,3 +395,40 @@ def test_the_schedule_reconciles_where_keys_are_set(
         daybook._credentials.cache_clear()
         daybook.reconcile(sent, context())
     assert "done_at" in stage.ledger().checkpoints.checkpoint("reconcile stripe")
+
+
+def test_several_accounts_by_the_commands_and_the_door(run: Run, stage: Stage, daybook: Any) -> None:
+    """A webhook that an account's secret signed is recorded as its; each account is listed, and looked at."""
+    own = {"stripe_webhook_secrets": ["whsec_Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv"], "stripe_api_key": "rk_us"}
+    fill_secret(stage, {"stripe_api_key": ["rk_1"], "accounts": {"shop-us": own, "acct_1": {}}})
+    now = daybook._now()
+    with FakeStripe([event_listed("evt_1", now - HOUR)]) as api:
+        code, output = run("reconcile", "--dry-run", STRIPE_API=api.address)
+        assert code == 3
+        assert "stripe: 1 listed, 0 known, 1 missing" in output
+        assert "stripe shop-us: 1 listed, 0 known, 1 missing" in output
+        api.history = {kind: [] for kind in KINDS}
+        asked = ("import", "stripe", "--since", "2024-01-01", "--dry-run", "--account", "shop-us")
+        code, output = run(*asked, STRIPE_API=api.address)
+        assert (code, "shop-us charges: 0 listed" in output) == (0, True)
+        code, output = run("doctor", STRIPE_API=api.address)
+        assert "beside its own: shop-us" in output
+        assert "acct_1 below accounts is left out" in output
+        api.faults = [(401, {}, {"error": {"type": "authentication_error", "message": "no"}})]
+        code, output = run("doctor", STRIPE_API=api.address)
+        assert "cannot be asked" in output
+
+
+def test_the_app_itself_tells_accounts_apart(
+    stage_environ: dict[str, str], stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the environment of stage local to the record."""
+    given = {**stage_environ, "ACCOUNTS": json.dumps({"shop-us": {"stripe_webhook_secrets": ["whsec_us"]}})}
+    app = app_with(monkeypatch, given)
+    body = as_bytes(event_listed("evt_us", app._now()))
+    with Client(app.app, stage_name="local") as client:
+        answer = client.http.post("/webhooks/stripe", headers=stripe_headers(body, "whsec_us"), body=body)
+    assert answer.status_code == 200
+    source = EventSource(stage.client("sqs"), app.SETTINGS.names.queue, app.process)
+    assert source.poll(0) == 1
+    assert project("stripe:pi_evt_us", stage.ledger().payment("stripe:pi_evt_us").facts).account == "shop-us"

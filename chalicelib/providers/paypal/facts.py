@@ -66,7 +66,9 @@ def facts(event: Event) -> Mapping[str, Facts]:
 
 
 def _common(event: Event) -> Facts:
-    return fact("payment", created_at=event.created_at, updated_at=event.created_at, livemode=event.livemode)
+    at = event.created_at
+    account = [event.via] if event.via else None
+    return fact("payment", created_at=at, updated_at=at, livemode=event.livemode, account=account)
 
 
 def _of_capture(event: Event, capture: Resource) -> BySubject:

@@ -4,9 +4,10 @@ import binascii
 import zlib
 from collections.abc import Mapping
 
+from chalicelib.accounts import fingerprint
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, parse, safe_id
-from chalicelib.providers.protocol import Proof, Trust, fingerprint
+from chalicelib.providers.protocol import Proof, Trust
 from chalicelib.times import from_iso
 
 # Milliseconds. PayPal tries for three days; whether a retry carries a new time it does not say.

@@ -63,7 +63,8 @@ def _of_plan(event: Event, plan: Resource) -> Mapping[str, Facts]:
 
 
 def _common(event: Event) -> Facts:
-    return fact("subscription", updated_at=event.created_at, livemode=event.livemode)
+    account = [event.via] if event.via else None
+    return fact("subscription", updated_at=event.created_at, livemode=event.livemode, account=account)
 
 
 # ── its body ────────────────────────────────────────────────────────────────────────────────────────

@@ -53,6 +53,7 @@ def facts(event: Event) -> Facts:
         amount=[at, gross, currency],
         trace_id=[at, trace] if trace else None,
         created_at=from_iso(began) if isinstance(began, str) else at,
+        account=[event.via] if event.via else None,
     )
     id_ = event.subject.rpartition(BEGINNING)[2]
     kinds = {"fee": fee} if fee else {}

@@ -70,7 +70,7 @@ def facts(event: Event) -> Facts:
     moved = entry(event, transaction, event.subject.rpartition(":")[2])
     if source.get("object") == "payout":
         return moved
-    account = [event.account] if event.account else None
+    account = [event.of_account] if event.of_account else None
     is_fee = int(kind_of(transaction) in FEES)
     return {**moved, **fact("adjustment", is_fee=is_fee, livemode=event.livemode, account=account)}
 

@@ -47,13 +47,12 @@ def events(ours: Payment, get: Get, now: int) -> list[Event]:
 
 def bodies(ours: Payment, get: Get, now: int) -> Iterator[Object]:
     """The same as they are put on the queue; none for what is no intent."""
-    *_, intent_id = ours.id.split(":")
+    _, *account, intent_id = ours.id.split(":")  # a connected account is in it
     if not intent_id.startswith("pi_"):
         return
-    options = {"stripe_account": ours.account} if ours.account else {}
+    options = {"stripe_account": account[0]} if account else {}
     for type_, about in _objects(intent_id, get, options):
         created = about.get("canceled_at") or (None if type_ in SAYS.values() else about.get("created"))
-        account = [ours.account] if ours.account else []
         at = from_seconds(created) if created else now
         yield {**as_fetched(type_, about, account, now, at), "livemode": ours.livemode}
 

@@ -97,7 +97,7 @@ def common(event: Event) -> Facts:
         created_at=event.created_at,
         updated_at=event.created_at,
         livemode=event.livemode,
-        account=[event.account] if event.account else None,
+        account=[event.of_account] if event.of_account else None,
     )
 
 

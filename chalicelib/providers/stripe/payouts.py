@@ -37,7 +37,7 @@ def _of(event: Event, about: Object, at: int) -> Facts:
         "automatic": int(about["automatic"]) if isinstance(about.get("automatic"), bool) else None,
         "created_at": instant(about.get("created"), at),
         "livemode": event.livemode,
-        "account": [event.account] if event.account else None,
+        "account": [event.of_account] if event.of_account else None,
     }
     known = str(status) if status in payouts.STATUSES else payouts.STATUSES[0]
     return payouts.stated(at, known, **own)

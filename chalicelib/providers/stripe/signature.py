@@ -3,9 +3,10 @@
 import hashlib
 import hmac
 
+from chalicelib.accounts import fingerprint
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery
-from chalicelib.providers.protocol import Proof, Trust, fingerprint
+from chalicelib.providers.protocol import Proof, Trust
 
 TOLERANCE = 300_000  # milliseconds, into the past and into the future
 

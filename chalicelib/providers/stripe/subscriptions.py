@@ -126,7 +126,7 @@ def _common(event: Event) -> Facts:
         "subscription",
         updated_at=event.created_at,
         livemode=event.livemode,
-        account=[event.account] if event.account else None,
+        account=[event.of_account] if event.of_account else None,
     )
 
 

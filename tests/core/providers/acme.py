@@ -4,10 +4,11 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
+from chalicelib.accounts import fingerprint
 from chalicelib.errors import InvalidSignature
 from chalicelib.events import Delivery, Event, mapping, parse, required_id, safe_id
 from chalicelib.payments import Facts, fact
-from chalicelib.providers.protocol import Proof, Trust, fingerprint
+from chalicelib.providers.protocol import Proof, Trust
 
 NAME = "acme"
 
