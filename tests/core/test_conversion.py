@@ -67,6 +67,19 @@ def test_todays_facts_are_left() -> None:
     assert converted("stripe:pi_1", {"payment": {}, "session cs_1": {}}, 1)
 
 
+def test_a_dispute_of_version_2_told_what_was_lost_with_its_outcome() -> None:
+    """Its claim was its amount; what nothing is said of stays so."""
+    lost = {"amount": [3, 500], "currency": [3, "EUR"], "disputed_at": 2, "outcome": [3, 2, 400]}
+    paid = {"priced": [1, 1, 900, "EUR"], "captured": [[900, 1]]}
+    facts: Facts = {"payment": paid, "dispute dp_1": lost, "dispute dp_2": {"created_at": 1}}
+    read = converted("paypal:CAP1", facts, 2)
+    assert read["dispute dp_1"]["outcome"] == [3, 2]
+    assert read["dispute dp_1"]["lost"] == [3, 400]
+    assert read["dispute dp_1"]["claimed"] == [3, 2, 500]
+    assert read["dispute dp_2"] == {"created_at": 1}
+    assert (read["payment"], project("paypal:CAP1", read).captured) == (paid, 900)
+
+
 def message(number: int, type_: str, about: dict[str, Any]) -> Message:
     about = {"currency": "eur", "payment_intent": "pi_1", **about}
     event = {
