@@ -10,6 +10,7 @@ from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.listing import Listed, Query, connected, instant, named, page, records
 from chalicelib.subscriptions import Access, Subscription, Terms, access, project, shown
+from chalicelib.subscriptions.standing import STATUSES
 from chalicelib.times import from_iso, to_iso
 
 WHOSE = ("reference", "customer")
@@ -77,7 +78,7 @@ def listed(at: int, terms: Terms) -> Listed:
     def show(subject: str, stored: StoredPayment) -> dict[str, Any]:
         return _shown(subject, stored, at, terms)
 
-    return Listed(SUBSCRIPTION, "subscriptions", show)
+    return Listed(SUBSCRIPTION, "subscriptions", show, STATUSES)
 
 
 def _shown(subject: str, stored: StoredPayment, at: int, terms: Terms) -> dict[str, Any]:

@@ -5,7 +5,7 @@ All of them are found by day; those of a reference or a customer, which are few,
 
 import base64
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from chalicelib.errors import InvalidParameter, NewerRules, NotFound
 from chalicelib.kinds import PAYMENT, PAYOUT, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
+from chalicelib.payments.books import STATUSES
 from chalicelib.providers import PROVIDERS
 from chalicelib.times import LAST, from_iso, sortable
 
@@ -24,14 +25,17 @@ LARGEST_LIMIT = 100
 ROUNDS = 10  # of queries, of a day's shards, that one page may cost; one that needs more is cut short
 ABOVE_ALL = "~"  # sorts after every character of a place
 FILTERS = ("status", "provider")
+SOUGHT = ("amount", "currency")  # what the table cannot filter by
+LOOKS = 5  # pages that are read for what is sought
 CHOICES = ("reference", "customer")
+LONGEST = 16  # digits of an amount, and more
 BATCH = 100  # records that are read at once
 AT_ONCE = 1000  # places of a day that are read at once
 
 
 class Listed(NamedTuple):
-    """What is listed: records of one entry, under that name in the answer, each as ``show`` shows it; and how
-    many queries one page may cost.
+    """What is listed: records of one entry, under that name in the answer, each as ``show`` shows it; what
+    status each can have; and how many queries one page may cost.
 
     What is shown has ``id``, ``created_at``, ``customer``, ``provider``, ``reference`` and ``status``.
     """
@@ -39,6 +43,7 @@ class Listed(NamedTuple):
     entry: str
     name: str
     show: Callable[[str, StoredPayment], dict[str, Any]]
+    statuses: tuple[str, ...]
     rounds: int = ROUNDS
 
 
@@ -46,7 +51,8 @@ class Listed(NamedTuple):
 class Query:
     """Which records to list. ``since`` and ``until`` are places in the listing, both inclusive.
 
-    ``chosen`` holds a reference, a customer (with or without ``provider:``), both, or is empty.
+    ``chosen`` holds a reference, a customer (with or without ``provider:``), both, or is empty; ``sought`` an
+    amount (in minor units), a currency, both, or is empty.
     """
 
     since: str
@@ -54,11 +60,12 @@ class Query:
     limit: int
     wanted: dict[str, str]
     chosen: dict[str, str]
+    sought: dict[str, int | str]
 
 
 def parse(parameters: Mapping[str, str]) -> Query:
     """The query in the parameters of a URL. Raises ``InvalidParameter`` that says which one is wrong."""
-    unknown = set(parameters) - {*FILTERS, *CHOICES, "since", "until", "limit", "cursor"}
+    unknown = set(parameters) - {*FILTERS, *CHOICES, *SOUGHT, "since", "until", "limit", "cursor"}
     if unknown:
         raise InvalidParameter(f"unknown parameter: {min(unknown)}")
     since, until = instant(parameters, "since", 0), instant(parameters, "until", LAST)
@@ -74,7 +81,21 @@ def parse(parameters: Mapping[str, str]) -> Query:
         limit=_limit(parameters.get("limit", str(DEFAULT_LIMIT))),
         wanted={name: parameters[name] for name in FILTERS if name in parameters},
         chosen={name: parameters[name] for name in CHOICES if parameters.get(name)},
+        sought=_sought(parameters),
     )
+
+
+def _sought(parameters: Mapping[str, str]) -> dict[str, int | str]:
+    """Raises ``InvalidParameter``."""
+    found: dict[str, int | str] = {}
+    if parameters.get("currency"):
+        found["currency"] = parameters["currency"].upper()
+    amount = parameters.get("amount", "")
+    if amount:
+        if not (amount.isascii() and amount.isdigit() and len(amount) < LONGEST):
+            raise InvalidParameter("amount is not a whole number, in the currency's minor unit")
+        found["amount"] = int(amount)
+    return found
 
 
 def instant(parameters: Mapping[str, str], name: str, default: int) -> int:
@@ -102,12 +123,35 @@ def payments(ledger: Ledger, query: Query) -> dict[str, Any]:
 
 def page(ledger: Ledger, query: Query, of: Listed) -> dict[str, Any]:
     """One page of those, by the name that they have in it."""
+    _check(query, of)
     unread: list[str] = []
-    read = _chosen if query.chosen else _by_day
-    found, below = read(ledger, query, of, unread)
+    looking = replace(query, limit=LARGEST_LIMIT) if query.sought else query
+    found, below = _page(ledger, looking, of, unread)
+    looks = LOOKS - 1 if query.sought else 0
+    while below and len(found) < query.limit and looks:
+        more, below = _page(ledger, replace(looking, until=below), of, unread)
+        found, looks = [*found, *more], looks - 1
+    if len(found) > query.limit:
+        found = found[: query.limit]
+        below = _below(found[-1][0])
     cursor = base64.urlsafe_b64encode(below.encode()).decode() if below else None
     shown: dict[str, Any] = {of.name: [view for _, view in found], "cursor": cursor}
     return {**shown, "unread": unread} if unread else shown
+
+
+def _check(query: Query, of: Listed) -> None:
+    """Raises ``InvalidParameter``: an empty list would say that there is none."""
+    for name, known in (("status", of.statuses), ("provider", tuple(PROVIDERS))):
+        if query.wanted.get(name, known[0]) not in known:
+            raise InvalidParameter(f"{name} is none of: {', '.join(known)}")
+    if query.sought and of.entry != PAYMENT:
+        raise InvalidParameter(f"unknown parameter: {min(query.sought)}")
+
+
+def _page(ledger: Ledger, query: Query, of: Listed, unread: list[str]) -> "tuple[Placed, str | None]":
+    read = _chosen if query.chosen else _by_day
+    found, below = read(ledger, query, of, unread)
+    return [each for each in found if query.sought.items() <= each[1].items()], below
 
 
 Placed = list[tuple[str, dict[str, Any]]]  # places and what is shown there
@@ -216,8 +260,8 @@ def _shown_payout(subject: str, stored: StoredPayment) -> dict[str, Any]:
     return payouts.project(subject, stored.facts).record()
 
 
-PAYMENTS = Listed(PAYMENT, "payments", _shown)
-PAYOUTS = Listed(PAYOUT, "payouts", _shown_payout, rounds=50)  # a day has one or two
+PAYMENTS = Listed(PAYMENT, "payments", _shown, STATUSES)
+PAYOUTS = Listed(PAYOUT, "payouts", _shown_payout, payouts.STATUSES, rounds=50)  # a day has one or two
 
 
 def every(ledger: Ledger, entry: str, days: Mapping[str, int]) -> Iterator[tuple[str, StoredPayment]]:

@@ -20,6 +20,10 @@ class Sums(NamedTuple):
     disputed: int
 
 
+# What a payment can be, in the order in which the first that holds is it.
+STATUSES = ("disputed", "charged_back", "refunded", "partially_refunded", "succeeded", *reversed(STATES))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
     """What the facts prove of a payment's money. ``state`` is what it is in while there is none."""

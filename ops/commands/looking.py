@@ -173,6 +173,8 @@ def _rows(title: str, rows: list[dict[str, str]]) -> Table:
 @click.option("--provider", type=click.Choice(list(PROVIDERS)))
 @click.option("--reference", help="Only those of your own id, such as an order's.")
 @click.option("--customer", help="Only those of the provider's customer, with or without provider:.")
+@click.option("--amount", type=click.IntRange(0), help="Only those of this amount, in minor units (cents).")
+@click.option("--currency", help="Only those in this currency.")
 @click.option("--since", help="ISO 8601 date or time.")
 @click.option("--until", help="ISO 8601 date or time.")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many.")

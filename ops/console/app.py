@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from chalicelib import money
 from chalicelib.errors import AwsError, Refused
-from chalicelib.payments import STATES
+from chalicelib.payments.books import STATUSES
 from chalicelib.payouts import STATUSES as PAYOUT_STATUSES
 from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions.standing import STATUSES as SUBSCRIPTION_STATUSES
@@ -22,7 +22,6 @@ from ops.console.bookkeeping import Bookkeeping, Books
 from ops.console.pages import Reading, Writing
 from ops.console.session import Console
 
-STATUSES = ("disputed", "charged_back", "refunded", "partially_refunded", "succeeded", *reversed(STATES))
 LET_IN = "daybook.let_in"
 OPEN = ("static", "login")  # what everybody may ask for
 HEADERS = {
