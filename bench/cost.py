@@ -24,6 +24,7 @@ from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, join
 from chalicelib.providers import PROVIDERS
+from chalicelib.recording import newly_named
 from ops.stories import STORIES, tell
 
 HERE = Path(__file__).parent
@@ -69,7 +70,7 @@ class Sizes:
 
     @property
     def write_units(self) -> int:
-        """Event, its id and payment twice, as a transaction costs; and the payment's entries in indexes."""
+        """Event, its id and payment twice, as a transaction costs; and their entries in indexes."""
         return 2 * (ceil(self.event / 1024) + ceil(self.payment / 1024) + 1) + sum(self.indexes.values())
 
 
@@ -85,23 +86,29 @@ def recorded() -> Iterator[Sizes]:
                 body = json.dumps(each).encode()
                 event = PROVIDERS[provider].event(body, START)
                 proved = PROVIDERS[provider].facts(event).get(event.subject, {})
-                facts = join(facts, LABELS.kept(proved))
-                sizes, written = _sizes(ledger, event, body, facts, written)
+                joined = join(facts, LABELS.kept(proved))
+                names = newly_named(facts, joined)
+                facts = joined
+                sizes, written = _sizes(ledger, event, body, facts, written, names)
                 yield sizes
 
 
 def _sizes(
-    ledger: Ledger, event: Event, body: bytes, facts: Facts, before: dict[str, Any]
+    ledger: Ledger, event: Event, body: bytes, facts: Facts, before: dict[str, Any], names: str | None
 ) -> tuple[Sizes, dict[str, Any]]:
     """Of an event, and of the payment's item that was ``before``; and the item that is now."""
     record = not_stored(event.subject).with_facts(facts, START)
-    puts = ledger._puts(Write(event=event, body=body, records=(record,)))
+    puts = ledger._puts(Write(event=event, body=body, records=(record,), names=names))
     payment = puts[f"payment {event.subject}"]["Item"]
     entry = item_size(puts["event"]["Item"])
     message = Message(
         provider=event.provider, event_id=event.id, subject=event.subject, received_at=START, body=body
     ).encode()
-    indexes = {index["IndexName"]: _index_units(index, before, payment) for index in INDEXES}
+    own = puts["event"]["Item"]
+    indexes = {
+        index["IndexName"]: _index_units(index, before, payment) + _index_units(index, {}, own)
+        for index in INDEXES
+    }
     return Sizes(entry, item_size(payment), len(message), indexes, not before), payment
 
 

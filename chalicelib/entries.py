@@ -208,7 +208,8 @@ class Write:
 
     ``own`` is what handlers are to be notified of by the event itself, where it makes no payment of its
     subject. ``transmission`` is an id that may stand for this body only; ``said`` is what the event is of, by
-    this body, where another body could have been given to the event's id.
+    this body, where another body could have been given to the event's id. ``names`` is the id of an object
+    that the payment is first known by with this event: a charge, a refund, an order.
     """
 
     event: Event
@@ -217,6 +218,7 @@ class Write:
     own: Outbox | None = None
     transmission: str | None = None
     said: str | None = None
+    names: str | None = None
 
     @property
     def outboxes(self) -> tuple[Outbox, ...]:
@@ -281,15 +283,15 @@ def event_item(write: Write) -> Item:
         item["listed"] = listed(event)
     if event.livemode is not None:
         item["livemode"] = {"BOOL": event.livemode}
-    if event.account:
-        item["account"] = string(event.account)
-    if event.via:
-        item["via"] = string(event.via)
     if event.completed:
         item["completed"] = packed(event.completed)
-    if event.api_version:
-        item["api_version"] = string(event.api_version)
-    return item
+    texts = {
+        "account": event.account,
+        "via": event.via,
+        "api_version": event.api_version,
+        "reference": write.names and f"{event.provider}:{write.names}",
+    }
+    return item | {name: string(text) for name, text in texts.items() if text}
 
 
 def _of_customer(provider: str, customer: str | None) -> Item:

@@ -310,6 +310,16 @@ class Ledger:
         named = [item["entry"]["S"] for item in bare if kind_of(item["entry"]["S"]).entry == entry]
         return list(dict.fromkeys([*of_kind, *named]))
 
+    def named_by(self, name: str) -> str | None:
+        """The subject of the payment that a charge, refund or order (``provider:id``) is of."""
+        found = self._table.query(
+            IndexName=BY_REFERENCE,
+            KeyConditionExpression="#reference = :reference",
+            ExpressionAttributeNames={"#reference": "reference"},
+            ExpressionAttributeValues={":reference": string(name)},
+        )
+        return next((item["subject"]["S"] for item in found if item["entry"]["S"].startswith("event:")), None)
+
     def of_customer(
         self, customer: str, until: str | None = None, entry: str | None = None
     ) -> Iterator[tuple[str, str]]:

@@ -49,6 +49,8 @@ from chalicelib.times import from_iso
 
 RESERVE = 5_000  # milliseconds of a batch's time, left for deleting from the queue what is done
 LAST = 500  # milliseconds before the deadline in which nothing waits any more
+# What of a payment a person may have the id of, and ask for it by: of several in one event the first.
+ASKED_FOR = ("refund", "dispute", "charge", "order", "checkout_session", "invoice", "authorization")
 TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
 
 
@@ -223,8 +225,11 @@ class Consumer:
         is_quiet = event.id.startswith(IMPORTED)
         is_of_record = event.subject in facts and kind_of(event.subject).is_shown
         records = []
+        names = None
         for payment, joined in of:
             subject = payment.outbox.subject
+            if subject == event.subject:
+                names = newly_named(payment.facts, joined)
             record = payment.with_facts(joined, self.clock(), self.terms)
             tasks = () if is_quiet else self.handlers.milestone_tasks(self._heard(record.news))
             own_tasks = self._event_tasks(event) if is_of_record and subject == event.subject else ()
@@ -247,6 +252,7 @@ class Consumer:
             own=own,
             transmission=transmission,
             said=event.said(message.subject) if message.transmission else None,
+            names=names,
         )
 
     def _heard(self, milestones: Iterable[Milestone]) -> Iterator[Milestone]:
@@ -384,6 +390,14 @@ class Consumer:
             self.telemetry.count("milestones", type=milestone.type)
         if record.change.moved:
             self.telemetry.log("moved", "DEBUG", record.change.moved, currency=record.change.currency)
+
+
+def newly_named(before: Facts, after: Facts) -> str | None:
+    """The id of an object that a payment is known by from now on; of several that which is asked for most."""
+    known = before.get("payment", {}).get("related", ())
+    new = [name.split(" ") for name in after.get("payment", {}).get("related", ()) if name not in known]
+    by_kind = {kind: id_ for kind, id_ in new if kind in ASKED_FOR}
+    return next((by_kind[kind] for kind in ASKED_FOR if kind in by_kind), None)
 
 
 def _is_written(stored: StoredPayment, facts: Facts) -> bool:

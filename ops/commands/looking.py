@@ -1,5 +1,6 @@
 """``daybook show``, ``list``, ``parked``, ``verify``: what is recorded."""
 
+import difflib
 import json
 import os
 import random
@@ -58,7 +59,8 @@ def _left(stage: Stage, subject: str) -> Iterator[str]:
 
 
 def _find(stage: Stage, id_: str) -> dict[str, Any]:
-    """The payment by its id, with or without its provider, or by the id of one of its events."""
+    """What that id is of, with or without its provider: a record's, an event's, a charge's, a refund's, an
+    order's, a customer's, or the user's own reference. Raises ``NotFound``."""
     ledger = stage.ledger()
     for name in listing.named(id_):
         for subject in (name, *_subjects(ledger, name)):
@@ -70,11 +72,26 @@ def _find(stage: Stage, id_: str) -> dict[str, Any]:
         raise NotFound(f"{len(referred)} payments are of {id_}: daybook list --reference {id_}")
     if referred:
         return listing.payment(ledger, *referred[0].split(":", 1))
-    raise NotFound(f"no payment, no event and no reference {id_} in stage {stage.name}")
+    of_customer = listing.payments(ledger, listing.parse({"customer": id_}))["payments"]
+    if len(of_customer) > 1:
+        raise NotFound(f"{len(of_customer)} payments or more are of {id_}: daybook list --customer {id_}")
+    if of_customer:
+        return listing.payment(ledger, *of_customer[0]["id"].split(":", 1))
+    raise NotFound(f"nothing of {id_} in stage {stage.name}{_nearest(ledger, id_)}")
+
+
+def _nearest(ledger: Ledger, id_: str) -> str:
+    """What may have been meant, of the latest payments: an id that was cut off, or mistyped."""
+    latest = listing.payments(ledger, listing.parse({"limit": "100"}))["payments"]
+    known = {each["reference"]: each["id"] for each in latest}
+    known |= {each["id"].partition(":")[2]: each["id"] for each in latest}
+    names = [each for each in known if each]
+    near = [each for each in names if each.startswith(id_)] or difflib.get_close_matches(id_, names, 1)
+    return f"; {near[0]} is near, of {known[near[0]]}" if near else "; daybook list shows what there is"
 
 
 def _subjects(ledger: Ledger, reference: str) -> list[str]:
-    of_event = ledger.subject_of(reference)
+    of_event = ledger.subject_of(reference) or ledger.named_by(reference)
     return [of_event] if of_event else ledger.referred(reference)
 
 

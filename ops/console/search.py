@@ -96,7 +96,7 @@ def subject_of(ledger: Ledger, id_: str) -> str | None:
     for name in listing.named(id_):
         if ledger.record(name).version or next(ledger.events(name), None):
             return name
-        found = ledger.subject_of(name) or next(iter(ledger.referred(name)), None)
+        found = ledger.subject_of(name) or ledger.named_by(name) or next(iter(ledger.referred(name)), None)
         if found:
             return found
     return None

@@ -5,6 +5,7 @@ from the seed and the start alone, so that the same story can be sent again as t
 one module here and its line.
 """
 
+import difflib
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,7 @@ MADE: Mapping[str, Maker[Any]] = {
     "stripe": STRIPE,
     "paypal": PAYPAL,
 }
+NEAR = 0.85  # of a type that is misspelled: the share of it that is right
 STORIES = tuple(STRIPE.stories)  # the same of each
 OF_SUBSCRIPTIONS: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
     "stripe": (StripeSubscription, stripe_subscriptions.STORIES),
@@ -61,4 +63,9 @@ def tell(
         return payment.subject, [types[type_](payment)]
     if not type_ or "." not in type_:
         raise UnknownType(f"no event type {type_}; try one of {', '.join(types)}")
+    known = made.known()
+    near = difflib.get_close_matches(type_, {*types, *known}, 1, NEAR)
+    if type_ not in known and (known or near):
+        hint = f"; {near[0]} is near" if near else ""
+        raise UnknownType(f"{provider} sends no event of type {type_}{hint}")
     return payment.subject, [payment.other(type_)]

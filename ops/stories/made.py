@@ -34,7 +34,8 @@ class Maker(Generic[P]):
     """How a provider's events are made and signed, and where a person sees a payment.
 
     ``payment`` takes an rng, the start in milliseconds, the amount in minor units, the currency and an id or
-    None; ``dashboard`` is the address of a payment by its id, live and test.
+    None; ``known`` are all types that the provider sends, or none where it lists them nowhere in code;
+    ``dashboard`` is the address of a payment by its id, live and test.
     """
 
     payment: Callable[[random.Random, int, int, str, str | None], P]
@@ -42,3 +43,4 @@ class Maker(Generic[P]):
     types: Mapping[str, Callable[[P], Json]]
     signer: Callable[[str | None, Mapping[str, str], random.Random], Signer]
     dashboard: tuple[str, str]
+    known: Callable[[], frozenset[str]] = frozenset

@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from functools import cache
+from typing import Any, get_args
 
 from chalicelib.settings import LOCAL_CREDENTIALS
 from ops.sender import Signer, StripeSigner
@@ -286,10 +287,19 @@ def _local_signer(secret: str | None, environ: Mapping[str, str], rng: random.Ra
     return StripeSigner(secret or default)
 
 
+@cache
+def _known() -> frozenset[str]:
+    """As Stripe's own library lists them."""
+    import stripe  # takes its time
+
+    return frozenset(get_args(stripe.Event.__annotations__["type"]))
+
+
 STRIPE = Maker(
     payment=StripePayment,
     stories=_STORIES,
     types=_TYPES,
     signer=_local_signer,
+    known=_known,
     dashboard=("https://dashboard.stripe.com/payments/{}", "https://dashboard.stripe.com/test/payments/{}"),
 )

@@ -8,6 +8,7 @@ from chalicelib import access, listing
 from chalicelib.errors import InvalidParameter
 from chalicelib.payments.books import STATUSES
 from chalicelib.subscriptions import Terms
+from ops.console import search
 from ops.stories import tell
 from tests.settling import Shop
 from tests.simulators import START
@@ -78,3 +79,24 @@ def test_each_kind_has_its_own_statuses(shop: Shop) -> None:
             listing.page(shop.ledger, listing.parse(wrong), subscriptions)
     with pytest.raises(InvalidParameter, match="in_transit"):
         listing.page(shop.ledger, listing.parse({"status": "active"}), listing.PAYOUTS)
+
+
+@pytest.mark.parametrize("provider", ["stripe", "paypal"])
+@pytest.mark.parametrize("story", ["partial-refunds", "dispute-lost"])
+def test_a_payment_is_found_by_any_id_in_hand(provider: str, story: str) -> None:
+    """Its charge, its refunds, its dispute, PayPal's order; as it was recorded, in any order."""
+    subject, events = tell(provider, random.Random(7), NOW, 5000, "EUR", story=story)
+    for seed in range(3):
+        shop = Shop()
+        shop.know(random.Random(seed).sample(events, len(events)), provider)
+        related = shop.payment(subject).related
+        in_hand = [each for kind in ("refund", "dispute") for each in related.get(kind, [])]
+        assert in_hand
+        for each in in_hand:
+            assert shop.ledger.named_by(f"{provider}:{each}") == subject
+            assert search.subject_of(shop.ledger, each) == subject
+    shop = Shop()
+    shop.know(events, provider)
+    for kind in ("charge", "order"):
+        for each in related.get(kind, []):
+            assert search.subject_of(shop.ledger, each) == subject

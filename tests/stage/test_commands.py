@@ -18,7 +18,7 @@ from rich.table import Table
 from chalicelib.accounts import fingerprint
 from chalicelib.events import Event
 from chalicelib.inbox import Message
-from chalicelib.payments import Milestone, Payment
+from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers, registered
 from chalicelib.recording import Consumer
@@ -565,3 +565,25 @@ def test_the_readme_has_every_command() -> None:
     text = (ROOT / "README.md").read_text()
     for name in main.commands:
         assert f"| `daybook {name}" in text, name
+
+
+def test_show_takes_whatever_id_is_in_hand(run: Run, stage: Stage, aws: dict[str, str]) -> None:
+    """A charge's, a refund's, a customer's, the order's number; of a made-up one it says what is near."""
+    to = consumer(stage.ledger(), MemoryInbox())
+    subject, events = tell("stripe", random.Random(1), NOW, 5000, "EUR", story="partial-refunds")
+    for event in events:
+        record(to, event, "stripe")
+    payment = project(subject, stage.ledger().payment(subject).facts)
+    in_hand = [payment.related["charge"][0], *payment.related["refund"], payment.customer, payment.reference]
+    for each in (*in_hand, events[0]["id"], subject.partition(":")[2]):
+        code, output = run("show", str(each))
+        assert (code, output.splitlines()[0].split()[0]) == (0, subject), each
+    for arguments, says in (
+        (("show", subject[7:-3]), f"{subject[7:]} is near, of {subject}"),
+        (("show", "ch_made_up"), "daybook list shows what there is"),
+        (("list", "--status", "paid"), "status is none of: disputed"),
+    ):
+        result = CliRunner().invoke(main, [*arguments, "--stage", stage.name], env=aws)
+        assert (result.exit_code > 0, says in result.output) == (True, True), result.output
+    code, output = run("list", "--amount", "5000", "--json")
+    assert (code, [each["id"] for each in json.loads(output)["payments"]]) == (0, [subject])

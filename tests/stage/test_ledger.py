@@ -352,3 +352,12 @@ def test_a_pointer_to_nothing_is_an_error(table: Ledger, stage: Stage) -> None:
     stage.client("dynamodb").delete_item(TableName=stage.names.table, Key=key)
     with pytest.raises(AwsError):
         table.event("stripe:pi_2", "evt_1")
+
+
+def test_a_payment_is_found_by_what_it_is_known_by(table: Ledger) -> None:
+    """The id of its charge, refund or order, which one event of it brought; not by the payment's own name."""
+    write = write_of(EVENT, BODY, outbox(1), FACTS)
+    table.save(replace(write, names="ch_1"))
+    assert table.named_by("stripe:ch_1") == "stripe:pi_1"
+    assert (table.named_by("stripe:ch_2"), table.named_by("stripe:pi_1")) == (None, None)
+    assert table.referred("stripe:ch_1") == []
