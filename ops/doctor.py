@@ -79,9 +79,7 @@ class Doctor:
             self.queues,
             self.bus,
             self.secret,
-            self.rolls,
-            self.providers,
-            self.reconciled,
+            *((self.rolls, self.providers, self.reconciled) if self._is_filled() else ()),
             self.traffic,
             self.parked,
             self.alarms,
@@ -93,6 +91,14 @@ class Doctor:
             except (AwsError, BotoCoreError, ClientError, Refused) as error:
                 remedy = "see whether your AWS credentials may read it, and whether the stage is deployed"
                 yield Finding(check.__name__, WRONG, f"cannot be looked at: {error}", remedy)
+
+    def _is_filled(self) -> bool:
+        """Whether there is a secret to read: where there is none, that is said once."""
+        try:
+            self.secrets()
+        except Refused:
+            return False
+        return True
 
     # ── what is there ───────────────────────────────────────────────────────────────────────────
 

@@ -3,11 +3,12 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from chalice.package import YAMLTemplateSerializer
 
 from chalicelib.providers import PROVIDERS
 from ops import package as packages
@@ -27,8 +28,11 @@ deployed_stage = click.option("--stage", required=True, help="One of .chalice/co
 @click.option("--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Of infra/resources.yaml.")
 def deploy(stage: str, given: tuple[str, ...]) -> None:
     """Create or update a stage: its resources, then its functions and routes; can be run again."""
+    wrong = list(_wrong(stage, given))
+    if wrong:
+        raise click.UsageError("; ".join(wrong))
     deployment = _deployment(stage)
-    parameters = dict(_parameter(each) for each in given)
+    parameters = {name: value for name, _, value in (each.partition("=") for each in given)}
     url = _stepwise(lambda: deployment.deploy(parameters))
     say(f"deployed: {url}")
     for provider in PROVIDERS:
@@ -36,13 +40,27 @@ def deploy(stage: str, given: tuple[str, ...]) -> None:
     say(f"  its secrets go into {deployment.stage.names.secret} in Secrets Manager: see docs/deploy.md")
 
 
-def _parameter(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.BadParameter(f"{text} is not NAME=VALUE", param_hint="--parameter")
-    if name == "Stage":
-        raise click.BadParameter("the stage is named by --stage", param_hint="--parameter")
-    return name, value
+def _wrong(stage: str, given: Iterable[str]) -> Iterator[str]:
+    """All that is wrong with the arguments, so that nobody learns of it one by one."""
+    try:
+        project = _project(stage)
+    except click.UsageError as error:
+        yield error.message
+        project = Path.cwd()
+    try:
+        template = (project / "infra" / "resources.yaml").read_text()
+    except OSError:
+        return  # which is said already
+    declared = YAMLTemplateSerializer().load_template(template)["Parameters"]
+    known = [name for name in declared if name != "Stage"]
+    for text in given:
+        name, equals, _ = text.partition("=")
+        if not equals or not name:
+            yield f"--parameter {text} is not NAME=VALUE"
+        elif name == "Stage":
+            yield "--parameter Stage: the stage is named by --stage"
+        elif name not in known:
+            yield f"--parameter {name} is none of {', '.join(known)}"
 
 
 @click.command()

@@ -776,6 +776,11 @@ def test_plain_chalice_deploy_says_what_comes_first(emulator: str, checkout: Pat
         (["deploy", "--stage", "local"], "no stage local to deploy; there are dev, prod"),
         (["deploy", "--stage", "dev", "--parameter", "x"], "x is not NAME=VALUE"),
         (["deploy", "--stage", "dev", "--parameter", "Stage=prod"], "the stage is named by --stage"),
+        (["deploy", "--stage", "dev", "--parameter", "Alert=x"], "Alert is none of VisibilityTimeout, "),
+        (
+            ["deploy", "--stage", "dve", "--parameter", "x", "--parameter", "Stage=y"],
+            "makes one); --parameter x is not NAME=VALUE; --parameter Stage: the stage is named by --stage",
+        ),
     ],
 )
 def test_wrong_usage_says_what_to_do(
@@ -786,4 +791,4 @@ def test_wrong_usage_says_what_to_do(
     environ = dict(deployment(checkout, emulator, []).environ)
     result = CliRunner().invoke(main, arguments, env=environ)
     assert result.exit_code == 2
-    assert says in result.output
+    assert says in " ".join(result.output.split())

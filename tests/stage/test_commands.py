@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from rich.table import Table
 
 from chalicelib.accounts import fingerprint
+from chalicelib.errors import Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment, project
@@ -490,6 +491,19 @@ def test_a_stage_that_is_half_there_is_found_out(stage: Stage) -> None:
     gone = findings(replace(stage, name="never"), {})
     assert gone["ledger"] == ["wrong: there is no table payment-transactions-never"]
     assert gone["queues"][0].startswith("wrong: cannot be looked at")
+
+
+def test_a_secret_that_is_not_filled_is_said_once(stage: Stage) -> None:
+    """Not by each check that would need it."""
+
+    def unfilled() -> Any:
+        raise Unavailable("this endpoint is not configured", reason="no_secret")
+
+    findings = list(Doctor(stage, unfilled, lambda: NOW, {}).examine())
+    about = [each for each in findings if "not configured" in each.found]
+    assert [(each.check, each.level) for each in about] == [("secret", "wrong")]
+    assert "fill daybook/" in about[0].remedy
+    assert not [each for each in findings if each.check in ("rolls", "providers", "reconciled")]
 
 
 def test_endpoints_are_looked_at_where_keys_are_set(stage: Stage) -> None:
