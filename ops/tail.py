@@ -12,13 +12,15 @@ RECORDED = '"recorded"'  # CloudWatch's own filter: lines with this word
 
 
 def tail(
-    stage: Stage, clock: Callable[[], int], pause: Callable[[float], object]
+    stage: Stage, clock: Callable[[], int], pause: Callable[[float], object], since: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Without end: each recorded event's line, once, from now on."""
-    began = clock()
+    """Without end: each recorded event's line, once, from now on, or from that instant in milliseconds."""
+    began = reads_from = clock() if since is None else since
     seen: set[str] = set()
     while True:
-        for line in _lines(stage, max(began, clock() - LATE)):
+        lines = _lines(stage, reads_from)
+        reads_from = max(began, clock() - LATE)
+        for line in lines:
             if line["eventId"] not in seen:
                 seen.add(line["eventId"])
                 yield _fields(line)

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib.times import to_iso
-from ops.commands import FOUND, json_option, now, say, stage_option, wide
+from ops.commands import FOUND, instant, json_option, now, say, stage_option, wide
 from ops.doctor import OK, Doctor, Finding
+from ops.forwarding import Forwarding, is_here
 from ops.stage import connect
 from ops.tail import tail as tailed
 
@@ -22,18 +23,41 @@ COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 @click.command()
 @click.option("--count", type=click.IntRange(1), help="Stop after so many. [default: until Ctrl-C]")
+@click.option("--since", help="ISO 8601 date or time from which on. [default: now]")
+@click.option("--forward", metavar="URL", help="Also send each to a program on this machine, signed.")
+@click.option("--secret", help="Stripe's signing secret for that. [default: stage local's]")
 @stage_option
 @json_option
-def tail(count: int | None, stage: str, as_json: bool) -> None:
-    """Print events as they are recorded, until Ctrl-C."""
+def tail(
+    count: int | None,
+    since: str | None,
+    forward: str | None,
+    secret: str | None,
+    stage: str,
+    as_json: bool,
+) -> None:
+    """Print events as they are recorded, until Ctrl-C.
+
+    With --forward each is also posted to a program on this machine, as its provider sent it, signed with a
+    local secret: what a deployed stage records, on a laptop. The stage is only read.
+
+    \b
+    daybook tail --stage dev --forward http://localhost:3000/hook --since 2026-11-27
+    """
+    reached, began = connect(stage, os.environ), instant(since) if since else None
+    if forward and not is_here(forward):
+        raise click.BadParameter("is not of this machine, where payments may go", param_hint="--forward")
+    to = Forwarding(reached.ledger(), forward, secret, os.environ, now) if forward else None
     shown = 0
     try:
-        for line in tailed(connect(stage, os.environ), now, time.sleep):
+        for line in tailed(reached, now, time.sleep, began):
+            answer = to.send(line) if to else None
             if as_json:
-                click.echo(json.dumps(line))
+                click.echo(json.dumps({**line, **({"answer": answer} if answer else {})}))
             else:
                 lag = line.get("queued_ms", "?")
-                say(f"{to_iso(line['at'])}  {line['subject']}  {line['type']}  after {lag} ms")
+                after = f"after {lag} ms" + (f"  → {answer}" if answer else "")
+                say(f"{to_iso(line['at'])}  {line['subject']}  {line['type']}  {after}")
             shown += 1
             if shown == count:
                 return

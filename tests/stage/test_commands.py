@@ -17,7 +17,7 @@ from rich.table import Table
 
 from chalicelib.accounts import fingerprint
 from chalicelib.errors import Unavailable
-from chalicelib.events import Event
+from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS
@@ -29,6 +29,7 @@ from ops import against, replay
 from ops.cli import main
 from ops.commands import Failed, handlers, plain, repairing, say, wide
 from ops.doctor import Doctor
+from ops.forwarding import Forwarding, is_here
 from ops.stage import Stage, connect
 from ops.stories import tell
 from ops.stories.paypal_subscriptions import PayPalSubscription
@@ -36,7 +37,7 @@ from ops.stories.stripe_subscriptions import StripeSubscription
 from ops.tail import tail
 from tests.conftest import ROOT, fill_secret
 from tests.fake_apis import FakePayPal, FakeStripe
-from tests.fakes import DEV_SECRET, NOW, Clock, MemoryInbox, as_bytes, consumer
+from tests.fakes import DEV_SECRET, NOW, Clock, MemoryInbox, as_bytes, consumer, trust
 
 Run = Callable[..., tuple[int, str]]
 
@@ -601,3 +602,39 @@ def test_show_takes_whatever_id_is_in_hand(run: Run, stage: Stage, aws: dict[str
         assert (result.exit_code > 0, says in result.output) == (True, True), result.output
     code, output = run("list", "--amount", "5000", "--json")
     assert (code, [each["id"] for each in json.loads(output)["payments"]]) == (0, [subject])
+
+
+def test_tail_forwards_what_is_recorded_to_a_program_here(stage: Stage) -> None:
+    """As the provider sent it, genuine by the local secret; not what is our own, nor what is not kept."""
+    to = consumer(stage.ledger(), MemoryInbox())
+    _, events = tell("stripe", random.Random(4), NOW, 5000, "EUR", story="checkout")
+    made = [record(to, each) for each in events]
+    own = {"id": "imported_pi_9", "type": "payment_intent.succeeded", "subject": "stripe:pi_9"}
+    lines = [
+        *({"provider": "stripe", "event_id": e.id, "subject": e.subject, "type": e.type} for e in made),
+        {"provider": "stripe", "event_id": own["id"], "subject": own["subject"], "type": own["type"]},
+        {"provider": "stripe", "event_id": "evt_gone", "subject": "stripe:pi_9", "type": "charge.updated"},
+        {"provider": "paypal", "event_id": made[0].id, "subject": made[0].subject, "type": made[0].type},
+    ]
+    with FakeStripe([]) as here:  # a program that keeps what it is sent
+        here.objects["/hook"] = {"ok": True}
+        forwarding = Forwarding(stage.ledger(), f"{here.address}/hook", "whsec_mine", {}, lambda: NOW)
+        answers = [forwarding.send(each) for each in lines]
+    assert answers[: len(made)] == ["200"] * len(made)
+    assert answers[-3:-1] == ["no provider sent it", "its body is not kept"]
+    assert "unsigned" in answers[-1]
+    for sent, event in zip(here.requests, events, strict=False):
+        headers = {name.lower(): value for name, value in sent.headers.items()}
+        mine = trust(stripe_webhook_secrets=("whsec_mine",))
+        assert PROVIDERS["stripe"].verify(Delivery(headers, sent.body, NOW), mine)
+        assert json.loads(sent.body) == event
+    nobody = replace(forwarding, url="http://127.0.0.1:9/hook")
+    assert nobody.send(lines[0]) == "no answer"
+
+
+@pytest.mark.parametrize("url", ["https://example.com/hook", "http://10.0.0.1/", "file:///etc/passwd", "x"])
+def test_nothing_is_forwarded_to_another_machine(run: Run, url: str) -> None:
+    """They are customers' payments."""
+    assert not is_here(url)
+    assert run("tail", "--forward", url)[0] == 2
+    assert is_here("http://localhost:3000/hook")
