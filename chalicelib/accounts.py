@@ -16,6 +16,7 @@ AT = "@"
 # Not as the providers' own ids look, which name connected accounts.
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 OWN = ""  # the stage's own account
+TAKEN = ("own",)  # what commands call that one
 Secrets = Mapping[str, tuple[str, ...]]
 
 
@@ -33,7 +34,7 @@ def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
         return {**found, ACCOUNTS: ["all"]}
     malformed = []
     for account, credentials in given.items():
-        if NAME.fullmatch(account) and isinstance(credentials, dict):
+        if NAME.fullmatch(account) and account not in TAKEN and isinstance(credentials, dict):
             found |= {f"{name}{AT}{account}": value for name, value in credentials.items()}
         else:
             malformed.append(account)
@@ -67,10 +68,10 @@ def fingerprint(secret: str) -> str:
 
 def signed_by(secrets: Secrets, secret: str) -> str | None:
     """The name of the account that a secret is of, by its fingerprint; ``None``: the stage's own."""
-    for name, values in secrets.items():
-        account = name.partition(AT)[2]
-        if account and secret in map(fingerprint, values):
-            return account
+    for account in accounts(secrets):
+        for values in of_account(secrets, account).values():
+            if secret in map(fingerprint, values):
+                return account or None
     return None
 
 

@@ -5,17 +5,18 @@ it was fetched, so that it joins with what comes later in any order.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from chalicelib import accounts, several, subscriptions
+from chalicelib import subscriptions
 from chalicelib.errors import NotAllowed, NotFound, PayloadTooLarge, Unavailable
 from chalicelib.events import Event
 from chalicelib.inbox import Inbox, Message
 from chalicelib.kinds import PAYMENT, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Facts, project
-from chalicelib.providers.protocol import AskedApi, Provider, SubscriptionProvider
+from chalicelib.providers.protocol import Provider, SubscriptionProvider
+from chalicelib.several import SeveralApis
 from chalicelib.subscriptions import TERMS, Subscription, Terms
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import DAY, HOUR, is_hour_to_ask
@@ -29,7 +30,7 @@ class Asking:
     """``apis`` are those whose keys are set."""
 
     providers: Mapping[str, Provider]
-    apis: Mapping[str, AskedApi]
+    apis: Mapping[str, SeveralApis]
     ledger: Ledger
     inbox: Inbox
     telemetry: Telemetry
@@ -62,13 +63,16 @@ class Asking:
         were missed is looked at once. A provider that cannot be asked holds up no other's.
         """
         looked = 0
-        down: set[str] = set()
+        down: dict[str, set[str]] = {name: set() for name in self.apis}
         for subject in islice(self.ledger.due(now), DUE_AT_MOST):
             if not is_time_left():
                 break
             try:
-                for body in self._seen(subject, now, down):
-                    event = self.providers[subject.partition(":")[0]].event(body, now)
+                name = subject.partition(":")[0]
+                shown = subscriptions.project(subject, self.ledger.subscription(subject).facts, self.terms)
+                via = self.apis[name].via(shown.account) if name in self.apis else None
+                for body in self._seen(shown, now, down):
+                    event = replace(self.providers[name].event(body, now), via=via)
                     queued(self.inbox, self.telemetry, event, body)
             except Exception as error:  # one that cannot be looked at keeps nobody else from it
                 self.telemetry.log("not looked at", "ERROR", subject=subject, error=type(error).__name__)
@@ -76,32 +80,24 @@ class Asking:
             looked += 1
         return looked
 
-    def _seen(self, subject: str, now: int, down: set[str]) -> list[bytes]:
+    def _seen(self, shown: Subscription, now: int, down: Mapping[str, set[str]]) -> list[bytes]:
         """What is to be recorded of it; nothing where its account at the provider is ``down``, for a day.
 
         Longer is no reason to leave somebody in; nor is that the key may not ask.
         """
-        name = subject.partition(":")[0]
-        shown = subscriptions.project(subject, self.ledger.subscription(subject).facts, self.terms)
+        name, subject = shown.provider, shown.id
         if name in self.apis and subscriptions.needs_asking(shown, now, self.terms):
-            place = accounts.key(name, shown.account or accounts.OWN)
             try:
-                return self._asked(name, shown, place in down)
+                return self.apis[name].subscription(subject, shown.account, down[name])
             except (NotFound, NotAllowed) as error:
                 self.telemetry.log("not to be asked", "WARNING", subject=subject, reason=error.reason)
             except Unavailable as error:
-                down.add(place)
                 self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
                 until = subscriptions.expires_at(shown, now, self.terms) or shown.updated_at or 0
                 if now < until + DAY:
                     return []
         provider = self.providers[name]
         return [provider.clock(subject, now)] if isinstance(provider, SubscriptionProvider) else []
-
-    def _asked(self, name: str, shown: Subscription, is_down: bool) -> list[bytes]:
-        if is_down:
-            raise Unavailable("it could not be asked just now", reason="down")
-        return several.of(self.apis[name], shown.account).subscription(shown.id)
 
     def _ask(self, subject: str, facts: Facts, now: int) -> bool:
         name = subject.partition(":")[0]
@@ -110,12 +106,13 @@ class Asking:
             return False
         ours = project(subject, facts)
         try:
-            bodies = several.of(api, ours.account).shown(ours)
+            bodies = api.shown(ours)
         except (NotFound, Unavailable) as error:
             self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
             return True
         for body in bodies:
-            queued(self.inbox, self.telemetry, self.providers[name].event(body, now), body)
+            event = replace(self.providers[name].event(body, now), via=api.via(ours.account))
+            queued(self.inbox, self.telemetry, event, body)
         self.telemetry.log("asked", subject=subject, objects=len(bodies))
         return True
 

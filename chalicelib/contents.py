@@ -5,10 +5,10 @@ Once all are there the payout says so, by an event of our own making, understood
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from chalicelib import accounts, payouts, several
+from chalicelib import payouts
 from chalicelib.asking import queued
 from chalicelib.errors import NotAllowed, NotFound, Unavailable
 from chalicelib.inbox import Inbox
@@ -16,7 +16,8 @@ from chalicelib.kinds import PAYOUT, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.listing import records
 from chalicelib.made_of import by_kind
-from chalicelib.providers.protocol import AskedApi, PayoutApi, Provider
+from chalicelib.providers.protocol import Provider
+from chalicelib.several import SeveralApis
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import HOUR, is_hour_to_ask
 
@@ -29,7 +30,7 @@ class Contents:
     """``apis`` are those whose keys are set."""
 
     providers: Mapping[str, Provider]
-    apis: Mapping[str, AskedApi]
+    apis: Mapping[str, SeveralApis]
     ledger: Ledger
     inbox: Inbox
     telemetry: Telemetry
@@ -41,31 +42,23 @@ class Contents:
         an account that cannot be asked no other's.
         """
         known = 0
-        down: set[str] = set()
+        down: dict[str, set[str]] = {name: set() for name in self.apis}
         for subject in (*self._unlisted(now), *self._inconsistent(now)):
             if not is_time_left():
                 break
-            place = ""
+            name = subject.partition(":")[0]
+            api = self.apis.get(name)
+            if api is None or not api.says_contents:
+                continue
             try:
-                place, api = self._api(subject)
-                if place in down or not isinstance(api, PayoutApi):
-                    continue
-                known += self._read(api, subject, now, is_time_left)
+                known += self._read(api, subject, now, is_time_left, down[name])
             except (NotFound, NotAllowed) as error:
                 self.telemetry.log("not to be asked", "WARNING", subject=subject, reason=error.reason)
             except Unavailable as error:
-                down.add(place)
                 self.telemetry.log("not asked", "WARNING", subject=subject, reason=error.reason)
             except Exception as error:  # what is odd about one keeps nobody else from it
                 self.telemetry.log("not asked", "ERROR", subject=subject, error=type(error).__name__)
         return known
-
-    def _api(self, subject: str) -> tuple[str, AskedApi | None]:
-        """Where it is asked about: the key of its account, and that one's API."""
-        name = subject.partition(":")[0]
-        account = payouts.project(subject, self.ledger.record(subject).facts).account
-        api = self.apis.get(name)
-        return accounts.key(name, account or accounts.OWN), several.of(api, account) if api else None
 
     def _unlisted(self, now: int) -> list[str]:
         """Some of them in turn: those whose provider never says it are not to keep others from it."""
@@ -82,11 +75,19 @@ class Contents:
         stored = records(self.ledger, found, unread=[])
         return [subject for subject, each in stored if is_hour_to_ask(each.inconsistent_since, now)]
 
-    def _read(self, api: PayoutApi, subject: str, now: int, is_time_left: Callable[[], bool]) -> bool:
+    def _read(
+        self,
+        api: SeveralApis,
+        subject: str,
+        now: int,
+        is_time_left: Callable[[], bool],
+        down: set[str],
+    ) -> bool:
         """Whether all of it is known. Raises ``NotFound``, ``Unavailable``."""
+        account = payouts.project(subject, self.ledger.record(subject).facts).account
         place = f"contents {subject}"
         cursor = self.ledger.checkpoints.checkpoint(place).get("cursor")
-        while found := api.contents(subject, cursor):
+        while found := api.contents(subject, account, cursor, down):
             self.ledger.made_of.put(subject, found.parts)
             if found.next == cursor and cursor is not None:
                 raise Unavailable("the list of its parts does not end", reason="contents")
@@ -98,8 +99,9 @@ class Contents:
                 return False
         if found is None:
             return False
-        body = api.payout(subject, by_kind(self.ledger.made_of.of(subject)))
-        event = self.providers[subject.partition(":")[0]].event(body, now)
+        body = api.payout(subject, account, by_kind(self.ledger.made_of.of(subject)), down)
+        read = self.providers[subject.partition(":")[0]].event(body, now)
+        event = replace(read, via=api.via(account))
         if not queued(self.inbox, self.telemetry, event, body):
             return False
         self.ledger.checkpoints.note_checkpoint(place, {})

@@ -8,7 +8,7 @@ from chalicelib.accounts import OWN, key
 from chalicelib.breaker import CircuitBreaker
 from chalicelib.budget import Budget
 from chalicelib.errors import Distrusted, NotAllowed, NotShown, NotUnderstood, Unavailable
-from chalicelib.events import Event
+from chalicelib.events import IMPORTED, Event
 from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
 from chalicelib.providers.protocol import Provider, ProviderApi, needs_asking
@@ -41,8 +41,8 @@ class Questions:
 
         Raises ``Distrusted``, ``Unavailable``.
         """
-        if not needs_asking(self.providers[event.provider], event):
-            return event
+        if event.id.startswith(IMPORTED) or not needs_asking(self.providers[event.provider], event):
+            return event  # what was imported is what the provider has just shown
         api = self.api(event.provider, event.via)
         if api is None:
             return event

@@ -157,7 +157,8 @@ class Reconciler:
         last = self.clock() - LISTED
         if "until" in noted:
             last = noted["until"] - self.what.overlap.get(accounts.named(provider)[0], OVERLAP)
-        return Window(max(self.clock() - self.what.back, last if since is None else since), until, since)
+        begins = max(self.clock() - self.what.back, last if since is None else since)
+        return Window(begins, max(begins, until), since)
 
     def _note(self, provider: str, noted: dict[str, Any], dry_run: bool) -> None:
         if not dry_run:
@@ -287,8 +288,9 @@ def watched(reconciler: Reconciler, listings: Mapping[str, ProviderApi], deadlin
     for provider, listing, is_time_left in _in_turn(listings, deadline, reconciler.clock):
         try:
             found = reconciler.run(provider, listing, is_time_left=is_time_left)
-        except Unavailable as error:
-            reconciler.telemetry.log("not reconciled", "ERROR", provider=provider, reason=error.reason)
+        except Exception as error:  # it holds up nothing else
+            reason = error.reason if isinstance(error, Unavailable) else type(error).__name__
+            reconciler.telemetry.log("not reconciled", "ERROR", provider=provider, reason=reason)
             noted = reconciler.ledger.checkpoints.checkpoint(_name(provider))
             if not noted:  # from now on it counts as late
                 begun = {"begun_at": reconciler.clock()}

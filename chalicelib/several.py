@@ -6,12 +6,13 @@ what one cannot say keeps no other from it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
-from chalicelib.accounts import OWN, named
+from chalicelib.accounts import NAME, OWN, named
 from chalicelib.errors import NotAllowed, NotFound, Unavailable
 from chalicelib.payments import Payment
-from chalicelib.providers.protocol import AskedApi, Contents, Difference, Notice, PayoutApi, Postback
+from chalicelib.providers.protocol import AskedApi, Contents, Difference, PayoutApi, Postback
 
 T = TypeVar("T")
 
@@ -29,52 +30,90 @@ class Postbacks:
 
 @dataclass(frozen=True, slots=True)
 class SeveralApis:
-    """A provider's APIs by account, asked as one about what is recorded."""
+    """One provider's APIs by account. Each question is about what is recorded as some ``account``'s.
+
+    That is one of the stage's own, whose API alone is asked; a connected account's id, or ``None``: then each
+    is asked in turn. Raises ``NotFound``, ``Unavailable`` where one could not say; ``NotAllowed`` where the
+    account has no key. Whose API could not be reached joins ``down``, and is not waited for again.
+    """
 
     apis: Mapping[str, AskedApi]
 
-    def of(self, account: str | None) -> AskedApi:
-        """That account's alone, if it has one: another could not know it. Else this."""
-        return self.apis[account] if account is not None and account in self.apis else self
+    def can_ask(self, account: str | None) -> bool:
+        return bool(self._of(account))
+
+    def can_complete(self, via: str | None) -> bool:
+        """Whether an event can be asked about that came by that account, or the stage's own."""
+        return (via or OWN) in self.apis
+
+    def via(self, account: str | None) -> str | None:
+        """The name of the account that is asked, for what it shows; ``None``: the stage's own, or any."""
+        return account if account and account in self.apis else None
+
+    @property
+    def says_contents(self) -> bool:
+        """Whether payouts can be asked about."""
+        return any(isinstance(api, PayoutApi) for api in self.apis.values())
 
     def differences(self, ours: Payment) -> list[Difference] | None:
-        return self._first(lambda api: api.differences(ours))
+        return self._first(ours.account, lambda api: api.differences(ours))
 
     def shown(self, ours: Payment) -> list[bytes]:
-        return self._first(lambda api: api.shown(ours))
+        return self._first(ours.account, lambda api: api.shown(ours))
 
-    def subscription(self, subject: str) -> list[bytes]:
-        return self._first(lambda api: api.subscription(subject))
+    def subscription(self, subject: str, account: str | None, down: set[str]) -> list[bytes]:
+        return self._first(account, lambda api: api.subscription(subject), down)
 
-    def endpoints(self) -> list[Notice]:
-        return [notice for api in self.apis.values() for notice in api.endpoints()]
+    def contents(
+        self, payout: str, account: str | None, cursor: str | None, down: set[str]
+    ) -> Contents | None:
+        """The cursor says whose it is: a list that one account began is not another's.
 
-    def contents(self, payout: str, cursor: str | None) -> Contents | None:
-        """The cursor says whose it is: a list that one account began is not another's."""
-        if cursor is not None:
-            account, _, own = cursor.partition(" ")
-            return _goes_on(account, _payouts(self.apis[account]).contents(payout, own))
-        for account, api in self.apis.items():
-            try:
-                return _goes_on(account, _payouts(api).contents(payout, None))
-            except NotFound:
-                continue
-        raise NotFound("none of the accounts knows it")
+        Where that account is not there any more, it begins anew.
+        """
+        begun, _, own = (cursor or "").partition(" ")
+        if own and begun in self.apis:
+            of, place = {begun: self.apis[begun]}, own
+        else:
+            of, place = dict(self._of(account)), None
 
-    def payout(self, payout: str, sums: list[list[Any]]) -> bytes:
-        return self._first(lambda api: _payouts(api).payout(payout, sums))
+        def ask(name: str) -> Contents | None:
+            return _goes_on(name, _payouts(of[name]).contents(payout, place))
 
-    def _first(self, ask: Callable[[AskedApi], T]) -> T:
-        """What the first says that knows it. Raises ``NotFound``, ``Unavailable`` where one could not say."""
-        undecided: Unavailable | None = None
-        for api in self.apis.values():
-            try:
-                return ask(api)
-            except NotFound:
-                continue
-            except Unavailable as error:
-                undecided = error
-        raise undecided or NotFound("none of the accounts knows it")
+        return _first_of({name: partial(ask, name) for name in of}, down)
+
+    def payout(self, payout: str, account: str | None, sums: list[list[Any]], down: set[str]) -> bytes:
+        return self._first(account, lambda api: _payouts(api).payout(payout, sums), down)
+
+    def _of(self, account: str | None) -> Mapping[str, AskedApi]:
+        if account is not None and (account in self.apis or NAME.fullmatch(account)):
+            return {name: api for name, api in self.apis.items() if name == account}
+        return self.apis
+
+    def _first(self, account: str | None, ask: Callable[[AskedApi], T], down: set[str] | None = None) -> T:
+        questions = {name: partial(ask, api) for name, api in self._of(account).items()}
+        return _first_of(questions, set() if down is None else down)
+
+
+def _first_of(questions: Mapping[str, Callable[[], T]], down: set[str]) -> T:
+    """What the first says that knows it."""
+    if not questions:
+        raise NotAllowed("this account has no key to ask with", reason="no_key")
+    undecided: Unavailable | None = None
+    for name, ask in questions.items():
+        if name in down:
+            undecided = undecided or Unavailable("it could not be asked just now", reason="down")
+            continue
+        try:
+            return ask()
+        except NotFound:
+            continue
+        except NotAllowed as error:  # it answered
+            undecided = error
+        except Unavailable as error:
+            down.add(name)
+            undecided = error
+    raise undecided or NotFound("none of the accounts knows it")
 
 
 def _goes_on(account: str, found: Contents | None) -> Contents | None:
@@ -89,22 +128,10 @@ def _payouts(api: AskedApi) -> PayoutApi:
     return api
 
 
-def of(api: AskedApi, account: str | None) -> AskedApi:
-    """The API to ask about what is recorded as that account's."""
-    return api.of(account) if isinstance(api, SeveralApis) else api
-
-
-Apis = TypeVar("Apis", bound=AskedApi)
-
-
-def asked(listings: Mapping[str, Apis]) -> dict[str, AskedApi]:
-    """By provider what is asked of APIs by their keys: one as it is, several as one."""
+def asked(listings: Mapping[str, AskedApi]) -> dict[str, SeveralApis]:
+    """By provider what is asked of APIs by their keys."""
     found: dict[str, dict[str, AskedApi]] = {}
     for each, api in listings.items():
         provider, account = named(each)
         found.setdefault(provider, {})[account or OWN] = api
-    return {provider: _one(apis) for provider, apis in found.items()}
-
-
-def _one(apis: Mapping[str, AskedApi]) -> AskedApi:
-    return apis[OWN] if list(apis) == [OWN] else SeveralApis(apis)
+    return {provider: SeveralApis(apis) for provider, apis in found.items()}

@@ -33,9 +33,9 @@ class Receiver:
         if len(delivery.body) > LARGEST:
             raise PayloadTooLarge("the body is over 1 MiB")
         with self.telemetry.span("verify", provider=provider.NAME):
-            proof = self._verify(provider, delivery)
+            proof, secrets = self._verify(provider, delivery)
         read = provider.event(delivery.body, delivery.received_at)
-        event = replace(read, via=signed_by(self.credentials.current(), proof.secret))
+        event = replace(read, via=signed_by(secrets, proof.secret))
         if event.type.startswith(OWN) or event.id.startswith(OWN_IDS):
             raise InvalidPayload("no provider sends events of this type, or with such an id")
         status = "ignored" if event.is_of_other_mode(self.livemode) else "accepted"
@@ -55,14 +55,16 @@ class Receiver:
         )
         return {"status": status, "event_id": event.id}
 
-    def _verify(self, provider: Provider, delivery: Delivery) -> Proof:
-        """Verify; where that fails, with the credentials read anew: a secret may just have been rolled.
+    def _verify(self, provider: Provider, delivery: Delivery) -> tuple[Proof, Secrets]:
+        """Verify, and say by which secrets; where that fails by those read anew: one may have been rolled.
 
         Where they cannot be read it is undecided, which is an outage and no refusal.
         """
+        secrets = self.credentials.current()
         try:
-            return provider.verify(delivery, self.trust(self.credentials.current()))
+            return provider.verify(delivery, self.trust(secrets)), secrets
         except InvalidSignature:
             if not self.credentials.reread():
                 raise
-            return provider.verify(delivery, self.trust(self.credentials.current()))
+            secrets = self.credentials.current()
+            return provider.verify(delivery, self.trust(secrets)), secrets

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib import access, listing, several
+from chalicelib import access, listing
 from chalicelib.errors import NotFound
 from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
@@ -59,7 +59,7 @@ def compare(ledger: Ledger, subject: str, apis: Apis) -> Comparison:
     ours = project(subject, ledger.payment(subject).facts)
     api = apis.get(ours.provider)
     try:
-        found = several.of(api, ours.account).differences(ours) if api else None
+        found = api.differences(ours) if api and api.can_ask(ours.account) else None
     except NotFound:
         return Comparison(subject, True, [Difference("payment", "recorded", "unknown")])
     return Comparison(subject, found is not None, found or [])
@@ -69,11 +69,11 @@ def _compare_subscription(ledger: Ledger, subject: str, apis: Apis) -> Compariso
     """What its provider shows of it alone: not until when it is paid, which at Stripe its invoices say."""
     name = subject.partition(":")[0]
     api = apis.get(name)
-    if api is None:
-        return Comparison(subject, False, [])
     recorded = subscription(subject, ledger.subscription(subject).facts)
+    if api is None or not api.can_ask(recorded.account):
+        return Comparison(subject, False, [])
     try:
-        bodies = several.of(api, recorded.account).subscription(subject)
+        bodies = api.subscription(subject, recorded.account, set())
     except NotFound:
         return Comparison(subject, True, [Difference("subscription", "recorded", "unknown")])
     provider = PROVIDERS[name]

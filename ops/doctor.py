@@ -296,7 +296,7 @@ class Doctor:
         for name, api in found.items():
             try:
                 notices = api.endpoints()
-            except Refused as error:  # one account's key is nothing to the others
+            except (Refused, ValueError) as error:  # one account's key is nothing to the others
                 yield Finding(name, WRONG, f"cannot be asked: {error}", "see whether its API keys are right")
                 continue
             for each in notices:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from chalicelib import accounts, several
 from chalicelib.accounts import Secrets
 from chalicelib.providers import PROVIDERS
-from chalicelib.providers.protocol import AskedApi, Connection, ProviderApi, api_of
+from chalicelib.providers.protocol import Connection, ProviderApi, api_of
 from chalicelib.reconcile import Reconciler
 from chalicelib.recording import Consumer
+from chalicelib.several import SeveralApis
 from ops.stage import Stage
 
 NO_KEYS = (
@@ -17,7 +18,7 @@ NO_KEYS = (
 )
 
 Listings = Mapping[str, ProviderApi]  # by account (accounts.key), those whose keys are set
-Apis = Mapping[str, AskedApi]  # by provider
+Apis = Mapping[str, SeveralApis]  # by provider
 
 
 def listings(stage: Stage, secrets: Secrets, environ: Mapping[str, str]) -> Listings:

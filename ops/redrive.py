@@ -26,7 +26,7 @@ BEFORE = "and nobody is notified: it is from before the stage began to listen"
 def event_of(parked: ParkedEvent) -> Event:
     """The event in a parked message. Raises ``DaybookError``, ``KeyError``, ``ValueError`` for none."""
     message = Message.decode(parked.message)
-    return PROVIDERS[message.provider].event(message.body, message.received_at)
+    return replace(PROVIDERS[message.provider].event(message.body, message.received_at), via=message.via)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class Redrive:
             return None
         try:
             event = event_of(parked)
-            if event.provider in self.apis() and needs_asking(PROVIDERS[event.provider], event):
+            api = self.apis().get(event.provider)
+            if api and api.can_complete(event.via) and needs_asking(PROVIDERS[event.provider], event):
                 return None
         except (DaybookError, KeyError, ValueError):
             pass  # it cannot be asked about

@@ -3,11 +3,15 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+from chalicelib.breaker import CircuitBreaker
+from chalicelib.budget import Budget
 from chalicelib.payments import Payment, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import HistoryApi
+from chalicelib.questions import IN_VAIN, Questions
 from chalicelib.reconcile import Reconciler
 from chalicelib.times import DAY, HOUR, to_iso
 from ops import importing
@@ -26,6 +30,16 @@ class Importing:
         self.provider, self.api = provider, api
         self.shop = shop or Shop()
         self.began = self.shop.clock.now - HOUR
+        asks = Questions(  # as the app's: what is recorded is asked about, where it is to be
+            providers=PROVIDERS,
+            api=lambda name, account: api if name == provider else None,
+            ledger=self.shop.ledger,
+            telemetry=telemetry(self.shop.lines, self.shop.clock),
+            breaker=CircuitBreaker(self.shop.clock),
+            budget=lambda place: Budget(self.shop.clock, IN_VAIN),
+            clock=self.shop.clock,
+        )
+        self.complete = asks.complete
         self.heard: list[str] = []
         for pattern in ("payment.*", "dispute.*", "subscription.*", "access.*"):
             self._hear(pattern)
@@ -57,9 +71,11 @@ class Importing:
         found = importing.run(self.reconciler, self.provider, self.api, since, dry_run, steps)
         texts, self.shop.queue.texts = self.shop.queue.texts, []
         random.Random(1).shuffle(texts)
+        to = replace(self.shop.consumer, complete=self.complete)
         for number, text in enumerate(texts):
             record = sqs_record(text, receipt=str(number))
-            assert self.shop.consumer.process([record], self.shop.clock.now + HOUR) == []
+            assert to.process([record], self.shop.clock.now + HOUR) == []
+        assert list(self.shop.ledger.parking.parked()) == []
         return {kind: each.recovered for kind, each in found.items()}
 
     def payment(self, subject: str) -> Payment:

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from chalicelib import payouts
+from chalicelib import payouts, several
 from chalicelib.asking import Asking
 from chalicelib.contents import Contents
 from chalicelib.ledger import Ledger
@@ -66,10 +66,10 @@ class Shop:
         else:
             for name, api in self.apis.items():
                 replace(reconciler, what=BALANCE).run(name, api, since=since)
-        asking = Asking(**common, apis=self.apis)
+        asking = Asking(**common, apis=several.asked(self.apis))
         asking.run(self.clock.now)
         asking.look(self.clock.now)
-        Contents(**common, apis=self.apis).run(self.clock.now)
+        Contents(**common, apis=several.asked(self.apis)).run(self.clock.now)
         texts, self.queue.texts = self.queue.texts, []
         for number, text in enumerate(texts):
             assert self.consumer.process([sqs_record(text, receipt=str(number))], self.clock.now + HOUR) == []

@@ -23,7 +23,7 @@ NONE_LISTED = "{provider}'s history cannot be imported: its API lists none"
 @click.command("import")
 @click.argument("provider", type=click.Choice(list(PROVIDERS)))
 @click.option("--since", required=True, help="ISO 8601 date or time from which on.")
-@click.option("--account", help="Only that one of the stage's accounts. [default: each of them]")
+@click.option("--account", help="Only that one of the stage's accounts, or own. [default: each of them]")
 @click.option("--dry-run", is_flag=True, help="List all of it, and put nothing on the queue.")
 @click.option("--yes", is_flag=True, help="Do not ask after the estimate.")
 @stage_option
@@ -50,28 +50,36 @@ def import_(
         raise Failed("the stage has listened since then: daybook reconcile gets what never came")
     reconciler = replace(providers_api.reconciler(reached, to, os.environ), until=began)
     found: dict[str, Summary] = {}
+    failed: list[str] = []
     for key, api in apis.items():
         try:
             _estimate(key, api, begins, began, ask=not (yes or dry_run))
             done = _run(reconciler, key, api, begins, dry_run)
-        except Unavailable as error:
-            raise Failed(f"{key}: {error}; the same command goes on where it was") from None
+        except Unavailable as error:  # one account's is nothing to the others
+            failed.append(f"{key}: {error}")
+            continue
         of = accounts.named(key)[1]
         found |= {f"{of} {kind}" if of else kind: each for kind, each in done.items()}
+    _say_imported(found, dry_run, as_json)
+    if failed:
+        raise Failed(f"{'; '.join(failed)}; the same command goes on where it was")
+
+
+def _say_imported(found: dict[str, Summary], dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({kind: asdict(each) for kind, each in found.items()}, indent=2))
         return
     for kind, each in found.items():
-        done_ = "to be recorded" if dry_run else "recorded"
+        done = "to be recorded" if dry_run else "recorded"
         new = each.new if dry_run else each.recovered
-        say(f"{kind}: {each.listed} listed, {each.known} known, {new} {done_}")
+        say(f"{kind}: {each.listed} listed, {each.known} known, {new} {done}")
 
 
 def _apis(stage: Stage, provider: str, account: str | None) -> dict[str, HistoryApi]:
     """By account. Raises ``Failed`` where there is none that can be asked."""
     found = providers_api.stage_listings(stage, os.environ, provider)
     if account is not None:
-        found = {key: api for key, api in found.items() if accounts.named(key)[1] == account}
+        found = {key: api for key, api in found.items() if (accounts.named(key)[1] or "own") == account}
     if not found:
         raise Failed(providers_api.NO_KEYS.format(secret=stage.names.secret))
     apis = {key: api for key, api in found.items() if isinstance(api, HistoryApi)}

@@ -13,7 +13,7 @@ from chalicelib.breaker import CircuitBreaker
 from chalicelib.budget import Budget
 from chalicelib.contents import Contents
 from chalicelib.credentials import FixedCredentials, parsed, refused
-from chalicelib.errors import InvalidSetting, InvalidSignature, NotFound, Unavailable
+from chalicelib.errors import InvalidSetting, InvalidSignature, NotAllowed, NotFound, Unavailable
 from chalicelib.inbox import Message
 from chalicelib.payments import Payment, project
 from chalicelib.providers import PROVIDERS
@@ -279,7 +279,7 @@ def test_of_what_is_recorded_its_account_is_asked_or_each_in_turn(stripe: Stripe
     assert {key for key, _ in stripe.asked_with} == {US}
     unnamed = replace(ours, account=None)
     stripe.asked_with.clear()
-    assert several.of(apis["stripe"], None).differences(unnamed) == []
+    assert apis["stripe"].differences(unnamed) == []
     assert {key for key, _ in stripe.asked_with} == {OWN, US}
     del stripe.of[OWN]  # its key is wrong
     assert apis["stripe"].shown(unnamed)
@@ -287,8 +287,10 @@ def test_of_what_is_recorded_its_account_is_asked_or_each_in_turn(stripe: Stripe
         apis["stripe"].shown(replace(unnamed, id="stripe:pi_none"))
     stripe.of = {OWN: stripe.of[US], US: stripe.of[US]}
     with pytest.raises(NotFound):
-        apis["stripe"].subscription("stripe:sub_none")
-    assert several.of(apis["paypal"], "shop-uk").differences is not None
+        apis["stripe"].subscription("stripe:sub_none", None, set())
+    assert not apis["stripe"].can_ask("shop-de")  # which has no key
+    with pytest.raises(NotAllowed):
+        apis["stripe"].shown(replace(ours, account="shop-de"))
 
 
 def test_hourly_asking_uses_the_accounts_own_key(stripe: Stripes) -> None:
@@ -309,7 +311,56 @@ def test_hourly_asking_uses_the_accounts_own_key(stripe: Stripes) -> None:
     )
     assert hourly.run(shop.clock.now + HOUR) == 1
     assert {key for key, _ in stripe.asked_with} == {US}
-    assert shop.queue.texts
+    assert {json.loads(text)["via"] for text in shop.queue.texts} == {"shop-us"}
+
+
+def test_who_is_down_is_not_waited_for_and_holds_up_nobody(stripe: Stripes) -> None:
+    """Of a record that is no one's the others are asked; one's own goes on, also after that."""
+    apis = several.asked(made(Shop(), stripe.address))["stripe"]
+    stripe.of[OWN].objects["/v1/subscriptions/sub_own"] = {"id": "sub_own", "object": "subscription"}
+    del stripe.of[US]
+    down: set[str] = set()
+    with pytest.raises(Unavailable):
+        apis.subscription("stripe:sub_a", None, down)
+    assert down == {"shop-us"}
+    assert apis.subscription("stripe:sub_own", None, down)
+    before = len(stripe.asked_with)
+    with pytest.raises(Unavailable, match="just now"):
+        apis.subscription("stripe:sub_us", "shop-us", down)
+    assert len(stripe.asked_with) == before
+    assert (apis.via("shop-us"), apis.via("acct_1"), apis.via(None)) == ("shop-us", None, None)
+    able = [apis.can_complete(each) for each in (None, "shop-us", "shop-de")]
+    assert able == [True, True, False]
+
+
+def test_a_payouts_list_is_begun_anew_where_its_account_is_gone(stripe: Stripes) -> None:
+    """And one account's refusal keeps no other from being asked."""
+    bank = StripeBank()
+    for number in range(130):
+        bank.charge_fee(f"fee_{number}", START + number, -100)
+    bank.pay_out(START + 10 * 86_400)
+    stripe.of[US].bank = bank
+    shop = Shop()
+    apis = several.asked(made(shop, stripe.address))["stripe"]
+    first = apis.contents("stripe:po_1", None, None, set())
+    assert first
+    assert first.next
+    assert apis.contents("stripe:po_1", None, "shop-de txn_1", set()) == first
+    assert apis.contents("stripe:po_1", None, "txn_1", set()) == first  # as it was noted before
+    del stripe.of[OWN]
+    assert apis.contents("stripe:po_1", None, None, set()) == first
+
+
+def test_a_key_that_no_header_can_hold_is_that_accounts_trouble_alone(stripe: Stripes) -> None:
+    """Copied with an ellipsis: its listing fails, the others' do not."""
+    uk = {"paypal_client_id": "AbC…", "paypal_client_secret": "x"}
+    shop = Shop()
+    listings = made(shop, stripe.address, {"stripe_api_key": OWN, "accounts": {"shop-uk": uk}})
+    assert list(listings) == ["stripe", "paypal shop-uk"]
+    backwards = dict(reversed(listings.items()))
+    watched(reconciling(shop), backwards, shop.clock.now + HOUR)
+    assert last_success(shop.ledger, "stripe") == shop.clock.now
+    assert "paypal_client" in "".join(shop.lines)
 
 
 def test_payouts_of_each_account_are_read_with_its_key(stripe: Stripes) -> None:
@@ -341,11 +392,11 @@ def test_payouts_of_each_account_are_read_with_its_key(stripe: Stripes) -> None:
     assert {key for key, _ in stripe.asked_with} == {US}
     stripe.of[OWN].bank = StripeBank()
     both: Any = apis["stripe"]
-    first = both.contents("stripe:po_1", None)
+    first = both.contents("stripe:po_1", None, None, set())
     assert first.next.startswith("shop-us ")
-    assert both.contents("stripe:po_1", first.next).next is None
+    assert both.contents("stripe:po_1", None, first.next, set()).next is None
     with pytest.raises(NotFound):
-        both.contents("stripe:po_none", None)
+        both.contents("stripe:po_none", None, None, set())
 
 
 # ── listings ────────────────────────────────────────────────────────────────────────────────────────

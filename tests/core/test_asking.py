@@ -18,6 +18,7 @@ from chalicelib.providers.protocol import Connection, Notice, PostbackProvider, 
 from chalicelib.providers.stripe import comparison as stripes
 from chalicelib.providers.stripe import endpoints as stripes_endpoints
 from chalicelib.providers.stripe.client import StripeApi
+from chalicelib.several import asked
 from chalicelib.times import HOUR
 from ops.stories import tell
 from tests.core.providers import acme
@@ -220,7 +221,7 @@ def undecided(hours: float) -> tuple[Any, Any]:
 
 
 def asking(ledger: Any, line: Any, **apis: Any) -> Asking:
-    return Asking(providers=PROVIDERS, apis=apis, ledger=ledger, inbox=line, telemetry=telemetry())
+    return Asking(providers=PROVIDERS, apis=asked(apis), ledger=ledger, inbox=line, telemetry=telemetry())
 
 
 def test_what_events_leave_undecided_is_asked_about() -> None:

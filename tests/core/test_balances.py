@@ -19,6 +19,7 @@ from chalicelib.providers.paypal.client import PayPalApi
 from chalicelib.providers.paypal.transfers import TRANSFER
 from chalicelib.providers.stripe.client import StripeApi
 from chalicelib.reactions import Handlers
+from chalicelib.several import asked
 from chalicelib.times import DAY, HOUR, to_iso
 from ops import replay
 from ops.verify import drift
@@ -547,7 +548,7 @@ def sold_each_day(bank: StripeBank, count: int) -> None:
 
 def contents_of(shop: Shop) -> Contents:
     common: Any = {"providers": PROVIDERS, "ledger": shop.ledger, "inbox": shop.queue}
-    return Contents(**common, telemetry=telemetry(shop.lines, shop.clock), apis=shop.apis)
+    return Contents(**common, telemetry=telemetry(shop.lines, shop.clock), apis=asked(shop.apis))
 
 
 def test_payouts_that_nobody_can_list_keep_no_others_from_it(

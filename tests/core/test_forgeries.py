@@ -20,6 +20,7 @@ from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import Trust
 from chalicelib.providers.stripe.events import completed
+from chalicelib.several import asked
 from ops.redrive import Redrive
 from ops.stories import tell
 from tests.conftest import TORTURE
@@ -331,7 +332,8 @@ def assert_only_paypal_can_clear(parked: ParkedEvent, ledger: Any, inbox: Any) -
         alone.send(parked)
     unreadable = replace(parked, message="x")
     assert alone.refusal(unreadable) == says
-    asks: Any = {"paypal": None}
+    nobody: Any = None
+    asks = asked({"paypal": nobody})
     asking = Redrive(ledger, inbox, Clock(), lambda: asks)
     assert asking.refusal(unreadable) == says
     [said] = asking.preview(parked)
@@ -340,6 +342,8 @@ def assert_only_paypal_can_clear(parked: ParkedEvent, ledger: Any, inbox: Any) -
     order = message.body.replace(b"PAYMENT.CAPTURE.COMPLETED", b"CHECKOUT.ORDER.APPROVED")
     unasked = replace(parked, message=replace(message, body=order).encode())
     assert asking.refusal(unasked) == says
+    of_another = replace(parked, message=replace(message, via="shop-us").encode())
+    assert asking.refusal(of_another) == says, "the stage's own key is not that account's"
 
 
 def test_another_event_under_a_known_id_is_parked() -> None:

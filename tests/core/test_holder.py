@@ -23,6 +23,7 @@ from chalicelib.providers.paypal.objects import AUTHORIZATIONS, CAPTURES, DISPUT
 from chalicelib.providers.protocol import Page
 from chalicelib.questions import IN_VAIN, Questions
 from chalicelib.reconcile import Reconciler
+from chalicelib.several import asked
 from chalicelib.times import to_iso
 from ops.redrive import Redrive
 from tests.conftest import TORTURE
@@ -165,7 +166,7 @@ class Held(History):
             except BaseException:  # killed
                 continue
             self.queue.dead.pop()
-        redrive: Any = Redrive(self.table, self.to.inbox, self.clock, lambda: {"paypal": self.api})
+        redrive: Any = Redrive(self.table, self.to.inbox, self.clock, lambda: asked({"paypal": self.api}))
         for each in self.table.parking.parked():
             if (not some or self.rng.random() < 0.5) and redrive.refusal(each) is None:
                 redrive.send(each)

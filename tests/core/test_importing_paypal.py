@@ -1,5 +1,6 @@
 """PayPal's history: what its Transaction Search lists becomes the records that webhooks would have made."""
 
+import json
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -271,3 +272,100 @@ def test_what_says_nothing_that_is_known_records_nothing(paypal: FakePayPal) -> 
     it = of_paypal(paypal)
     assert it.run()["transactions"] == 2
     assert it.payment("paypal:SALE").net == 0
+
+
+def test_what_came_to_be_so_after_the_stage_began_is_left_to_its_webhooks(paypal: FakePayPal) -> None:
+    """An eCheck that cleared, a subscription that was cancelled: their handlers are to be notified.
+
+    A payment that was only refunded since is imported: its capture is from before.
+    """
+    it = of_paypal(paypal)
+    before, after = to_iso(it.began - DAY), to_iso(it.began + HOUR // 2)
+    amount = {"value": "9.00", "currency_code": "EUR"}
+    for id_, status in (("CLEARED", "COMPLETED"), ("REFUNDED", "PARTIALLY_REFUNDED"), ("SUB", "COMPLETED")):
+        paypal.transactions.append(listed(id_, before, "T0006", reference=("I-SUB1", "SUB")))
+        changed = before if id_ == "SUB" else after
+        about = {"id": id_, "status": status, "amount": amount, "create_time": before, "update_time": changed}
+        paypal.objects[f"/v2/payments/captures/{id_}"] = about
+    cancelled = {"id": "I-SUB1", "status": "CANCELLED", "status_update_time": after}
+    paypal.objects["/v1/billing/subscriptions/I-SUB1"] = cancelled
+    assert it.run(since=it.began - 2 * DAY)["transactions"] == 2
+    assert [it.payment(f"paypal:{each}").captured for each in ("CLEARED", "REFUNDED", "SUB")] == [0, 900, 900]
+    assert it.payment("paypal:SUB").related["subscription"] == ["I-SUB1"]  # as the listing says
+
+
+def test_money_that_a_bank_gave_back_is_not_lost(paypal: FakePayPal) -> None:
+    """A chargeback that was reversed long before disputes are listed; by the payment's id or by its own."""
+    at = START * 1000
+    for number, code in enumerate(("T1202", "T1205", "T1208", "T1201", "T1106")):
+        paid, taken, back = f"PAID{number}", f"TAKEN{number}", f"BACK{number}"
+        named = taken if number % 2 else paid
+        paypal.transactions += [
+            listed(paid, to_iso(at), "T0006", transaction_status="V"),
+            listed(taken, to_iso(at + DAY), "T1201", "-9.00", reference=(paid, "TXN")),
+            listed(back, to_iso(at + 2 * DAY), code, reference=(named, "TXN")),
+        ]
+        amount = {"value": "9.00", "currency_code": "EUR"}
+        about = {"id": paid, "status": "COMPLETED", "amount": amount, "create_time": to_iso(at)}
+        refund = {"id": taken, "status": "COMPLETED", "amount": amount, "create_time": to_iso(at + DAY)}
+        paypal.objects[f"/v2/payments/captures/{paid}"] = about
+        paypal.objects[f"/v2/payments/refunds/{taken}"] = {**refund, "capture_id": paid}
+    paypal.transactions += [
+        listed("FOREIGN", to_iso(at), "T1202", reference=("NOBODY", "TXN")),
+        listed("BARE", to_iso(at), "T1202"),
+    ]
+    it = of_paypal(paypal)
+    it.run()
+    for number in range(5):
+        found = it.payment(f"paypal:PAID{number}")
+        assert (found.captured, found.net, found.consistent) == (900, 900, True), number
+    assert it.heard == []
+
+
+def test_a_refund_is_of_its_payment_by_whatever_it_refers_to(paypal: FakePayPal) -> None:
+    """Its order's only capture; one of an order of several, or of nothing, is not booked on anything else."""
+    at = to_iso(START * 1000)
+    paypal.transactions = [
+        listed("PAID", at, "T0006", transaction_status="F"),
+        listed("BACK", at, "T1107", "-4.00", reference=("ORDER1", "ODR")),
+        listed("BACK2", at, "T1107", "-4.00", reference=("ORDER2", "ODR")),
+        listed("BACK3", at, "T1107", "-4.00"),
+    ]
+    for order, captures in (("ORDER1", [{"id": "PAID"}]), ("ORDER2", [{"id": "PAID"}, {"id": "X"}])):
+        shown = {"purchase_units": [{"payments": {"captures": captures}}]}
+        paypal.objects[f"/v2/checkout/orders/{order}"] = shown
+    it = of_paypal(paypal)
+    assert it.run()["transactions"] == 2
+    assert it.payment("paypal:PAID").net == 500
+    assert not [each for each in it.shop.ledger.subjects() if "ORDER" in each]
+
+
+def test_a_subscription_that_changed_between_two_runs_is_another_event(paypal: FakePayPal) -> None:
+    """Listed again before it was recorded, it would pass for a forgery."""
+    it = of_paypal(paypal)
+    paypal.transactions = [listed("SALE", to_iso(it.began - DAY), "T0002", reference=("I-SUB1", "SUB"))]
+    texts = []
+    for status in ("ACTIVE", "SUSPENDED", "SUSPENDED"):
+        paypal.objects["/v1/billing/subscriptions/I-SUB1"] = {"id": "I-SUB1", "status": status}
+        api = PayPalApi(paypal.address, ("id", "secret"), it.shop.clock)
+        page = api.history("transactions", it.began - 2 * DAY, it.began, None)
+        texts.append(page.bodies[-1])
+    ids = [json.loads(each)["id"] for each in texts]
+    assert ids[0] != ids[1] == ids[2]
+
+
+def test_the_oldest_window_does_not_move_while_it_is_read(paypal: FakePayPal) -> None:
+    """Three years back is later with each page: what is counted in pages would be skipped."""
+    it = of_paypal(paypal)
+    oldest = it.shop.clock.now - 3 * 365 * DAY + DAY
+    for number in range(60):
+        paypal.transactions.append(listed(f"T{number:03}", to_iso(oldest + number * HOUR), "T0006"))
+    seen, cursor = [], None
+    while True:
+        page = it.api.history("transactions", 0, oldest + 20 * DAY, cursor)
+        seen += [json.loads(each)["id"] for each in page.bodies]
+        it.shop.clock.now += 10 * HOUR
+        cursor = page.next
+        if cursor is None:
+            break
+    assert len(seen) == 60

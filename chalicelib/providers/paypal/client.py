@@ -274,7 +274,10 @@ class PayPalApi:
             return self._token
         if len(self._client) != 2:
             raise NotConfigured("this endpoint is not configured", reason="no_paypal_client")
-        basic = urllib3.make_headers(basic_auth=":".join(self._client))
+        try:
+            basic = urllib3.make_headers(basic_auth=":".join(self._client))
+        except UnicodeEncodeError:  # such as an ellipsis that was copied with it
+            raise NotConfigured("PayPal's credentials are none", reason="paypal_client") from None
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         answer = self._ask("POST", "/v1/oauth2/token", b"grant_type=client_credentials", {**basic, **form})
         self._token = str(answer.get("access_token", ""))

@@ -24,9 +24,11 @@ Get = Callable[[str], Mapping[str, Any]]
 
 
 class Place(NamedTuple):
-    """Where a listing goes on: up to which instant, with which code, on which page, by how long a window."""
+    """Where a listing goes on: up to which instant, with which code, on which page, by how long a window; and
+    how far back it goes, which must not move while pages are counted."""
 
     until: int
+    since: int
     code: int = 0
     page: int = 1
     window: int = WINDOW
@@ -53,9 +55,9 @@ def listed(
 
     Raises ``NotAllowed``, ``Throttled``, ``Unavailable``.
     """
-    place = Place(*json.loads(cursor)) if cursor else Place(until)
+    place = Place(*json.loads(cursor)) if cursor else Place(until, since)
     while True:
-        first = max(since, place.until - place.window + SECOND)
+        first = max(place.since, place.until - place.window + SECOND)
         try:
             answer = get(_path(place, first, size, codes[place.code]))
         except NotUnderstood as error:
@@ -69,7 +71,7 @@ def listed(
             raise Unavailable("PayPal lists no transactions", reason="paypal_api")
         found = [mapping(each.get("transaction_info")) for each in items(answer["transaction_details"])]
         pages = int(answer.get("total_pages") or 0) if is_paged else 1
-        following = _next(place, pages, first, since, len(codes))
+        following = _next(place, pages, first, len(codes))
         total = int(answer.get("total_items") or len(found))
         return Listed(found, total, json.dumps(following) if following else None)
 
@@ -86,9 +88,9 @@ def _path(place: Place, first: int, size: int, code: str | None) -> str:
     return f"{SEARCH}?{urlencode(asked)}"
 
 
-def _next(place: Place, pages: int, first: int, since: int, codes: int) -> Place | None:
+def _next(place: Place, pages: int, first: int, codes: int) -> Place | None:
     if place.page < pages:
         return place._replace(page=place.page + 1)
     if place.code + 1 < codes:
         return place._replace(code=place.code + 1, page=1)
-    return Place(first, window=place.window) if first > since else None
+    return Place(first, place.since, window=place.window) if first > place.since else None

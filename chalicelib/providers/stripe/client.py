@@ -91,7 +91,8 @@ class StripeApi:
     def history(self, kind: str, since: int, until: int, cursor: str | None) -> Page:
         """https://docs.stripe.com/api/charges/list, and the others alike"""
         found, following = self._made(kind, since, until, cursor)
-        return Page([history.body(each, self.clock()) for each in found], following)
+        kept = [each for each in found if history.is_from_before(each, until)]
+        return Page([history.body(each, self.clock()) for each in kept], following)
 
     def expected(self, kind: str, since: int, until: int) -> Expected:
         """By the time that the first page takes up: Stripe does not say how many there are."""

@@ -14,7 +14,7 @@ from chalicelib.providers.stripe.objects import Object, id_of, instant
 # In this order, what is listed and how; a canceled subscription is left out unless it is asked for.
 # https://docs.stripe.com/api/subscriptions/list#list_subscriptions-status
 KINDS: Mapping[str, dict[str, Any]] = {
-    "payment_intents": {},
+    "payment_intents": {"expand": ["data.latest_charge"]},
     "charges": {},
     "refunds": {},
     "disputes": {},
@@ -38,6 +38,21 @@ def body(about: Object, now: int) -> bytes:
     at = now if about.get("object") == "subscription" else instant(made, now)
     shown = as_fetched(_type(about), _plain(about), [], now, at)
     return json.dumps({**shown, "id": f"{IMPORTED}{about['id']}"}).encode()
+
+
+def is_from_before(about: Object, until: int) -> bool:
+    """Whether it came to be as it is before that instant: what changed since is left to its webhooks.
+
+    https://docs.stripe.com/api/payment_intents/object, https://docs.stripe.com/api/subscriptions/object
+    """
+    charge = about.get("latest_charge")
+    changes = (
+        about.get("canceled_at"),
+        about.get("ended_at"),
+        _paid_at(about),
+        charge.get("created") if isinstance(charge, Mapping) else None,
+    )
+    return all(instant(each, 0) < until for each in changes if each)
 
 
 def _type(about: Object) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import several
 from chalicelib.asking import Asking
 from chalicelib.credentials import FixedCredentials
 from chalicelib.errors import InvalidPayload, NotAllowed, NotFound, Unavailable
@@ -70,7 +71,7 @@ class Stage:
         inbox: Any = self
         asking = Asking(
             providers=PROVIDERS,
-            apis=self.apis,
+            apis=several.asked(self.apis),
             ledger=self.ledger,
             inbox=inbox,
             telemetry=telemetry(),
