@@ -10,7 +10,7 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions import Terms
 from ops.console import charts
 from ops.console.recurring import Recurring, recurring
-from ops.signals import Series, Signals, Wanted
+from ops.signals import Alarm, Series, Signals, Wanted
 from ops.stage import Stage
 
 RANGES = {
@@ -24,7 +24,8 @@ PARKED = 100  # counted; more are "100 or more"
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the page shows. Money is as text, by currency; lags are in milliseconds, ``None`` without any."""
+    """What the page shows. Money is as text, by currency; lags are in milliseconds, ``None`` without any;
+    ``alarms`` are those that are on."""
 
     range: str
     received: int
@@ -40,6 +41,7 @@ class Overview:
     recurring: Recurring
     traffic: Any
     lags: Any
+    alarms: list[Alarm]
 
 
 def overview(stage: Stage, range_: str, now: datetime, terms: Terms) -> Overview:
@@ -78,6 +80,7 @@ def overview(stage: Stage, range_: str, now: datetime, terms: Terms) -> Overview
         recurring=recurring(stage.ledger(), int(now.timestamp() * 1000), terms),
         traffic=charts.bars({"accepted": accepted, "refused": refused}, since, until, period),
         lags=charts.lines({"p50": p50, "p99": p99}, since, until, period),
+        alarms=[each for each in signals.alarms() if each.is_on],
     )
 
 

@@ -143,7 +143,32 @@ def test_the_overview_costs_a_fixed_few_calls(stage: Stage, monkeypatch: pytest.
         calls.clear()
         found = overview(stage, range_, now, Terms())
         assert (found.received, found.parked, found.success) == (0, "0", "–")
-        assert len(calls) <= 7, calls
+        assert len(calls) <= 8, calls
+
+
+def test_the_overview_shows_the_alarms_that_are_on(stage: Stage, client: FlaskClient) -> None:
+    """With what each means, and where it says what to do."""
+    cloudwatch = stage.client("cloudwatch")
+    rule: Any = {
+        "Namespace": "Daybook",
+        "MetricName": "parked",
+        "ComparisonOperator": "GreaterThanThreshold",
+        "EvaluationPeriods": 1,
+        "Period": 60,
+        "Statistic": "Sum",
+        "Threshold": 0,
+    }
+    for name in ("parked", "backlog"):
+        named = f"daybook-{name}-{stage.name}"
+        cloudwatch.put_metric_alarm(AlarmName=named, AlarmDescription="events are set aside", **rule)
+    cloudwatch.set_alarm_state(AlarmName=f"daybook-parked-{stage.name}", StateValue="ALARM", StateReason="x")
+    now = datetime.fromtimestamp(NOW / 1000, UTC)
+    assert [each.name for each in overview(stage, "hour", now, Terms()).alarms] == [
+        f"daybook-parked-{stage.name}"
+    ]
+    page = get(client, "/")[1]
+    assert f"<strong>daybook-parked-{stage.name}</strong>: events are set aside" in page
+    assert "daybook-backlog" not in page
 
 
 # ── subscriptions ───────────────────────────────────────────────────────────────────────────────────
@@ -189,7 +214,8 @@ def test_subscriptions_are_listed_and_found(stage: Stage, client: FlaskClient) -
     page = get(client, f"/find?id={reference}")[1]  # its sale is of that user too
     assert f'href="/subscriptions/{paused}"' in page
     assert "PAYMENT" not in page
-    assert get(client, "/find?id=nobody")[0] == 404
+    status, page = get(client, "/find?id=nobody")
+    assert (status, "<h1>Nothing found</h1>" in page, "<h1>404" in page) == (404, True, False)
     assert get(client, "/subscriptions?since=soon")[0] == 400
 
 
