@@ -264,10 +264,15 @@ PAYMENTS = Listed(PAYMENT, "payments", _shown, STATUSES)
 PAYOUTS = Listed(PAYOUT, "payouts", _shown_payout, payouts.STATUSES, rounds=50)  # a day has one or two
 
 
-def every(ledger: Ledger, entry: str, days: Mapping[str, int]) -> Iterator[tuple[str, StoredPayment]]:
-    """All records of that entry which began on those days, as ``Ledger.days`` has them, the newest first."""
+def every(
+    ledger: Ledger, entry: str, days: Mapping[str, int], unread: list[str] | None = None
+) -> Iterator[tuple[str, StoredPayment]]:
+    """All records of that entry which began on those days, as ``Ledger.days`` has them, the newest first.
+
+    What a newer version wrote is named in ``unread``; without that this raises ``NewerRules``.
+    """
     for day, shards in days.items():
-        yield from records(ledger, _of_day(ledger, entries.day_of(entry, day), shards, day))
+        yield from records(ledger, _of_day(ledger, entries.day_of(entry, day), shards, day), unread)
 
 
 def _of_day(ledger: Ledger, name: str, shards: int, day: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Amounts as integers in the currency's minor unit (ISO 4217: EUR 2 decimals, JPY 0, KWD 3)."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 from functools import cache
 
 LARGEST = 10**18  # far above any payment, far below what DynamoDB's 38 digits can hold
@@ -30,7 +30,7 @@ def minor_units(value: str, currency: str) -> int:
     """
     try:
         amount = Decimal(value).scaleb(exponent(currency))
-    except InvalidOperation:
+    except (InvalidOperation, Overflow):
         raise ValueError("not a decimal amount") from None
     if not amount.is_finite() or amount != amount.to_integral_value() or abs(amount) > LARGEST:
         raise ValueError("not an amount in this currency")

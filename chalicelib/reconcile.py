@@ -7,7 +7,7 @@ first; after each page the place is noted in the ledger, so that a run that is k
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from chalicelib import accounts
 from chalicelib.beginning import ALWAYS
@@ -18,6 +18,8 @@ from chalicelib.ledger import Ledger
 from chalicelib.providers.protocol import Page, Provider, ProviderApi
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import DAY
+
+T = TypeVar("T")
 
 HOUR = 3_600_000  # milliseconds
 LISTED = 30 * DAY - HOUR  # for how long a provider lists an event
@@ -169,10 +171,14 @@ class Reconciler:
         return f"{self.what.name} {provider}"
 
     def _page(self, listing: ProviderApi, window: Window, is_time_left: Callable[[], bool]) -> Page:
-        """A page, waited for as long as the provider asks and there is time."""
+        page = self.what.page(listing)
+        return self.patiently(lambda: page(window.since, window.until, window.cursor), is_time_left)
+
+    def patiently(self, ask: Callable[[], T], is_time_left: Callable[[], bool] = lambda: True) -> T:
+        """An answer, waited for as long as the provider asks and there is time. Raises ``Unavailable``."""
         for attempt in range(1, TRIES + 1):
             try:
-                return self.what.page(listing)(window.since, window.until, window.cursor)
+                return ask()
             except NotAllowed:
                 raise
             except Unavailable as error:

@@ -20,6 +20,7 @@ AMOUNTS = ("amount", "authorized", "captured", "refunded", "disputed", "net")
 FIELDS = ("status", "currency", *AMOUNTS, "customer", "reference")
 BY = ("id", "reference")  # how a row names its payment
 BATCH = 100
+LARGEST = 10_000_000  # characters of a cell: a column of JSON may be among those that are not compared
 MISSING, EXTRA, DIFFERENT = "not in the ledger", "not in the file", "different"
 
 
@@ -48,8 +49,8 @@ class Tally:
 
     @property
     def percent(self) -> float:
-        """Of all that was compared; of nothing, all."""
-        return 100 * self.equal / self.compared if self.compared else 100.0
+        """Of all that was compared; of nothing, none: that proves nothing."""
+        return 100 * self.equal / self.compared if self.compared else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,8 @@ class Mapped:
         """Raises ``BadTable`` where a column is not there."""
         missing = [column for column in self.columns.values() if column not in row]
         if missing:
-            raise BadTable(f"the file has no column {missing[0]}; it has {', '.join(map(str, row))}")
+            there = ", ".join(str(name) for name in row if name is not None)
+            raise BadTable(f"the file has no column {missing[0]}; it has {there}")
 
     def wanted(self, row: Mapping[str, Any], currency: str | None) -> dict[str, Any]:
         """What the row says, as the ledger would; of an empty cell nothing. Raises ``BadTable``."""
@@ -103,7 +105,10 @@ class Mapped:
 def rows(path: Path) -> Iterator[dict[str, Any]]:
     """Those of a CSV file with headings, or of JSON lines, by its name. Raises ``BadTable``."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from _objects(file) if path.suffix in (".jsonl", ".ndjson") else csv.DictReader(file)
+        try:
+            yield from _objects(file) if path.suffix in (".jsonl", ".ndjson") else csv.DictReader(file)
+        except csv.Error as error:
+            raise BadTable(f"it is no CSV: {error}") from None
 
 
 def _objects(file: TextIO) -> Iterator[dict[str, Any]]:
@@ -127,10 +132,12 @@ class Comparison:
         self._seen = sqlite3.connect("", isolation_level=None)  # on disk: a file can have millions of rows
         self._seen.execute("CREATE TABLE seen (id TEXT PRIMARY KEY)")
         self.tally = Tally()
+        self.unread: list[str] = []  # what a newer version wrote
 
     def of_file(self, table: Iterable[dict[str, Any]]) -> Iterator[Found]:
         """What of the file's rows is not the same in the ledger. Raises ``BadTable``."""
         by, left = self._mapped.by, iter(table)
+        csv.field_size_limit(LARGEST)
         while batch := list(islice(left, BATCH)):
             for row in batch:
                 self._mapped.check(row)
@@ -143,7 +150,7 @@ class Comparison:
     def of_ledger(self, since: int, until: int) -> Iterator[Found]:
         """What began in that time and no row named: to be asked for once the file is read."""
         days = self._ledger.days(sortable(since)[:10], sortable(until)[:10])
-        for subject, stored in listing.every(self._ledger, PAYMENT, days):
+        for subject, stored in listing.every(self._ledger, PAYMENT, days, self.unread):
             payment = project(subject, stored.facts)
             is_then = since <= from_iso(payment.created_at) < until
             if payment.captured and is_then and not self._is_seen(subject):
@@ -154,17 +161,30 @@ class Comparison:
     def close(self) -> None:
         self._seen.close()
 
+    @property
+    def unread_names(self) -> set[str]:
+        return set(self.unread)
+
+    def _read(self, subjects: Iterator[str]) -> dict[str, StoredPayment]:
+        return dict(listing.records(self._ledger, subjects, self.unread))
+
     def _counted(self, found: Iterable[Found]) -> Iterator[Found]:
         for each in found:
             self.tally.found[each.what] += 1
             yield each
 
     def _of_row(self, name: str, row: Mapping[str, Any], payment: Payment | None) -> Iterator[Found]:
+        if payment is None and not self.unread_names.isdisjoint(listing.named(name)):
+            self.tally.compared -= 1
+            return
         if payment is None:
             yield Found(name, MISSING, {})
             return
         self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", [payment.id])
-        wanted = self._mapped.wanted(row, payment.currency)
+        try:
+            wanted = self._mapped.wanted(row, payment.currency)
+        except BadTable as wrong:
+            raise BadTable(f"row {self.tally.compared}: {wrong}") from None
         pairs = {each: (value, getattr(payment, each)) for each, value in wanted.items()}
         differences = {each: pair for each, pair in pairs.items() if pair[0] != pair[1]}
         if differences:
@@ -176,7 +196,7 @@ class Comparison:
         found: dict[str, StoredPayment] = {}
         subjects = iter(candidates)
         while some := list(islice(subjects, BATCH)):
-            found |= dict(listing.records(self._ledger, iter(some)))
+            found |= self._read(iter(some))
         return {candidates[each]: project(each, stored.facts) for each, stored in found.items()}
 
     def _by_reference(self, names: list[str]) -> dict[str, Payment]:
@@ -184,8 +204,7 @@ class Comparison:
         found = {}
         for name in dict.fromkeys(each for each in names if each):
             subjects = self._ledger.referred(name)
-            read = listing.records(self._ledger, iter(subjects))
-            payments = [project(each, stored.facts) for each, stored in read]
+            payments = [project(each, it.facts) for each, it in self._read(iter(subjects)).items()]
             best = max(payments, key=lambda each: (each.captured > 0, each.created_at, each.id), default=None)
             if best:
                 found[name] = best

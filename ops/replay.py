@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib import access, listing, payouts, subscriptions
 from chalicelib.entries import Outbox, StoredEvent, StoredPayment
-from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound
+from chalicelib.errors import BodyRemoved, HandlersBusy, NotFound, Refused
 from chalicelib.events import OWN, Event
 from chalicelib.joining import Facts
 from chalicelib.kinds import PAYMENT, PAYOUT, kind_of
@@ -169,6 +169,9 @@ def _idle(to: Consumer, subject: str, entry: str) -> Outbox:
 Found = tuple[str, Task, list[str]]  # a payment's subject, what is reached, and the handlers of it
 
 
+UNREAD = "not read, a newer version of Daybook wrote it: deploy that version again, then replay"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
     """Milestones by the provider's time, both ends included; of one type, for one handler, of one record, or
@@ -223,6 +226,8 @@ class Period:
                 below = {"cursor": cursor} if cursor else {}
                 given = {"limit": "100", "until": to_iso(self.until), **below}
                 page = listing.page(to.ledger, listing.parse(given), listed)
+                if "unread" in page:
+                    raise Refused(f"{', '.join(page['unread'])}: {UNREAD}")
                 for view in page[listed.name]:
                     if self._happened_since(view):
                         yield view["id"]

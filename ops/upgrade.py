@@ -80,7 +80,8 @@ class Upgrade:
         found = deployed.if_there(client.describe_stacks, "ValidationError", StackName=name)
         if not found:
             raise Failed(
-                f"there is no stack {name}: this compares what `daybook deploy` made; what CloudFormation"
+                f"there is no stack {name}: stage {self.stage.name} is not deployed (`daybook deploy --stage"
+                f" {self.stage.name}`), or not by `daybook deploy`: what CloudFormation"
                 " would change of a packaged stage says `aws cloudformation deploy --no-execute-changeset`"
             )
         stack: dict[str, Any] = found["Stacks"][0]

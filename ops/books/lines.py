@@ -122,22 +122,27 @@ class Zone:
         return from_iso(moment.isoformat())
 
 
-def lines(ledger: Ledger, by: str, zone: Zone, step: Step = lambda done, of: None) -> Iterator[Line]:
-    """Every line, one of ``COLUMNS`` each, in no order; ``step`` is told of each day that is read."""
+def lines(
+    ledger: Ledger, by: str, zone: Zone, unread: list[str], step: Step = lambda done, of: None
+) -> Iterator[Line]:
+    """Every line, one of ``COLUMNS`` each, in no order; ``step`` is told of each day that is read.
+
+    What a newer version of Daybook wrote is left out, and named in ``unread``.
+    """
     wanted = {"movement": (PAYMENT, PAYOUT, ADJUSTMENT), "payment": (PAYMENT,), "payout": (PAYOUT,)}[by]
     days = {entry: ledger.days(FIRST, LAST, entry) for entry in wanted}
     total, done = sum(map(len, days.values())), 0
     for entry in wanted:
         for day, shards in days[entry].items():
-            for subject, stored in listing.every(ledger, entry, {day: shards}):
+            for subject, stored in listing.every(ledger, entry, {day: shards}, unread):
                 yield from MAKE[by](subject, stored, zone)
             done += 1
             step(done, total)
 
 
-def parts(ledger: Ledger) -> Iterator[tuple[str, str]]:
+def parts(ledger: Ledger, unread: list[str]) -> Iterator[tuple[str, str]]:
     """By the id of each balance transaction that a payout is made of, the payout."""
-    for subject, stored in listing.every(ledger, PAYOUT, ledger.days(FIRST, LAST, PAYOUT)):
+    for subject, stored in listing.every(ledger, PAYOUT, ledger.days(FIRST, LAST, PAYOUT), unread):
         if payouts.project(subject, stored.facts).transactions is not None:
             for part in ledger.made_of.of(subject):
                 yield f"{subject.rpartition(':')[0]}:{part.id}", subject

@@ -50,14 +50,15 @@ class Store:
 
     def __init__(self, by: str) -> None:
         self.by = by
+        self.unread: list[str] = []
         self._file = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._file.executescript(SCHEMA)
 
     def read(self, ledger: Ledger, zone: Zone, step: Step = lambda done, of: None) -> None:
-        """All that the ledger has."""
+        """All that the ledger has, but for what a newer version wrote: that is in ``unread`` then."""
         if self.by == "movement":
-            self._keep("INSERT OR REPLACE INTO part VALUES (?, ?)", parts(ledger))
-        rows = (_row(line) for line in lines(ledger, self.by, zone, step))
+            self._keep("INSERT OR REPLACE INTO part VALUES (?, ?)", parts(ledger, self.unread))
+        rows = (_row(line) for line in lines(ledger, self.by, zone, self.unread, step))
         self._keep(f"INSERT INTO line VALUES ({', '.join('?' * 13)})", rows)  # noqa: S608 - placeholders
         self._file.execute("CREATE INDEX in_order ON line (at, id)")
 

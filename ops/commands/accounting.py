@@ -23,7 +23,7 @@ from chalicelib.times import sortable
 from ops.books.formats import AS_TEXT, FORMATS, NotInstalled, require_pyarrow, write_parquet
 from ops.books.lines import COLUMNS, FIRST, LAST, Line, Zone
 from ops.books.store import Store
-from ops.commands import Failed, beside, json_option, plain, say, stage_option, wide
+from ops.commands import FOUND, Failed, beside, json_option, plain, say, stage_option, wide
 from ops.stage import connect
 
 NO_PAYOUTS = (
@@ -161,6 +161,15 @@ def export(
         raise Failed(f"{output or 'the output'} cannot be written: {error.strerror or error}") from None
     finally:
         store.close()
+    _say_unread(store.unread)
+
+
+def _say_unread(unread: list[str]) -> None:
+    """What makes the file less than the whole books: exits with 3 then."""
+    for subject in dict.fromkeys(unread):
+        say(f"{subject}: not in it, a newer version of Daybook wrote it", err=True)
+    if unread:
+        sys.exit(FOUND)
 
 
 def _write(lines: Iterator[Line], by: str, format_: str, path: Path | None) -> None:

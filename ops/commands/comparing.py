@@ -62,7 +62,13 @@ def compare(
         raise Failed(f"{file}: {wrong}") from None
     finally:
         comparison.close()
+    for subject in dict.fromkeys(comparison.unread):
+        say(f"{subject}: not compared, a newer version of Daybook wrote it", err=True)
+    if until and not since:
+        raise click.UsageError("--until goes with --since")
     tally = comparison.tally
+    if not tally.compared:
+        say("nothing was compared: the file has no rows", err=True)
     if as_json:
         shown = [each._asdict() for each in kept]
         totals = {"compared": tally.compared, "equal": tally.equal, "percent": round(tally.percent, 3)}
@@ -72,7 +78,7 @@ def compare(
             say(in_words(each))
         counts = ", ".join(f"{count} {what}" for what, count in tally.found.items())
         say(f"{tally.compared} compared, {tally.equal} equal ({tally.percent:.3f} %), {counts}")
-    if tally.percent < at_least:
+    if tally.percent < at_least or comparison.unread:
         sys.exit(FOUND)
 
 

@@ -3,9 +3,10 @@
 import json
 import os
 from dataclasses import asdict, replace
+from functools import partial
 
 import click
-from rich.progress import Progress
+from rich.progress import Progress, track
 
 from chalicelib import accounts
 from chalicelib.errors import Unavailable
@@ -53,7 +54,7 @@ def import_(
     failed: list[str] = []
     for key, api in apis.items():
         try:
-            _estimate(key, api, begins, began, ask=not (yes or dry_run))
+            _estimate(reconciler, key, api, begins, began, ask=not (yes or dry_run))
             done = _run(reconciler, key, api, begins, dry_run)
         except Unavailable as error:  # one account's is nothing to the others
             failed.append(f"{key}: {error}")
@@ -61,6 +62,8 @@ def import_(
         of = accounts.named(key)[1]
         found |= {f"{of} {kind}" if of else kind: each for kind, each in done.items()}
     _say_imported(found, dry_run, as_json)
+    if not dry_run and any(each.recovered for each in found.values()):
+        say("the stage itself records what is queued; daybook parked shows what it could not", err=True)
     if failed:
         raise Failed(f"{'; '.join(failed)}; the same command goes on where it was")
 
@@ -70,7 +73,7 @@ def _say_imported(found: dict[str, Summary], dry_run: bool, as_json: bool) -> No
         click.echo(json.dumps({kind: asdict(each) for kind, each in found.items()}, indent=2))
         return
     for kind, each in found.items():
-        done = "to be recorded" if dry_run else "recorded"
+        done = "to be queued" if dry_run else "queued"
         new = each.new if dry_run else each.recovered
         say(f"{kind}: {each.listed} listed, {each.known} known, {new} {done}")
 
@@ -78,8 +81,11 @@ def _say_imported(found: dict[str, Summary], dry_run: bool, as_json: bool) -> No
 def _apis(stage: Stage, provider: str, account: str | None) -> dict[str, HistoryApi]:
     """By account. Raises ``Failed`` where there is none that can be asked."""
     found = providers_api.stage_listings(stage, os.environ, provider)
-    if account is not None:
-        found = {key: api for key, api in found.items() if (accounts.named(key)[1] or "own") == account}
+    names = {accounts.named(key)[1] or "own": key for key in found}
+    if account is not None and found:
+        if account not in names:
+            raise Failed(f"no account {account} with API keys of {provider}; there are {', '.join(names)}")
+        found = {names[account]: found[names[account]]}
     if not found:
         raise Failed(providers_api.NO_KEYS.format(secret=stage.names.secret))
     apis = {key: api for key, api in found.items() if isinstance(api, HistoryApi)}
@@ -88,9 +94,12 @@ def _apis(stage: Stage, provider: str, account: str | None) -> dict[str, History
     return apis
 
 
-def _estimate(key: str, api: HistoryApi, since: int, until: int, ask: bool) -> None:
-    """By one question of each kind, before it begins."""
-    expected = {kind: api.expected(kind, since, until) for kind in api.kinds()}
+def _estimate(to: Reconciler, key: str, api: HistoryApi, since: int, until: int, ask: bool) -> None:
+    """By a few questions of each kind, before it begins."""
+    expected = {
+        kind: to.patiently(partial(api.expected, kind, since, until))
+        for kind in track(api.kinds(), description="estimating", console=beside(), transient=True)
+    }
     for kind, each in expected.items():
         number = str(each.objects) if each.is_exact else f"about {each.objects}" if each.objects else "any"
         from_when = f", from {to_iso(each.since)[:10]} on" if each.since > since else ""

@@ -28,6 +28,7 @@ from ops.commands.accounting import parts_table, print_payout
 from ops.commands.subscribing import listed, print_subscription
 from ops.stage import Stage, connect
 
+LOOKS = 200  # pages that one list may take where few match
 INCONSISTENT = "more given back than captured, a refund of what was not captured, or two currencies"
 
 
@@ -202,12 +203,9 @@ def _rows(title: str, rows: list[dict[str, str]]) -> Table:
 def list_(stage: str, as_json: bool, subscriptions: bool, **given: Any) -> None:
     """Print the latest payments, or subscriptions, newest first."""
     parameters = {name: str(value) for name, value in given.items() if value is not None}
-    reached, query = connect(stage, os.environ), listing.parse(parameters)
-    if subscriptions:
-        terms = reached.settings(os.environ).terms
-        page = access.subscriptions(reached.ledger(), query, now(), terms)
-    else:
-        page = listing.payments(reached.ledger(), query)
+    reached = connect(stage, os.environ)
+    of = access.listed(now(), reached.settings(os.environ).terms) if subscriptions else listing.PAYMENTS
+    page = _filled(reached.ledger(), parameters, of)
     if as_json:
         click.echo(json.dumps(page, indent=2))
         return
@@ -216,6 +214,20 @@ def list_(stage: str, as_json: bool, subscriptions: bool, **given: Any) -> None:
         say(f"{subject}: not read, a newer version of Daybook wrote it", err=True)
     if page["cursor"]:
         say(f"more: --cursor {page['cursor']}", err=True)
+
+
+def _filled(ledger: Ledger, parameters: dict[str, str], of: listing.Listed) -> dict[str, Any]:
+    """A page that has as many as are asked for, if there are: where few match, some have none."""
+    page = listing.page(ledger, listing.parse(parameters), of)
+    limit, looks = listing.parse(parameters).limit, 0
+    while page["cursor"] and len(page[of.name]) < limit and looks < LOOKS:
+        left = {"limit": str(limit - len(page[of.name])), "cursor": page["cursor"]}
+        more = listing.page(ledger, listing.parse({**parameters, **left}), of)
+        unread = [*page.get("unread", ()), *more.get("unread", ())]
+        page = {of.name: [*page[of.name], *more[of.name]], "cursor": more["cursor"]}
+        page |= {"unread": unread} if unread else {}
+        looks += 1
+    return page
 
 
 def _listed(payments: list[dict[str, Any]]) -> Table:
@@ -316,9 +328,11 @@ def verify(
         click.echo(json.dumps(rows, indent=2))
     else:
         _print_drifts(found)
+    if unread:
+        say(f"{len(unread)} not read: deploy the version that wrote them to verify them", err=True)
     if mend:
         _repair(reached, found)
-        return
+        sys.exit(FOUND if unread else 0)
     if found or unread:
         sys.exit(FOUND)
 

@@ -1,10 +1,12 @@
 """``daybook replay``, ``redrive``, ``reconcile``, ``forget``: what changes something."""
 
+import difflib
 import json
 import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
@@ -17,7 +19,7 @@ from chalicelib.errors import HandlerFailed, HandlersBusy, Refused, Unavailable
 from chalicelib.listing import named
 from chalicelib.parking import ParkedEvent
 from chalicelib.providers import PROVIDERS
-from chalicelib.reactions import Task
+from chalicelib.reactions import MILESTONES, Task
 from chalicelib.reconcile import BALANCE, Summary
 from chalicelib.recording import Consumer
 from ops import forget as forgetting
@@ -67,9 +69,11 @@ def replay(id_: str | None, again: bool, yes: bool, stage: str, as_json: bool, *
 
 
 def _replay_since(running: Consumer, yes: bool, as_json: bool, **given: Any) -> None:
+    since, until = instant(given["since"]), instant(given["until"]) if given["until"] else now()
+    _check_filters(running, since, until, given)
     chosen = replaying.Period(
-        since=instant(given["since"]),
-        until=instant(given["until"]) if given["until"] else now(),
+        since=since,
+        until=until,
         milestone=given["milestone"],
         handler=given["handler"],
         type=given["type_"],
@@ -86,6 +90,22 @@ def _replay_since(running: Consumer, yes: bool, as_json: bool, **given: Any) -> 
         question = f"run {counts.total()} handlers? each may already have had its effect"
         click.confirm(question, abort=True, err=True)
     run(running, replaying.by_subject(found), given["rate"], as_json)
+
+
+def _check_filters(running: Consumer, since: int, until: int, given: Mapping[str, Any]) -> None:
+    """Raises ``click.UsageError``: of what cannot be, nothing would be found."""
+    if since > until:
+        raise click.UsageError("--since is after --until")
+    handlers = {each.name for each in running.handlers}
+    if given["handler"] and given["handler"] not in handlers:
+        raise click.UsageError(f"no handler {given['handler']}; there are {', '.join(sorted(handlers))}")
+    if given["milestone"] and given["milestone"] not in MILESTONES:
+        near = difflib.get_close_matches(given["milestone"], MILESTONES, 1)
+        raise click.UsageError(
+            f"no milestone {given['milestone']}" + (f"; {near[0]} is near" if near else "")
+        )
+    if given["subject"] and given["subject"].partition(":")[0] not in PROVIDERS:
+        raise click.UsageError(f"{given['subject']} is not provider:id, as daybook list shows it")
 
 
 def after(found: list[replaying.Found], subject: str) -> list[replaying.Found]:

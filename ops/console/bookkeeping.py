@@ -103,7 +103,9 @@ class Bookkeeping:
             return self._being_read()
         found = months(store.sums())
         names = sorted({each.month for each in found}, reverse=True)
-        return render_template("months.html", names=names, zone=zone, as_of=self.books.as_of)
+        return render_template(
+            "months.html", names=names, zone=zone, as_of=self.books.as_of, unread=store.unread
+        )
 
     def month(self, month: str) -> str:
         zone = _zone()

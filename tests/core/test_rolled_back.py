@@ -8,12 +8,16 @@ import pytest
 
 from chalicelib import access, listing
 from chalicelib.asking import Asking
-from chalicelib.errors import NewerRules
+from chalicelib.errors import NewerRules, Refused
 from chalicelib.kinds import kind_of
 from chalicelib.payments import RULES_VERSION
 from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions import Terms
 from chalicelib.times import DAY, HOUR
+from ops import replay
+from ops.books.lines import FIRST, LAST, Zone
+from ops.books.store import Store
+from ops.compare import Comparison, Mapped
 from ops.redrive import Redrive
 from ops.stories import tell
 from tests.fakes import as_bytes, message_of, sqs_record, telemetry
@@ -132,3 +136,22 @@ def test_what_asks_every_hour_goes_on_with_the_others() -> None:
     )
     assert asking.run(shop.clock.now + DAY) == 0
     assert "NewerRules" in "".join(shop.lines)
+
+
+def test_books_and_comparisons_name_what_they_leave_out() -> None:
+    """One record that cannot be read keeps nobody from the others; a replay would have to be whole."""
+    shop, mine, others = Shop(), told("checkout"), told("checkout", seed=2)
+    shop.know([*mine, *others])
+    newer, older = (e["id"] for e in listing.payments(shop.ledger, listing.parse({}))["payments"])
+    write_by(shop, newer, NEWER)
+    for by in ("movement", "payment"):
+        store = Store(by)
+        store.read(shop.ledger, Zone())
+        assert store.unread == [newer]
+        assert {line.get("payment") or line["id"] for line in store.lines(FIRST, LAST)} == {older}
+    comparison = Comparison(shop.ledger, Mapped(columns={"id": "id", "captured": "captured"}, is_minor=True))
+    table = [{"id": each.partition(":")[2], "captured": "1900"} for each in (newer, older)]
+    assert list(comparison.of_file(table)) == []
+    assert (comparison.tally.compared, comparison.unread) == (1, [newer])
+    with pytest.raises(Refused, match=f"{newer}: not read, a newer version"):
+        list(replay.Period(since=0, until=shop.clock.now).found(shop.consumer))

@@ -146,3 +146,30 @@ def test_a_long_table_is_read_by_hundreds(
     assert comparison.tally.compared == 50
     assert list(comparison.of_ledger(0, NOW * 2)) == []
     comparison.close()
+
+
+@pytest.mark.parametrize("text", ["", "pi,total,back,state\n"])
+def test_a_file_without_rows_is_equal_to_nothing(run: Run, tmp_path: Path, text: str) -> None:
+    """An export of one's own that failed must not be a green light."""
+    (tmp_path / "own.csv").write_text(text)
+    result = run(str(tmp_path / "own.csv"), "--map", "id=pi", "--map", "captured=total", "--at-least", "99.9")
+    assert (result.exit_code, "nothing was compared" in result.output) == (3, True)
+
+
+def test_an_amount_that_is_none_is_named_with_its_row(payments: list[Json], run: Run, tmp_path: Path) -> None:
+    """Of a hundred thousand it could not be found; nor does a huge one, or a long cell, end it otherwise."""
+    for wrong in ("10,00", "1e999999999"):
+        payments[2]["total"] = wrong
+        result = run(written(tmp_path / "own.csv", payments), *MAPS)
+        assert (result.exit_code, f"row 3: {wrong} in the column total is no amount" in result.output) == (
+            1,
+            True,
+        )
+    payments[2] |= {"total": "50.00", "raw": "x" * 200_000}
+    result = run(written(tmp_path / "own.csv", payments), *MAPS, "--status", "part=partially_refunded")
+    assert result.exit_code == 0, result.output[-300:]
+    semicolons = tmp_path / "semi.csv"
+    semicolons.write_text("pi;total\npi_1;5\n")
+    result = run(str(semicolons), *MAPS)
+    assert "it has pi;total" in result.output
+    assert "None" not in result.output

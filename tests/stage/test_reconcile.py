@@ -347,11 +347,11 @@ def test_history_is_imported_after_it_was_said_what_that_takes(run: Run, stage: 
         api.history = {**{kind: [] for kind in KINDS}, "payment_intents": [old]}
         asked = ("import", "stripe", "--since", "2024-01-01")
         code, output = run(*asked, "--dry-run", STRIPE_API=api.address)
-        assert (code, "payment_intents: 1 listed, 0 known, 1 to be recorded" in output) == (0, True)
+        assert (code, "payment_intents: 1 listed, 0 known, 1 to be queued" in output) == (0, True)
         assert "1 objects: 7 questions, 0 minutes at least, $0.00 of AWS" in output
         assert run(*asked, STRIPE_API=api.address)[0] == 1  # nobody said yes
         code, output = run(*asked, "--yes", STRIPE_API=api.address)
-        assert (code, "payment_intents: 1 listed, 0 known, 1 recorded" in output) == (0, True)
+        assert (code, "payment_intents: 1 listed, 0 known, 1 queued" in output) == (0, True)
         source = EventSource(stage.client("sqs"), daybook.SETTINGS.names.queue, daybook.process)
         while source.poll(0):
             pass

@@ -34,6 +34,7 @@ from chalicelib.times import DAY, HOUR, to_iso
 
 TRANSACTIONS, DISPUTES = KINDS = ("transactions", "disputes")
 PAGE = 20  # each of them is asked about
+LISTED = "transaction_details"
 LISTED_DISPUTES = "/v1/customer/disputes"
 ORDERS = "/v2/checkout/orders/"
 DISPUTES_BACK = 180 * DAY - HOUR  # as far as disputes are listed
@@ -86,15 +87,19 @@ class History:
         return Page([body for each in listed.found for body in self._bodies(each, until)], listed.next)
 
     def expected(self, kind: str, since: int, until: int) -> Expected:
-        """Of disputes only that there may be some: PayPal does not count them."""
+        """Of disputes only that there may be some: PayPal does not count them.
+
+        What was answered already is not asked again where one of its questions fails.
+        """
         if kind == DISPUTES:
             return Expected(0, False, 1, max(since, self._clock() - DISPUTES_BACK))
-        begins = max(since, self._clock() - transactions.BACK + DAY)
+        begins = max(since, (self._clock() - transactions.BACK + DAY) // DAY * DAY)
         total, cursor = 0, None
         while True:
-            window = transactions.listed(self._get, begins, until, cursor, 1, is_paged=False)
+            window = transactions.listed(self._remembered, begins, until, cursor, 1, is_paged=False)
             total, cursor = total + window.total, window.next
             if cursor is None:
+                self._kept.clear()
                 return Expected(total, True, total + -(-total // PAGE), begins)
 
     def _bodies(self, about: Resource, until: int) -> Iterator[bytes]:
@@ -187,11 +192,18 @@ class History:
 
     def _at(self, path: str) -> Resource:
         """What is there; nothing where this application may not see it."""
+        try:
+            return self._remembered(path)
+        except (NotAllowed, NotUnderstood):
+            return {}
+
+    def _remembered(self, path: str) -> Resource:
+        """An error, or an answer that is no object, is not: it is asked for again."""
         if path not in self._kept:
-            try:
-                self._kept[path] = self._get(path)
-            except (NotAllowed, NotUnderstood):
-                self._kept[path] = {}
+            answer = self._get(path)
+            if not {"id", "dispute_id"} & answer.keys() and not isinstance(answer.get(LISTED), list):
+                return answer
+            self._kept[path] = answer
         return self._kept[path]
 
     def _disputes(self, since: int, until: int, cursor: str | None) -> Page:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from chalicelib.errors import NotFound
+from chalicelib.errors import NotFound, Unavailable
 from chalicelib.events import Event, items, mapping
 from chalicelib.payments import Payment, fold, project
 from chalicelib.providers.protocol import Difference
@@ -74,6 +74,8 @@ def as_fetched(type_: str, about: Object, account: list[str], now: int, at: int 
 
 def _objects(intent_id: str, get: Get, options: dict[str, str]) -> Iterator[tuple[str, Object]]:
     intent = mapping(get(f"/v1/payment_intents/{intent_id}", expand=["latest_charge"], **options))
+    if intent.get("id") != intent_id:
+        raise Unavailable("Stripe shows something else", reason="stripe_api")
     charge = mapping(intent.get("latest_charge"))
     says = SAYS.get(str(intent.get("status")), "payment_intent.shown")
     yield says, {**intent, "latest_charge": id_of(intent.get("latest_charge"))}
