@@ -165,7 +165,8 @@ def test_an_amount_that_is_none_is_named_with_its_row(payments: list[Json], run:
             1,
             True,
         )
-    payments[2] |= {"total": "50.00", "raw": "x" * 200_000}
+    payments[2]["total"] = "50.00"
+    payments = [{**each, "raw": "x" * 200_000} for each in payments]
     result = run(written(tmp_path / "own.csv", payments), *MAPS, "--status", "part=partially_refunded")
     assert result.exit_code == 0, result.output[-300:]
     semicolons = tmp_path / "semi.csv"
