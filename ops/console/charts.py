@@ -24,6 +24,7 @@ STYLE = Style(
     opacity_hover=".7",
 )
 LABELS = 6  # along the time
+MARKS = 5  # along the values, at most
 
 
 def bars(series: Mapping[str, Series], since: datetime, until: datetime, period: int) -> Markup:
@@ -69,6 +70,7 @@ def _drawn(
     chart.x_labels = [
         each.astimezone(UTC).strftime(shape) if n % every == 0 else "" for n, each in enumerate(times)
     ]
+    stacks: list[list[float]] = []
     for name, values in series.items():
         placed: list[float | None] = [missing] * count
         for at, value in values:
@@ -76,4 +78,20 @@ def _drawn(
             if 0 <= n < count:
                 placed[n] = value + (placed[n] or 0)
         chart.add(name, placed)
+        stacks.append([each or 0 for each in placed])
+    highest = (
+        max(map(max, stacks), default=0) if missing is None else max(map(sum, zip(*stacks, strict=True)))
+    )
+    chart.y_labels = _marks(highest)
     return Markup(ASIDE.sub("", chart.render()))  # noqa: S704 - made of numbers and our own words
+
+
+def _marks(highest: float) -> list[int]:
+    """Whole numbers from 0 on, up to five of them, to above the highest."""
+    step = next(
+        unit * power
+        for power in (10**n for n in range(15))
+        for unit in (1, 2, 5)
+        if unit * power * (MARKS - 1) >= highest
+    )
+    return list(range(0, step * (-(-int(highest + 0.999) // step) or 1) + 1, step))
