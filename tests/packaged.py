@@ -1,6 +1,7 @@
 """Stage ``dev`` as it is packaged: building it, starting its functions, and what AWS would send them."""
 
 import base64
+import json
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ from ops.local.paypal import leaf
 from ops.local.runtime import Function, runtime_client
 from ops.sender import PayPalSigner, StripeSigner
 from ops.stage import Stage
+from ops.stages import OF_RELEASES
 from tests.conftest import ROOT
 from tests.fakes import DEV_SECRET, SIGNER, paypal_authority
 
@@ -37,7 +39,19 @@ def project(folder: Path, architecture: str = MACHINE) -> Path:
     shutil.copy(ROOT / "tests" / "shop.py", folder / "chalicelib" / "handlers.py")
     config = folder / ".chalice" / "config.json"
     config.write_text(config.read_text().replace('"arm64"', f'"{architecture}"'))
+    without_added(config)
     return folder
+
+
+def without_added(config: Path) -> None:
+    """The stages that Daybook's releases have alone: a user's own may have any name."""
+    content = json.loads(config.read_text())
+    stages = {name: each for name, each in content["stages"].items() if name in ("local", *OF_RELEASES)}
+    config.write_text(json.dumps({**content, "stages": stages}, indent=2) + "\n")
+    ours = tuple(f"policy-{name}-" for name in OF_RELEASES)
+    for path in config.parent.glob("policy-*.json"):
+        if not path.name.startswith(ours):
+            path.unlink()
 
 
 def packaged(folder: Path) -> tuple[Path, str]:

@@ -219,7 +219,7 @@ def edit(it: Clone) -> None:
     it.change("requirements.txt", lambda text: f"{text}tabulate==0.9.0\n")
     it.change_json(".chalice/policy-prod-process.json", lambda policy: policy["Statement"].append(STATEMENT))
     it.change_json(".chalice/config.json", configure)
-    stages.add(it.folder, "live-eu", "dev")
+    stages.add(it.folder, "staging", "dev")
 
 
 def configure(config: Json) -> None:
@@ -261,14 +261,14 @@ def test_a_users_edits_merge_with_the_new_version(clone: Clone, release: str) ->
     assert policy["Statement"][-1] == STATEMENT
     if release == "this one":
         run_tests(clone)
-        assert stages.lacking(clone.folder, "live-eu") == []
+        assert stages.lacking(clone.folder, "staging") == []
         return
     assert policy["Statement"][0]["Sid"] == "Next"
     assert stages.lacking(clone.folder, "prod") == []
-    assert stages.lacking(clone.folder, "live-eu") == ["policy-live-eu-process.json: not what dev's is"]
-    [written] = stages.update(clone.folder, "live-eu", "dev")
+    assert stages.lacking(clone.folder, "staging") == ["policy-staging-process.json: not what dev's is"]
+    [written] = stages.update(clone.folder, "staging", "dev")
     assert json.loads(written.read_text())["Statement"][0]["Sid"] == "Next"
-    assert stages.lacking(clone.folder, "live-eu") == []
+    assert stages.lacking(clone.folder, "staging") == []
 
 
 def run_tests(it: Clone) -> None:

@@ -9,12 +9,14 @@ import pytest
 from ops import stages
 from ops.package import Failed, check_imports
 from tests.conftest import ROOT
+from tests.packaged import without_added
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     ignored = shutil.ignore_patterns("deployed", "deployments")
     shutil.copytree(ROOT / ".chalice", tmp_path / ".chalice", ignore=ignored)
+    without_added(tmp_path / ".chalice" / "config.json")
     (tmp_path / "chalicelib").mkdir()
     (tmp_path / "app.py").write_text("")
     (tmp_path / "requirements.txt").write_text("botocore==1.44.5\n")
