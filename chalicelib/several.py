@@ -92,7 +92,12 @@ class SeveralApis:
 
     def _first(self, account: str | None, ask: Callable[[AskedApi], T], down: set[str] | None = None) -> T:
         questions = {name: partial(ask, api) for name, api in self._of(account).items()}
-        return _first_of(questions, set() if down is None else down)
+        try:
+            return _first_of(questions, set() if down is None else down)
+        except NotFound:
+            if account is None and OWN not in self.apis:  # it may be the stage's own, which has no key
+                raise NotAllowed("this account has no key to ask with", reason="no_key") from None
+            raise
 
 
 def _first_of(questions: Mapping[str, Callable[[], T]], down: set[str]) -> T:

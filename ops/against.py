@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib import access, listing
-from chalicelib.errors import NotFound
+from chalicelib.errors import NotAllowed, NotFound
 from chalicelib.kinds import SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.payments import project
@@ -60,6 +60,8 @@ def compare(ledger: Ledger, subject: str, apis: Apis) -> Comparison:
     api = apis.get(ours.provider)
     try:
         found = api.differences(ours) if api and api.can_ask(ours.account) else None
+    except NotAllowed:
+        return Comparison(subject, False, [])
     except NotFound:
         return Comparison(subject, True, [Difference("payment", "recorded", "unknown")])
     return Comparison(subject, found is not None, found or [])
@@ -74,6 +76,8 @@ def _compare_subscription(ledger: Ledger, subject: str, apis: Apis) -> Compariso
         return Comparison(subject, False, [])
     try:
         bodies = api.subscription(subject, recorded.account, set())
+    except NotAllowed:
+        return Comparison(subject, False, [])
     except NotFound:
         return Comparison(subject, True, [Difference("subscription", "recorded", "unknown")])
     provider = PROVIDERS[name]

@@ -333,6 +333,17 @@ def test_who_is_down_is_not_waited_for_and_holds_up_nobody(stripe: Stripes) -> N
     assert able == [True, True, False]
 
 
+def test_what_nobody_knows_may_be_the_stages_own(stripe: Stripes) -> None:
+    """Where that has no key: it is not unknown to the provider, but was not asked about."""
+    shop = Shop()
+    record(shop, message(snapshot("pi_own"), None))
+    given = {"stripe_webhook_secrets": ["whsec_own"], "accounts": {"shop-us": {"stripe_api_key": US}}}
+    apis = several.asked(made(shop, stripe.address, given))
+    with pytest.raises(NotAllowed):
+        apis["stripe"].differences(payment(shop, "stripe:pi_own"))
+    assert not against.compare(shop.ledger, "stripe:pi_own", apis).was_asked
+
+
 def test_a_payouts_list_is_begun_anew_where_its_account_is_gone(stripe: Stripes) -> None:
     """And one account's refusal keeps no other from being asked."""
     bank = StripeBank()
