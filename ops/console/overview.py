@@ -44,7 +44,7 @@ class Overview:
     alarms: list[Alarm]
 
 
-def overview(stage: Stage, range_: str, now: datetime, terms: Terms) -> Overview:
+def overview(stage: Stage, range_: str, now: datetime, terms: Terms, alarms: list[Alarm]) -> Overview:
     """Of the last hour, day or month; money is always the day's (UTC)."""
     signals = Signals(stage)
     length, period = RANGES[range_]
@@ -80,7 +80,7 @@ def overview(stage: Stage, range_: str, now: datetime, terms: Terms) -> Overview
         recurring=recurring(stage.ledger(), int(now.timestamp() * 1000), terms),
         traffic=charts.bars({"accepted": accepted, "refused": refused}, since, until, period),
         lags=charts.lines({"p50": p50, "p99": p99}, since, until, period),
-        alarms=[each for each in signals.alarms() if each.is_on],
+        alarms=[each for each in alarms if each.is_on],
     )
 
 

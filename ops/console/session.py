@@ -13,6 +13,7 @@ from chalicelib.telemetry import Telemetry
 from ops.console.overview import Overview, overview
 from ops.console.sending import Sender
 from ops.providers_api import Apis
+from ops.signals import Alarm, Signals
 from ops.stage import Stage
 
 # Seconds after which the overview's figures are read anew. Here that costs nothing, and somebody watches;
@@ -46,6 +47,7 @@ class Console:
     place: str = field(default_factory=_random)
     token: str = field(default_factory=_random)
     kept: dict[str, tuple[float, Overview]] = field(default_factory=dict)
+    alarmed: tuple[float, list[Alarm]] = (0.0, [])
 
     @property
     def address(self) -> str:
@@ -79,8 +81,17 @@ class Console:
         """The figures, as fresh as they have to be."""
         at, found = self.kept.get(range_, (0.0, None))
         if found is None or time.monotonic() - at > self.fresh(range_):
-            found = overview(self.stage, range_, datetime.fromtimestamp(self.clock() / 1000, UTC), self.terms)
+            now = datetime.fromtimestamp(self.clock() / 1000, UTC)
+            found = overview(self.stage, range_, now, self.terms, self.alarms())
             self.kept[range_] = time.monotonic(), found
+        return found
+
+    def alarms(self) -> list[Alarm]:
+        """The stage's, as fresh as other figures: in stage local each of them is worked out by a question."""
+        at, found = self.alarmed
+        if not found or time.monotonic() - at > FRESH:
+            found = Signals(self.stage).alarms()
+            self.alarmed = time.monotonic(), found
         return found
 
     def wrote(self, action: str, subject: str | None = None, event_id: str | None = None) -> None:
