@@ -161,10 +161,6 @@ class Comparison:
     def close(self) -> None:
         self._seen.close()
 
-    @property
-    def unread_names(self) -> set[str]:
-        return set(self.unread)
-
     def _read(self, subjects: Iterator[str]) -> dict[str, StoredPayment]:
         return dict(listing.records(self._ledger, subjects, self.unread))
 
@@ -174,11 +170,11 @@ class Comparison:
             yield each
 
     def _of_row(self, name: str, row: Mapping[str, Any], payment: Payment | None) -> Iterator[Found]:
-        if payment is None and not self.unread_names.isdisjoint(listing.named(name)):
-            self.tally.compared -= 1
-            return
         if payment is None:
-            yield Found(name, MISSING, {})
+            if any(each in self.unread for each in listing.named(name)):
+                self.tally.compared -= 1
+            else:
+                yield Found(name, MISSING, {})
             return
         self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", [payment.id])
         try:
@@ -193,10 +189,7 @@ class Comparison:
     def _by_id(self, names: list[str]) -> dict[str, Payment]:
         """With or without the provider."""
         candidates = {subject: name for name in names if name for subject in listing.named(name)}
-        found: dict[str, StoredPayment] = {}
-        subjects = iter(candidates)
-        while some := list(islice(subjects, BATCH)):
-            found |= self._read(iter(some))
+        found = self._read(iter(candidates))
         return {candidates[each]: project(each, stored.facts) for each, stored in found.items()}
 
     def _by_reference(self, names: list[str]) -> dict[str, Payment]:

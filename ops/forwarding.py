@@ -40,7 +40,7 @@ class Forwarding:
     environ: Mapping[str, str]
     clock: Callable[[], int]
     pool: urllib3.PoolManager = field(
-        default_factory=lambda: urllib3.PoolManager(retries=False, timeout=30.0)
+        default_factory=lambda: urllib3.PoolManager(retries=False, timeout=SECONDS)
     )
     signers: dict[str, Signer | None] = field(default_factory=dict)
 
@@ -56,9 +56,7 @@ class Forwarding:
         headers = signer.headers(stored.body, self.clock()) if signer else {}
         sent = {"Content-Type": "application/json", **headers}
         try:
-            answer = self.pool.request(
-                "POST", self.url, body=stored.body, headers=sent, redirect=False, timeout=SECONDS
-            )
+            answer = self.pool.request("POST", self.url, body=stored.body, headers=sent, redirect=False)
         except urllib3.exceptions.HTTPError:
             return NO_ANSWER
         return str(answer.status) if signer else f"{answer.status}, unsigned: `make run` signs PayPal's"

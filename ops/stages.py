@@ -39,9 +39,7 @@ def add(project: Path, name: str, like: str) -> list[Path]:
     for path in set(written) - {_path(project)}:
         if path.exists():
             raise Failed(f"{path.relative_to(project)} is there already: remove it first")
-    for path, content in written.items():
-        path.write_text(json.dumps(content, indent=2) + "\n")
-    return list(written)
+    return _write(written)
 
 
 OWN = "Own"  # how the Sids of a user's statements begin
@@ -72,10 +70,9 @@ def update(project: Path, name: str, like: str) -> list[Path]:
         own = [each for each in _read(path)["Statement"] if _is_own(each)] if path.exists() else []
         written[path]["Statement"] = [*_daybooks(written[path])["Statement"], *own]
     written[_path(project)] = changed
-    done = [path for path, content in written.items() if not path.exists() or _read(path) != content]
-    for path in done:
-        path.write_text(json.dumps(written[path], indent=2) + "\n")
-    return done
+    return _write(
+        {path: content for path, content in written.items() if not path.exists() or _read(path) != content}
+    )
 
 
 def _alike(project: Path, name: str, like: str) -> tuple[dict[str, Any], dict[Path, dict[str, Any]]]:
@@ -113,6 +110,12 @@ def _path(project: Path) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+def _write(written: dict[Path, dict[str, Any]]) -> list[Path]:
+    for path, content in written.items():
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    return list(written)
 
 
 def _renamed(value: Any, before: str, after: str) -> Any:

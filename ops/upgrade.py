@@ -63,8 +63,8 @@ class Upgrade:
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """Each version after the deployed one, with what it wants done, as ``docs/upgrading.md`` has it."""
-        is_known = VERSION.fullmatch(self.deployed)
-        since = _ordered(self.deployed) if is_known else (0, 0, 0)
+        deployed_version = self.deployed
+        since = _ordered(deployed_version) if VERSION.fullmatch(deployed_version) else (0, 0, 0)
         for section in (self.project / STEPS).read_text().split("\n## ")[1:]:
             title, _, text = section.partition("\n")
             if VERSION.fullmatch(title) and since < _ordered(title):

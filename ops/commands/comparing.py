@@ -52,6 +52,8 @@ def compare(
     FIELD is id or reference (which payment a row is of), and what is to be compared: status, currency,
     amount, authorized, captured, refunded, disputed, net, customer, reference. Empty cells are not.
     """
+    if until and not since:
+        raise click.UsageError("--until goes with --since")
     mapped = Mapped(columns=_pairs(maps, (*BY, *FIELDS)), statuses=_pairs(statuses), is_minor=minor)
     ledger = connect(stage, os.environ).ledger()
     comparison = Comparison(ledger, mapped)
@@ -64,8 +66,6 @@ def compare(
         comparison.close()
     for subject in dict.fromkeys(comparison.unread):
         say(f"{subject}: not compared, a newer version of Daybook wrote it", err=True)
-    if until and not since:
-        raise click.UsageError("--until goes with --since")
     tally = comparison.tally
     if not tally.compared:
         say("nothing was compared: the file has no rows", err=True)
