@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
-from chalicelib import access, accounts, beginning, listing, retention, settings, several
+from chalicelib import access, accounts, beginning, listing, retention, senders, settings, several
 from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
 from chalicelib.accounts import Secrets, fingerprint
@@ -29,11 +29,14 @@ from chalicelib.credentials import (
     refused,
     usable,
 )
+from chalicelib.delivering import Deliverer, Noting
+from chalicelib.delivering import look as look_for_undelivered
 from chalicelib.errors import Forbidden, InvalidPayload, Refused, Unavailable
 from chalicelib.events import Delivery
 from chalicelib.explaining import Explanation
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
+from chalicelib.posting import Poster
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import (
     Connection,
@@ -46,6 +49,7 @@ from chalicelib.providers.protocol import (
 from chalicelib.questions import IN_VAIN, Questions
 from chalicelib.recording import Consumer
 from chalicelib.telemetry import Telemetry, stdout
+from chalicelib.wakeups import Wakeups
 from chalicelib.webhooks import Receiver
 
 SETTINGS = settings.read(os.environ)
@@ -210,6 +214,14 @@ def park(event: SQSEvent) -> None:
     _consumer().park(event.to_dict()["Records"], _now())
 
 
+@app.on_sqs_message(
+    queue=SETTINGS.names.targets_queue, batch_size=10, maximum_concurrency=settings.DELIVERERS
+)
+def deliver(event: SQSEvent) -> None:
+    until = _begun(event)
+    _deliverer().process(event.to_dict()["Records"], until)
+
+
 # ── schedule ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -217,6 +229,7 @@ def park(event: SQSEvent) -> None:
 def watch(event: CloudWatchEvent) -> None:
     deadline = _begun(event) - WATCH_ENDS
     watching.watch(_ledger(), _telemetry(), _now())
+    look_for_undelivered(_ledger(), _wakeups(), _telemetry(), _now(), lambda: _now() < deadline)
     if SETTINGS.event_bus:
         watching.watch_bus(EventBus(_aws(), SETTINGS.event_bus), _telemetry())
     if SETTINGS.keep_bodies is not None:
@@ -321,7 +334,7 @@ def _consumer() -> Consumer:
         ledger=_ledger(),
         inbox=_inbox(),
         telemetry=_telemetry(),
-        handlers=handlers_of(SETTINGS, _aws),
+        handlers=handlers_of(SETTINGS, _aws, _noting),
         clock=_now,
         complete=_questions().complete,
         labels=SETTINGS.labels,
@@ -337,6 +350,31 @@ def _show(text: str) -> None:
     """A traceback, for the person in front of `make run`."""
     sys.stderr.write(text)
     sys.stderr.flush()
+
+
+@cache
+def _wakeups() -> Wakeups:
+    return Wakeups(_aws(), SETTINGS.names.targets_queue)
+
+
+def _noting() -> Noting:
+    return Noting(ledger=_ledger(), wakeups=_wakeups(), clock=_now)
+
+
+@cache
+def _deliverer() -> Deliverer:
+    poster = Poster(is_local=SETTINGS.is_local)
+    return Deliverer(
+        targets={each.name: each for each in SETTINGS.targets},
+        senders=senders.by_kind(_aws(), _credentials().current, poster, _now, SETTINGS.is_local),
+        ledger=_ledger(),
+        wakeups=_wakeups(),
+        read=_consumer().runner.read,
+        telemetry=_telemetry(),
+        breaker=CircuitBreaker(_now),
+        clock=_now,
+        uniform=random.uniform,
+    )
 
 
 @cache
@@ -423,7 +461,7 @@ def _usable(known: Known) -> Secrets:
     secrets = dict(known)
     for name, value in () if SETTINGS.is_local else refused(secrets):
         _telemetry().log("credential refused", "ERROR", credential=name, secret=fingerprint(value))
-    return accounts.together(usable(SETTINGS, secrets))
+    return accounts.together(usable(secrets, SETTINGS.is_local))
 
 
 class PinnedCertificates:

@@ -312,7 +312,7 @@ def page() -> Iterator[str]:
         yield f"| {name} | {dollars:.2f} |"
     yield f"| **all** | **{sum(found.values()):.2f}** |"
     yield ""
-    yield "To which a month adds, whatever comes: the secret $0.40, nineteen alarms $1.90, the custom metrics that are in use"
+    yield "To which a month adds, whatever comes: the secret $0.40, twenty-one alarms $2.10, the custom metrics that are in use"
     yield f"(about 45, by provider, reason, currency, milestone and secret, at ${PRICES['metric_per_month']:.2f}), and the queues' polling, near $0.65 each beyond the free million."
     yield "API Gateway and DynamoDB's writes are most of it; what our own code costs is the two Lambda lines."
     yield ""

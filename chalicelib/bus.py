@@ -7,30 +7,27 @@ the milestone, or the raw event.
 import json
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
+from chalicelib import notification
 from chalicelib.aws import Caller
+from chalicelib.delivering import Noting
 from chalicelib.errors import AwsError, Unavailable
 from chalicelib.events import Event
-from chalicelib.payments import Milestone, Payment
-from chalicelib.payouts import Payout
-from chalicelib.reactions import KINDS, RAW, Handler, Handlers, registered
+from chalicelib.payments import Milestone
+from chalicelib.reactions import RAW, Handler, Handlers, registered
 from chalicelib.settings import Settings
-from chalicelib.subscriptions import Subscription
+from chalicelib.targets import MILESTONES
 
-MILESTONE_TYPES = tuple(f"{kind}*" for kind in KINDS)
 RAW_TYPES = tuple(f"{name}*" for name in RAW)
-# Bytes of an entry's detail, below what the bus takes in every region.
-# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
-LARGEST = 250_000
 
 
-def handlers_of(settings: Settings, aws: Callable[[], Caller]) -> Handlers:
-    """The user's own, imported where they are run; and the event bus where the stage has one."""
+def handlers_of(settings: Settings, aws: Callable[[], Caller], noting: Callable[[], Noting]) -> Handlers:
+    """The user's own, imported where they are run; the event bus and the targets where the stage has some."""
     import_module(settings.handlers)  # importing it registers them
-    if not settings.event_bus:
-        return registered
-    return registered + EventBus(aws(), settings.event_bus).handlers(settings.event_bus_raw)
+    found: Handlers = registered
+    if settings.event_bus:
+        found = found + EventBus(aws(), settings.event_bus).handlers(settings.event_bus_raw)
+    return found + noting().handlers(settings.targets) if settings.targets else found
 
 
 class EventBus:
@@ -42,7 +39,7 @@ class EventBus:
 
     def handlers(self, raw: bool) -> list[Handler]:
         """For milestones, and for every raw event where ``raw``."""
-        milestones = Handler("event_bus", MILESTONE_TYPES, self.publish_milestone)
+        milestones = Handler("event_bus", MILESTONES, self.publish_milestone)
         events = Handler("event_bus_raw", RAW_TYPES, self.publish_event)
         return [milestones, events] if raw else [milestones]
 
@@ -59,40 +56,13 @@ class EventBus:
             raise
         return True
 
-    def publish_milestone(self, about: Payment | Subscription | Payout, milestone: Milestone) -> None:
-        """One whose payment is too large for the bus goes without its other milestones and related objects.
-
-        Raises ``Unavailable`` if the bus did not take it.
-        """
-        if isinstance(about, Subscription):
-            own = {"subscription": about.record(), "milestone": milestone.to_dict()}
-            if len(json.dumps(own)) > LARGEST:
-                own["subscription"]["milestones"] = [milestone.to_dict()]
-            self._publish(milestone.type, json.dumps(own))
-            return
-        if isinstance(about, Payout):
-            paid_out = {"payout": about.record(), "milestone": milestone.to_dict()}
-            self._publish(milestone.type, json.dumps(paid_out))
-            return
-        shown, reached = about.to_dict(), milestone.to_dict()
-        detail = json.dumps({"payment": shown, "milestone": reached})
-        if len(detail) > LARGEST:
-            short = {**shown, "milestones": [reached], "related": {}}
-            detail = json.dumps({"payment": short, "milestone": reached})
-        self._publish(milestone.type, detail)
+    def publish_milestone(self, about: notification.Record, milestone: Milestone) -> None:
+        """Raises ``Unavailable`` if the bus did not take it."""
+        self._publish(milestone.type, json.dumps(notification.of_milestone(about, milestone)))
 
     def publish_event(self, event: Event) -> None:
-        """One that is too large for the bus goes without its content: it would be refused for ever.
-
-        Raises ``Unavailable`` if the bus did not take it.
-        """
-        named: dict[str, Any] = {"id": event.id, "subject": event.subject}
-        if event.is_replay:
-            named["replay"] = True
-        detail = json.dumps({**named, "event": event.payload})
-        if len(detail) > LARGEST:
-            detail = json.dumps(named)
-        self._publish(f"{event.provider}.{event.type}", detail)
+        """Raises ``Unavailable`` if the bus did not take it."""
+        self._publish(f"{event.provider}.{event.type}", json.dumps(notification.of_event(event)))
 
     def _publish(self, type_: str, detail: str) -> None:
         entry = {

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from chalicelib.accounts import AT, Secrets, flattened
 from chalicelib.aws import Caller
 from chalicelib.errors import AwsError, NotConfigured, Unavailable
-from chalicelib.settings import Settings
 
 KEPT = 300_000  # milliseconds until the secret is read again
 EARLY = 30_000  # at most this often when a signature fails, or the secret cannot be read
@@ -163,9 +162,9 @@ def refused(secrets: Secrets) -> Iterator[tuple[str, str]]:
             yield name, SIMULATOR
 
 
-def usable(settings: Settings, secrets: Secrets) -> Secrets:
+def usable(secrets: Secrets, is_local: bool) -> Secrets:
     """The credentials without those that only stage local may accept."""
-    without = set() if settings.is_local else set(refused(secrets))
+    without = set() if is_local else set(refused(secrets))
     return {
         name: tuple(value for value in values if (name, value) not in without)
         for name, values in secrets.items()

@@ -16,13 +16,15 @@
     calendar bodies       2026-11-24          a day whose bodies are spread over shards, until they expire
     transmission:…        transmission        the digest of the one body that it stands for; expires
     stripe:pi_…           parked:evt_…        why an event is not recorded, and its body: parking.py
+    stripe:pi_…           target:warehouse    what waits to be sent to a target: undelivered.py
     checkpoint            reconcile stripe    how far something has come: shelves.py
     certificate           https://…           a signing certificate: shelves.py
 
 Four sparse indexes: ``by-reference`` (payments by the user's own id), ``by-day`` (payments by day and time, a
 day in one partition or in several; all that is parked, under the day ``parked``; bodies that expire, under
 the day they came on), ``by-inconsistency`` (payments that are not consistent, and those with handlers that
-wait for a reference, by when they became so; subscriptions by when they are to be looked at),
+wait for a reference, by when they became so; subscriptions by when they are to be looked at; what waits for
+a target by since when),
 ``by-customer`` (payments and other objects of a customer, by time).
 """
 

@@ -14,7 +14,8 @@
     │   │   ├── Throttled        503  a provider was asked too often
     │   │   ├── NotUnderstood    503  a provider says that what it was asked is malformed
     │   │   ├── NotAllowed       503  a provider does not let us ask
-    │   │   └── NotShown         503  a provider was asked, and does not show it so, or not yet
+    │   │   ├── NotShown         503  a provider was asked, and does not show it so, or not yet
+    │   │   └── NotTaken         503  a target did not take what was sent to it: it is tried again
     │   └── NewerRules           503  a newer version of Daybook wrote this record
     ├── DuplicateEvent           the event is in the ledger already
     ├── Distrusted               genuine by its signature, but not by what else is known: parked at once
@@ -110,6 +111,14 @@ class NotAllowed(Unavailable):
 
 class NotShown(Unavailable):
     """It may be late, or made up: asked again later, it shows."""
+
+
+class NotTaken(Unavailable):
+    """Says how it was answered. ``retry_after`` as the target asks to be left alone, in seconds."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message, "not_taken")
+        self.retry_after = retry_after
 
 
 def seconds(text: str | None) -> float | None:

@@ -39,6 +39,7 @@ from chalicelib.table import (
 )
 from chalicelib.times import sortable
 from chalicelib.transmissions import Transmissions, held_to_one_body
+from chalicelib.undelivered import Shelf
 
 BY_INCONSISTENCY = "by-inconsistency"
 BY_CUSTOMER = "by-customer"
@@ -72,6 +73,7 @@ class Ledger:
         self.made_of = MadeOf(self._table)
         self.certificates = CertificateShelf(self._table)
         self.transmissions = Transmissions(self._table)
+        self.undelivered = Shelf(self._table)
 
     # ── record ──────────────────────────────────────────────────────────────────────────────────
 

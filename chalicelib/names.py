@@ -17,6 +17,7 @@ class Names:
     table: str
     queue: str
     dead_queue: str
+    targets_queue: str
     secret: str
 
     @property
@@ -43,5 +44,6 @@ def names(stage: str, environ: Mapping[str, str]) -> Names:
         table=environ.get("DAYBOOK_TABLE", f"payment-transactions-{stage}"),
         queue=environ.get("DAYBOOK_QUEUE", f"payment-events-{stage}.fifo"),
         dead_queue=environ.get("DAYBOOK_DEAD_QUEUE", f"payment-events-dead-{stage}.fifo"),
+        targets_queue=environ.get("DAYBOOK_TARGETS_QUEUE", f"payment-targets-{stage}"),
         secret=environ.get("DAYBOOK_SECRET", f"daybook/{stage}"),
     )

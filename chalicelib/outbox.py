@@ -20,7 +20,7 @@ from chalicelib.entries import Outbox
 from chalicelib.errors import BodyRemoved, HandlerFailed, HandlersBusy, VersionMoved
 from chalicelib.events import Event
 from chalicelib.explaining import PLACES, Explanation
-from chalicelib.kinds import PAYMENT, PAYOUT
+from chalicelib.kinds import PAYMENT, PAYOUT, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.payments import Payment, project
 from chalicelib.payouts import Payout
@@ -117,22 +117,22 @@ class Runner:
         """What handlers of it need and the record does not have."""
         if not any(task.needs for task in outbox.tasks):
             return ()
-        shown = self._shown(outbox)
+        shown = self._shown(outbox.subject)
         return [name for name in NEEDS if getattr(shown, name) is None]
 
-    def _shown(self, outbox: Outbox) -> Payment | Subscription | Payout:
-        facts = self.ledger.record(outbox.subject).facts
-        if outbox.entry == PAYMENT:
-            return project(outbox.subject, facts)
-        if outbox.entry == PAYOUT:
-            return payouts.project(outbox.subject, facts)
-        return subscriptions.project(outbox.subject, facts, self.terms)
+    def _shown(self, subject: str) -> Payment | Subscription | Payout:
+        facts, entry = self.ledger.record(subject).facts, kind_of(subject).entry
+        if entry == PAYMENT:
+            return project(subject, facts)
+        if entry == PAYOUT:
+            return payouts.project(subject, facts)
+        return subscriptions.project(subject, facts, self.terms)
 
     def _call(self, handler: Handler, task: Task, outbox: Outbox) -> None:
         began = self.clock()
         log = self.telemetry.log
         try:
-            arguments = self._read(task, outbox)
+            arguments = self.read(task, outbox.subject)
         except BodyRemoved:  # nobody can be notified of it any more; but of what comes after it
             gone = {"handler_failed": 1}
             log("the event's body was removed", "ERROR", gone, handler=handler.name, task=task.id)
@@ -149,11 +149,11 @@ class Runner:
             raise HandlerFailed(f"{handler.name}: {type(error).__name__}") from error
         log("handled", handler=handler.name, task=task.id, ms=self.clock() - began)
 
-    def _read(self, task: Task, outbox: Outbox) -> tuple[Any, ...]:
+    def read(self, task: Task, subject: str) -> tuple[Any, ...]:
         """What handlers of it are called with. Reading it is no handler's time. Raises ``BodyRemoved``."""
         if task.event_id is not None:
-            return (replace(self.event(outbox.subject, task.event_id), is_replay=task.replay),)
-        return self._shown(outbox), task.milestone
+            return (replace(self.event(subject, task.event_id), is_replay=task.replay),)
+        return self._shown(subject), task.milestone
 
     @contextmanager
     def _ended_in_time(self, handler: Handler, task: Task, outbox: Outbox) -> Iterator[None]:

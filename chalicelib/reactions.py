@@ -49,6 +49,25 @@ class Task:
     replay: bool = False
     done: tuple[str, ...] = ()
 
+    @classmethod
+    def of_milestone(cls, milestone: Milestone, needs: str | None = None) -> "Task":
+        return cls(
+            id=milestone.id,
+            type=milestone.type,
+            at=milestone.at,
+            amount=milestone.amount,
+            object=milestone.object,
+            detail=milestone.detail,
+            replay=milestone.replay,
+            needs=needs,
+        )
+
+    @classmethod
+    def of_event(cls, event: Event) -> "Task":
+        type_ = f"{event.provider}.{event.type}"
+        id_ = f"{event.subject}/{type_}/{event.id}"
+        return cls(id=id_, type=type_, event_id=event.id, replay=event.is_replay)
+
     @property
     def milestone(self) -> Milestone:
         return Milestone(
@@ -120,7 +139,7 @@ class Handlers:
         With ``needs="reference"`` it is notified once the payment has its reference, whichever comes first.
         Raises ``ValueError`` for a type that nobody is notified of, or a need that nothing meets.
         """
-        _check(pattern, needs)
+        check(pattern, needs)
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
             handler = Handler(function.__name__, (pattern,), function, needs)
@@ -141,24 +160,15 @@ class Handlers:
 
     def event_tasks(self, event: Event) -> tuple[Task, ...]:
         """What handlers are to be notified of by the event itself."""
-        raw = f"{event.provider}.{event.type}"
-        task = Task(id=f"{event.subject}/{raw}/{event.id}", type=raw, event_id=event.id)
-        return (task,) if self.of(raw) else ()
+        task = Task.of_event(event)
+        return (task,) if self.of(task.type) else ()
 
     def milestone_tasks(self, milestones: Iterable[Milestone]) -> tuple[Task, ...]:
         """The milestones that any handler handles."""
         return tuple(
-            Task(
-                id=m.id,
-                type=m.type,
-                at=m.at,
-                amount=m.amount,
-                object=m.object,
-                detail=m.detail,
-                needs=next((each.needs for each in self.of(m.type) if each.needs), None),
-            )
-            for m in milestones
-            if self.of(m.type)
+            Task.of_milestone(each, next((of.needs for of in self.of(each.type) if of.needs), None))
+            for each in milestones
+            if self.of(each.type)
         )
 
 
@@ -168,7 +178,8 @@ def _matches(pattern: str, type_: str) -> bool:
     return type_ == pattern
 
 
-def _check(pattern: str, needs: str | None) -> None:
+def check(pattern: str, needs: str | None) -> None:
+    """Raises ``ValueError`` for a type that nobody is ever notified of, or a need that nothing meets."""
     if needs not in (None, *NEEDS) or (needs and pattern.startswith((*RAW, "payout."))):
         raise ValueError(f"a handler of a payment's or subscription's can need: {', '.join(NEEDS)}")
     if pattern.startswith(RAW):

@@ -12,6 +12,7 @@ from chalicelib.names import Names, names
 from chalicelib.payments.labels import METADATA, Labels
 from chalicelib.subscriptions import Terms
 from chalicelib.subscriptions.terms import REVERSED
+from chalicelib.targets import Target, targets
 
 STAGE_LOCAL = "local"
 # Credentials by the name that they have in the stage's secret; stage local reads them in upper case
@@ -24,9 +25,12 @@ LOCAL_CREDENTIALS = {
     "paypal_client_id": "",
     "paypal_client_secret": "",
 }
+# What stage local signs with for its targets, and `daybook tail --forward` for milestones.
+LOCAL_TARGET_SECRET = "whsec_bG9jYWwgc2VjcmV0IG9mIGRheWJvb2sncyB0YXJnZXRz"  # noqa: S105 - known to everybody
 NAMES = ("client_reference_id", "custom_id", "invoice_id")  # of references, beside metadata's
 MOST_SHARDS = 32
 CONSUMERS = 20  # at once: a backlog is not to take the concurrency that the routes need
+DELIVERERS = 10  # at once, of who sends to targets
 # Where each provider's API is; ``STRIPE_API`` and so on say otherwise.
 APIS = {"stripe": "https://api.stripe.com", "paypal": "https://api-m.paypal.com"}
 CERT_HOSTS = ("api.paypal.com", "api.sandbox.paypal.com")
@@ -70,6 +74,7 @@ class Settings:
     handlers: str
     event_bus: str | None
     event_bus_raw: bool
+    targets: tuple[Target, ...]
     apis: Mapping[str, str]
     paypal_verification: str
     paypal_trust: str
@@ -111,6 +116,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         partial_batches=environ.get("DAYBOOK_PARTIAL_BATCHES", "").lower() == "true",
         event_bus=environ.get("DAYBOOK_EVENT_BUS") or None,
         event_bus_raw=environ.get("DAYBOOK_EVENT_BUS_RAW", "").lower() == "true",
+        targets=targets(environ, stage == STAGE_LOCAL),
         apis={name: environ.get(f"{name.upper()}_API", address) for name, address in APIS.items()},
         paypal_verification=_one_of(environ, "PAYPAL_VERIFICATION", "offline", "postback"),
         paypal_trust=_one_of(environ, "PAYPAL_TRUST", "tls", "chain"),
@@ -180,7 +186,9 @@ def _one_of(environ: Mapping[str, str], name: str, default: str, *others: str) -
 
 def _credentials(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Of stage local; further accounts' are JSON in ``ACCOUNTS``, as they are in a secret."""
-    found = {name: listed(environ.get(name.upper(), default)) for name, default in LOCAL_CREDENTIALS.items()}
+    secrets = {each.secret_name: LOCAL_TARGET_SECRET for each in targets(environ, is_local=True)}
+    known = LOCAL_CREDENTIALS | secrets
+    found = {name: listed(environ.get(name.upper(), default)) for name, default in known.items()}
     try:
         further = flattened({ACCOUNTS: json.loads(environ.get("ACCOUNTS") or "{}")})
     except ValueError:

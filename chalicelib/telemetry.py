@@ -27,6 +27,7 @@ METRICS = {
     "bus_gone": Metric(),  # whether the event bus is not there: what is sent to it is dropped
     "captured": Metric(by="currency", unit="None"),  # minor units by which the sum grew
     "cold_start": Metric(),
+    "delivered": Metric(),  # milestones that a target took
     "disputed": Metric(by="currency", unit="None"),
     "duplicate": Metric(),
     "failed": Metric(),
@@ -48,6 +49,8 @@ METRICS = {
     "recovered": Metric(by="provider"),
     "refunded": Metric(by="currency", unit="None"),
     "refused": Metric(by="reason"),
+    "target_failed": Metric(),  # attempts that a target did not take
+    "undelivered": Metric(),  # records of which something has waited for a target for an hour
     "waiting": Metric(),  # payments with a handler that has waited for a reference for an hour
     "verified": Metric(by="secret"),  # a secret's fingerprint: which one is in use while one is rolled
 }

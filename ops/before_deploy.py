@@ -27,16 +27,19 @@ def check(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     given, _ = parser.parse_known_args(arguments)
     session = boto3.Session(profile_name=given.profile or environ.get("AWS_PROFILE"))
     stage = Stage(given.stage, session, environ.get("AWS_ENDPOINT_URL") or None)
+    queue = ""
     try:
-        stage.client("sqs").get_queue_url(QueueName=stage.names.queue)
+        for queue in (*stage.names.queues, stage.names.targets_queue):
+            stage.client("sqs").get_queue_url(QueueName=queue)
     except ClientError as error:
         if not error.response["Error"]["Code"].endswith(("NonExistentQueue", "QueueDoesNotExist")):
             return
         raise click.ClickException(
-            f"stage {given.stage} has no queue {stage.names.queue} yet, and nothing was made. Its resources "
+            f"stage {given.stage} has no queue {queue} yet, and nothing was made. Its resources "
             f"come first: `daybook deploy --stage {given.stage}` makes them and does the rest, or run "
             "`aws cloudformation deploy --template-file infra/resources.yaml --stack-name "
-            f"{stage.names.stack} --parameter-overrides Stage={given.stage}`, then this again."
+            f"{stage.names.stack} --parameter-overrides Stage={given.stage} --capabilities CAPABILITY_IAM`, "
+            "then this again."
         ) from None
     except BotoCoreError:
         return

@@ -241,6 +241,7 @@ class Stack:
                 *({"ParameterKey": k, "UsePreviousValue": True} for k in self._kept(template, parameters)),
             ],
             "Tags": [{"Key": k, "Value": v} for k, v in tags.items()],
+            "Capabilities": ["CAPABILITY_IAM"],  # a chat's role
         }
         try:
             if state == GONE:

@@ -1,29 +1,34 @@
 """Is a stage well? Each check says what it found, and what to do where it is not."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from chalicelib import accounts, beginning
+from chalicelib import accounts, beginning, standard_webhooks
 from chalicelib.accounts import Secrets, fingerprint
 from chalicelib.bus import EventBus
 from chalicelib.credentials import SIMULATOR, refused
 from chalicelib.errors import AwsError, Refused
 from chalicelib.reconcile import OVERDUE, last_success
 from chalicelib.settings import STAGE_LOCAL
+from chalicelib.targets import HTTPS, SLACK, SQS, Target, is_address
 from chalicelib.times import to_iso
-from ops import deployed
+from ops import deployed, stages
 from ops.deploy import PARTIAL_BATCHES, REPORTED
 from ops.providers_api import listings
 from ops.signals import Signals, Wanted
 from ops.stage import Stage
 
+PROJECT = Path(__file__).resolve().parents[1]
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 SKEW = 30  # seconds
 SIGNED_WITH = ("stripe_webhook_secrets", "paypal_webhook_ids")
@@ -79,7 +84,7 @@ class Doctor:
             self.queues,
             self.bus,
             self.secret,
-            *((self.rolls, self.providers, self.reconciled) if self._is_filled() else ()),
+            *((self.rolls, self.targets, self.providers, self.reconciled) if self._is_filled() else ()),
             self.traffic,
             self.parked,
             self.alarms,
@@ -217,7 +222,7 @@ class Doctor:
 
     def _mappings(self) -> Iterator[Finding]:
         client = self.stage.client("lambda")
-        for name in ("process", "park"):
+        for name in ("process", "park", "deliver"):
             function = self.stage.names.function(name)
             found = client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
             states = [each.get("State", "Enabled") for each in found]
@@ -289,6 +294,46 @@ class Doctor:
             unused = [fingerprint(value) for value, count in zip(values, used, strict=True) if not count]
             remedy = f"{', '.join(unused)} was not used for {ROLLED} days: remove it" if unused else ""
             yield Finding("secret roll", WARNING if unused else OK, f"{name}: {found}", remedy)
+
+    def targets(self) -> Iterator[Finding]:
+        """What each target needs to be sent anything, and what waits for it."""
+        known = self.stage.settings(self.environ).targets
+        secrets = self.secrets()
+        for name in secrets:
+            if name.startswith("target_") and name not in {each.secret_name for each in known}:
+                remedy = "configure it, or remove the secret (docs/targets.md)"
+                yield Finding("target", WARNING, f"{name} is the secret of no target", remedy)
+        waiting = Counter(each.target for each in self.stage.ledger().undelivered.waiting(self.clock()))
+        for target in known:
+            lacks = self._lacks(target, secrets)
+            if lacks:
+                yield Finding("target", WRONG, f"{target.name}: {lacks}", "see docs/targets.md")
+            else:
+                found = f"{target.name}, {waiting[target.name]} records wait for it"
+                yield Finding("target", OK, found)
+
+    def _lacks(self, target: Target, secrets: Secrets) -> str | None:
+        if target.kind == SQS:
+            return None if self.is_local else self._forbidden(target.address)
+        values = secrets.get(target.secret_name, ())
+        if not values:
+            return f"there is no {target.secret_name} in {self.stage.names.secret}"
+        try:
+            for value in values if target.kind == HTTPS else ():
+                standard_webhooks.key(value)
+        except ValueError as error:
+            return f"{target.secret_name} is {error}"
+        if target.kind == SLACK and not is_address(values[0], self.is_local):
+            return f"{target.secret_name} is no https:// address"
+        return None
+
+    def _forbidden(self, arn: str) -> str | None:
+        """What the policy of who sends does not let it do with a queue."""
+        granted = stages.granted(PROJECT, self.stage.name, "deliver", arn)
+        needed = ("sqs:GetQueueUrl", "sqs:SendMessage")
+        missing = [each for each in needed if not any(fnmatchcase(each, one) for one in granted)]
+        policy = f".chalice/policy-{self.stage.name}-deliver.json"
+        return f"{policy} allows no {' and no '.join(missing)} on {arn}" if missing else None
 
     def providers(self) -> Iterator[Finding]:
         """The endpoints as the providers have them."""

@@ -1,4 +1,5 @@
-"""Sending parked events through the queue and the consumer again, and what that would change."""
+"""Sending parked events through the queue and the consumer again, and what that would change; and what is
+parked for a target to it again."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from chalicelib.payments import Facts, join, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import needs_asking
 from chalicelib.times import from_iso
+from chalicelib.undelivered import Undelivered
+from chalicelib.wakeups import Wakeups
 from ops.providers_api import Apis
 
 # What its provider did not bear out: that it does not show it (the exception's class was noted) is a no too.
@@ -111,6 +114,12 @@ class Redrive:
         once = f"redrive {parked.subject} {parked.event_id} {self.clock()}"
         self.inbox.put(_redriven(parked), parked.subject, once)
         self.ledger.parking.unpark(parked)
+
+
+def deliver_anew(ledger: Ledger, wakeups: Wakeups, waiting: Undelivered, now: int) -> None:
+    """Have a target sent what waits for it at once, as often as at first. Raises ``Unavailable``."""
+    ledger.undelivered.change(waiting, lambda each: each.redriven(now), now)
+    wakeups.send(waiting.waiter)
 
 
 def _redriven(parked: ParkedEvent) -> str:

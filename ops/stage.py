@@ -23,6 +23,7 @@ from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
 from chalicelib.names import Names, names
 from chalicelib.settings import STAGE_LOCAL, Settings
+from chalicelib.wakeups import Wakeups
 from ops.by_boto3 import ByBoto3
 
 CONFIG = Path(__file__).resolve().parents[1] / ".chalice" / "config.json"
@@ -85,6 +86,9 @@ class Stage:
 
     def inbox(self) -> Inbox:
         return Inbox(self.aws(), self.names.queue)
+
+    def wakeups(self) -> Wakeups:
+        return Wakeups(self.aws(), self.names.targets_queue)
 
     def credentials(self, environ: Mapping[str, str], clock: Callable[[], int]) -> Credentials:
         """The stage's secrets, as its functions read them."""

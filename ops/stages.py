@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,22 @@ def update(project: Path, name: str, like: str) -> list[Path]:
     return _write(
         {path: content for path, content in written.items() if not path.exists() or _read(path) != content}
     )
+
+
+def granted(project: Path, name: str, function: str, resource: str) -> set[str]:
+    """The actions that a function's policy names for a resource; one may stand for several (``sqs:*``)."""
+    own = config(project)["stages"].get(name, {}).get("lambda_functions", {}).get(function, {})
+    policy = project / ".chalice" / own.get("iam_policy_file", f"policy-{name}-{function}.json")
+    found: set[str] = set()
+    for statement in _read(policy)["Statement"] if policy.exists() else ():
+        resources, actions = _listed(statement["Resource"]), _listed(statement["Action"])
+        if statement["Effect"] == "Allow" and any(fnmatchcase(resource, each) for each in resources):
+            found.update(actions)
+    return found
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def _alike(project: Path, name: str, like: str) -> tuple[dict[str, Any], dict[Path, dict[str, Any]]]:

@@ -171,7 +171,7 @@ def deliver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deliver]:
         "_inbox": lambda: made.inbox,
         "_certificates": lambda hosts: Certificates(),
         "_began": lambda: 0,
-        "handlers_of": lambda settings, aws: listening,
+        "handlers_of": lambda *_: listening,
     }
     for name, part in parts.items():
         monkeypatch.setattr(app, name, part)

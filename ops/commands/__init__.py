@@ -14,6 +14,7 @@ from rich.text import Text
 
 from chalicelib import beginning
 from chalicelib.bus import handlers_of
+from chalicelib.delivering import Noting
 from chalicelib.explaining import Explanation
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
@@ -85,8 +86,13 @@ def beside() -> Console:
 def handlers(stage: Stage) -> Handlers:
     """The user's handlers and the stage's event bus, as its consumer runs them."""
     with _configured(stage):
-        known = handlers_of(stage.settings(os.environ), stage.aws)
+        known = handlers_of(stage.settings(os.environ), stage.aws, lambda: _noting(stage))
     return Handlers(replace(each, function=_as_there(stage, each.function)) for each in known)
+
+
+def _noting(stage: Stage) -> Noting:
+    """What is for a target is noted, and sent by the stage itself."""
+    return Noting(ledger=stage.ledger(), wakeups=stage.wakeups(), clock=now)
 
 
 def _as_there(stage: Stage, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,6 +21,7 @@ from chalicelib.ledger import Ledger
 from chalicelib.payments import Labels
 from chalicelib.providers import PROVIDERS
 from chalicelib.times import to_iso
+from chalicelib.undelivered import Undelivered
 from ops import against, providers_api
 from ops import verify as verifier
 from ops.commands import FOUND, Failed, beside, handlers, json_option, now, plain, say, stage_option, wide
@@ -57,6 +58,19 @@ def _left(stage: Stage, subject: str) -> Iterator[str]:
             why = f", failed {task.runs} times, the last one by {task.failed}" if task.failed else ""
             waits = f", which waits for its {handler.needs}" if handler.needs and not why else ""
             yield f"  left        {handler.name} ({task.type}){waits}{why}"
+    for waiting in stage.ledger().undelivered.of(subject):
+        what = f"target:{waiting.target} ({', '.join(task.type for task in waiting.tasks)})"
+        yield f"  left        {what}{_state(waiting)}"
+
+
+def _state(waiting: Undelivered) -> str:
+    """How it stands with what waits for a target."""
+    if not waiting.reason:
+        return ", which is on its way"
+    failed = f", failed {waiting.attempts} times, the last one by {waiting.reason}"
+    if waiting.parked_at is not None:
+        return f"{failed}; parked: daybook redrive {waiting.id}"
+    return f"{failed}; tried again {to_iso(waiting.due_at)}"
 
 
 def _find(stage: Stage, id_: str) -> dict[str, Any]:
@@ -255,32 +269,46 @@ def _amounts(currency: str) -> Callable[[int], str]:
 @stage_option
 @json_option
 def parked(stage: str, as_json: bool) -> None:
-    """Print what is set aside, with its reason. Exits with 3 where anything is."""
-    found = list(connect(stage, os.environ).ledger().parking.parked())
+    """Print what is set aside, with its reason: events, and what a target (TARGET/SUBJECT) did not take.
+
+    Exits with 3 where anything is.
+    """
+    rows = list(_parked(connect(stage, os.environ).ledger()))
     if as_json:
-        rows = [
-            {
-                "subject": p.subject,
-                "id": p.event_id,
-                "reason": p.reason,
-                "attempts": p.attempts,
-                "parked_at": to_iso(p.parked_at or 0),
-            }
-            for p in found
-        ]
-        click.echo(json.dumps(rows, indent=2))
+        shown = [{**each, "parked_at": to_iso(each["parked_at"])} for each in rows]
+        click.echo(json.dumps(shown, indent=2))
     else:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for title in ("parked", "age", "reason", "attempts", "event", "subject"):
+        for title in ("parked", "age", "reason", "attempts", "id", "subject"):
             table.add_column(title, no_wrap=True)
-        for p in found:
-            since = to_iso(p.parked_at or 0)
-            table.add_row(
-                since, age(now() - (p.parked_at or 0)), p.reason, str(p.attempts), p.event_id, p.subject
-            )
-        wide().print(table if found else "nothing is parked")
-    if found:
+        for each in rows:
+            at, attempts = each["parked_at"], str(each["attempts"])
+            table.add_row(to_iso(at), age(now() - at), each["reason"], attempts, each["id"], each["subject"])
+        wide().print(table if rows else "nothing is parked")
+    if rows:
         sys.exit(FOUND)
+
+
+def _parked(ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """Events first; ``parked_at`` in milliseconds."""
+    for p in ledger.parking.parked():
+        yield {
+            "subject": p.subject,
+            "id": p.event_id,
+            "reason": p.reason,
+            "attempts": p.attempts,
+            "parked_at": p.parked_at or 0,
+        }
+    for d in ledger.undelivered.parked():
+        yield {
+            "subject": d.subject,
+            "id": d.id,
+            "reason": d.reason,
+            "attempts": d.attempts,
+            "parked_at": d.parked_at or 0,
+            "target": d.target,
+            "milestones": [task.type for task in d.tasks],
+        }
 
 
 def age(milliseconds: int) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
@@ -22,12 +22,13 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import MILESTONES, Task
 from chalicelib.reconcile import BALANCE, Summary
 from chalicelib.recording import Consumer
+from chalicelib.undelivered import Undelivered
 from ops import forget as forgetting
 from ops import providers_api
 from ops import replay as replaying
 from ops.commands import FOUND, Failed, beside, consumer, instant, json_option, now, say, stage_option
-from ops.redrive import Redrive
-from ops.stage import connect
+from ops.redrive import Redrive, deliver_anew
+from ops.stage import Stage, connect
 
 REPLAY = 300_000  # milliseconds that replayed handlers may take
 
@@ -59,13 +60,14 @@ def replay(id_: str | None, again: bool, yes: bool, stage: str, as_json: bool, *
     What handlers are notified of by --again or --since says so: milestone.replay, event.is_replay, and
     "replay": true on the bus. Ctrl-C stops between two records, and says how to go on.
     """
-    running = consumer(connect(stage, os.environ))
+    reached = connect(stage, os.environ)
+    running = consumer(reached)
     if (id_ is None) == (given["since"] is None):
         raise click.UsageError("say what to replay: an id, or --since")
     if id_ is None:
         _replay_since(running, yes, as_json, **given)
     else:
-        _replay_one(running, id_, again, yes, as_json)
+        _replay_one(reached, running, id_, again, yes, as_json)
 
 
 def _replay_since(running: Consumer, yes: bool, as_json: bool, **given: Any) -> None:
@@ -152,28 +154,41 @@ def _say_found(found: list[replaying.Found], counts: Counter[str], as_json: bool
     say(f"{counts.total()} would run, of {records} records")
 
 
-def _replay_one(running: Consumer, id_: str, again: bool, yes: bool, as_json: bool) -> None:
+def _replay_one(stage: Stage, running: Consumer, id_: str, again: bool, yes: bool, as_json: bool) -> None:
     chosen = replaying.choose(running, id_)
     if again:
-        chosen_handlers = list(replaying.names(running, chosen))
-        say(
-            f"{chosen.subject}: {', '.join(chosen_handlers) or 'no handler handles anything of it'}", err=True
-        )
-        if chosen_handlers and not yes:
-            click.confirm("run these again? each may already have had its effect", abort=True, err=True)
+        _confirm_again(running, chosen, yes)
     try:
         ran = replaying.replay(running, chosen, again, now() + REPLAY)
     except HandlersBusy:
         raise Failed("its handlers are running now; try again when their time is up") from None
     except HandlerFailed as error:
         raise Failed(f"{error}; the rest is left, `daybook replay {id_}` runs it") from None
+    targets = _sent_anew(stage, running, chosen.subject)
     if as_json:
-        click.echo(json.dumps({"subject": chosen.subject, "ran": ran}))
+        click.echo(json.dumps({"subject": chosen.subject, "ran": ran, "targets": targets}))
         return
     say(f"{ran} handlers ran for {chosen.subject}")
+    if targets:
+        say(f"what waits is sent anew to {', '.join(targets)}")
     left = replaying.unknown(running, chosen)
     if left:
         say(f"left, since no handler in this checkout handles it: {', '.join(left)}", err=True)
+
+
+def _sent_anew(stage: Stage, running: Consumer, subject: str) -> list[str]:
+    """The targets for which something of a record waits: it is sent to them at once."""
+    waiting = list(running.ledger.undelivered.of(subject))
+    for each in waiting:
+        deliver_anew(running.ledger, stage.wakeups(), each, now())
+    return [each.target for each in waiting]
+
+
+def _confirm_again(running: Consumer, chosen: replaying.Chosen, yes: bool) -> None:
+    names = list(replaying.names(running, chosen))
+    say(f"{chosen.subject}: {', '.join(names) or 'no handler handles anything of it'}", err=True)
+    if names and not yes:
+        click.confirm("run these again? each may already have had its effect", abort=True, err=True)
 
 
 @click.command()
@@ -183,7 +198,8 @@ def _replay_one(running: Consumer, id_: str, again: bool, yes: bool, as_json: bo
 @stage_option
 @json_option
 def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_json: bool) -> None:
-    """Send parked events, by their ids or --all, through the queue and the consumer again.
+    """Send parked events, by their ids or --all, through the queue and the consumer again; and what is parked
+    for a target (TARGET/SUBJECT) to that again.
 
     One that is distrusted stays parked, unless its provider can be asked about it; then the exit code is 3.
     """
@@ -194,40 +210,59 @@ def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_jso
     ledger = reached.ledger()
     began = cache(lambda: beginning.began(ledger, now()))
     again = Redrive(ledger, reached.inbox(), now, asks, began)
-    chosen = [each for each in again.ledger.parking.parked() if every or each.event_id in ids]
-    missing = set(ids) - {each.event_id for each in chosen}
+    events = [each for each in ledger.parking.parked() if every or each.event_id in ids]
+    deliveries = [each for each in ledger.undelivered.parked() if every or each.id in ids]
+    missing = set(ids) - {each.event_id for each in events} - {each.id for each in deliveries}
     if missing:
         raise Failed(f"not parked: {', '.join(sorted(missing))}; `daybook parked` shows what is")
     if dry_run:
-        _print_changes({each: list(again.preview(each)) for each in chosen}, as_json)
+        would = [_row(each.event_id, each.subject, list(again.preview(each))) for each in events]
+        would += [_row(each.id, each.subject, [f"is sent {_types(each)}"]) for each in deliveries]
+        _print_changes(would, as_json)
         return
-    refused: list[ParkedEvent] = []
-    for each in track(chosen, description="redriving", console=beside(), disable=as_json):
+    sent = [*_resent(again, events, as_json), *_delivered(reached, deliveries)]
+    if as_json:
+        click.echo(json.dumps({"sent": len(sent), "events": sent}, indent=2))
+    else:
+        say(f"{len(sent)} sent again")
+    if len(sent) < len(events) + len(deliveries):
+        sys.exit(FOUND)
+
+
+def _resent(again: Redrive, events: list[ParkedEvent], quiet: bool) -> Iterator[dict[str, Any]]:
+    """Those that were sent; why others were not is said."""
+    for each in track(events, description="redriving", console=beside(), disable=quiet):
         try:
             again.send(each)
         except Refused as refusal:
             say(str(refusal), err=True)
-            refused.append(each)
-    sent = [each for each in chosen if each not in refused]
-    if as_json:
-        rows = [{"id": each.event_id, "subject": each.subject, "would": []} for each in sent]
-        click.echo(json.dumps({"sent": len(sent), "events": rows}, indent=2))
-    else:
-        say(f"{len(sent)} sent again")
-    if refused:
-        sys.exit(FOUND)
+            continue
+        yield _row(each.event_id, each.subject)
 
 
-def _print_changes(changes: dict[ParkedEvent, list[str]], as_json: bool) -> None:
+def _delivered(stage: Stage, deliveries: list[Undelivered]) -> Iterator[dict[str, Any]]:
+    for each in deliveries:
+        deliver_anew(stage.ledger(), stage.wakeups(), each, now())
+        yield _row(each.id, each.subject)
+
+
+def _row(id_: str, subject: str, would: Sequence[str] = ()) -> dict[str, Any]:
+    return {"id": id_, "subject": subject, "would": list(would)}
+
+
+def _types(waiting: Undelivered) -> str:
+    return ", ".join(task.type for task in waiting.tasks)
+
+
+def _print_changes(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        rows = [{"id": p.event_id, "subject": p.subject, "would": would} for p, would in changes.items()]
         click.echo(json.dumps({"sent": 0, "events": rows}, indent=2))
         return
-    for parked, would in changes.items():
-        say(f"{parked.event_id}  {parked.subject}")
-        for line in would:
+    for row in rows:
+        say(f"{row['id']}  {row['subject']}")
+        for line in row["would"]:
             say(f"  {line}")
-    say(f"{len(changes)} would be sent")
+    say(f"{len(rows)} would be sent")
 
 
 @click.command()

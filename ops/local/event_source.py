@@ -29,6 +29,7 @@ TIMES = 6  # by which a message stays hidden for longer than the function may ru
 
 SOON = 2.0  # seconds until hourly work is done for the first time
 HOURLY = 300_000  # milliseconds that it may take
+DELIVERING = 60_000  # milliseconds that sending to targets may take, however soon a message shows again
 SCHEDULED = {
     "version": "0",
     "id": "local",
@@ -62,7 +63,10 @@ class Context:
 
 
 class EventSource:
-    """Feeds one queue to the function ``name``; with ``reports`` what failed is in what that returns."""
+    """Feeds one queue to the function ``name``; with ``reports`` what failed is in what that returns.
+
+    The function has ``timeout`` milliseconds, or else a sixth of the time that a message stays hidden.
+    """
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class EventSource:
         function: Function,
         reports: bool = False,
         name: str = "process",
+        timeout: int | None = None,
     ) -> None:
         self._client = client
         self._function = function
@@ -79,7 +84,8 @@ class EventSource:
         self._rest = 0.0
         self.url = client.get_queue_url(QueueName=queue)["QueueUrl"]
         attributes = client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["VisibilityTimeout"])
-        self._timeout = int(attributes["Attributes"]["VisibilityTimeout"]) * 1000 // TIMES
+        hidden = int(attributes["Attributes"]["VisibilityTimeout"]) * 1000
+        self._timeout = timeout or hidden // TIMES
         self._arn = f"arn:aws:sqs:{REGION}:{self.url.split('/')[-2]}:{queue}"
 
     def poll(self, wait: int = WAIT) -> int:
@@ -164,7 +170,7 @@ class Schedule:
 
 
 def main() -> None:
-    """Run both of the app's consumers and its hourly work until SIGTERM or SIGINT."""
+    """Run all of the app's consumers and its hourly work until SIGTERM or SIGINT."""
     import app
 
     stage = connect(app.SETTINGS.stage, os.environ)
@@ -175,6 +181,13 @@ def main() -> None:
     feeds = (
         EventSource(stage.client("sqs"), app.SETTINGS.names.queue, app.process, reports),
         EventSource(stage.client("sqs"), app.SETTINGS.names.dead_queue, app.park, name="park"),
+        EventSource(
+            stage.client("sqs"),
+            app.SETTINGS.names.targets_queue,
+            app.deliver,
+            name="deliver",
+            timeout=DELIVERING,
+        ),
     )
     threads = [threading.Thread(target=each.run, args=[stop]) for each in feeds]
     every = float(os.environ.get("DAYBOOK_HOURLY_SECONDS", "3600"))

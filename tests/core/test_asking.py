@@ -299,3 +299,10 @@ def test_a_capture_as_paypal_shows_it_is_an_event() -> None:
         "FAILED": ["PAYMENT.CAPTURE.DENIED"],
         "OTHER": [],
     }
+
+
+def test_an_answer_about_something_else_is_no_answer() -> None:
+    """Such as a proxy's: what is asked about is left as it is, and asked about again."""
+    ours = project("stripe:pi_1", {})
+    with pytest.raises(Unavailable, match="something else"):
+        list(stripes.bodies(ours, lambda path, **options: {"id": "pi_2", "object": "payment_intent"}, 0))

@@ -131,9 +131,9 @@ def test_a_secret_that_is_not_filled_yet_is_said_to_be_so() -> None:
 def test_the_simulators_webhook_id_counts_in_stage_local_only() -> None:
     """PayPal signs for it with its live key, for anyone."""
     secrets = {"paypal_webhook_ids": ("8PT", SIMULATOR)}
-    assert usable(read({"DAYBOOK_STAGE": "local"}), secrets) == secrets
-    for stage in ("dev", "prod"):
-        assert usable(read({"DAYBOOK_STAGE": stage}), secrets) == {"paypal_webhook_ids": ("8PT",)}
+    assert usable(secrets, is_local=True) == secrets
+    for _ in ("dev", "prod"):
+        assert usable(secrets, is_local=False) == {"paypal_webhook_ids": ("8PT",)}
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_a_placeholder_is_no_secret(placeholder: str) -> None:
     """Our own documentation's, stage local's, what is typed to fill a form: anybody could sign with them."""
     secrets = {"stripe_webhook_secrets": (placeholder, DEV_SECRET)}
     assert list(refused(secrets)) == [("stripe_webhook_secrets", placeholder)]
-    assert usable(read({"DAYBOOK_STAGE": "dev"}), secrets) == {"stripe_webhook_secrets": (DEV_SECRET,)}
-    assert usable(read({"DAYBOOK_STAGE": "local"}), secrets) == secrets
+    assert usable(secrets, is_local=False) == {"stripe_webhook_secrets": (DEV_SECRET,)}
+    assert usable(secrets, is_local=True) == secrets
 
 
 def test_what_is_known_is_not_waited_for_long() -> None:

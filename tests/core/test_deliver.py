@@ -61,7 +61,7 @@ def test_what_is_raised_is_of_its_own_delivery(deliver: Deliver, monkeypatch: py
         raise OSError(payment.id)
 
     failing = deliver.listening(Handler("refuse", ("payment.succeeded",), refuse))
-    monkeypatch.setattr(deliver.app, "handlers_of", lambda settings, aws: type(deliver.handlers)([failing]))
+    monkeypatch.setattr(deliver.app, "handlers_of", lambda *_: type(deliver.handlers)([failing]))
     said = []
     for provider in ("stripe", "paypal"):
         with pytest.raises(OSError, match=f"^{provider}:") as raised:
@@ -78,7 +78,7 @@ def test_no_test_reaches_aws(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) 
 
     before = list(registered)
     mailing = deliver.listening(Handler("mail", ("payment.succeeded",), mail))
-    monkeypatch.setattr(deliver.app, "handlers_of", lambda settings, aws: type(deliver.handlers)([mailing]))
+    monkeypatch.setattr(deliver.app, "handlers_of", lambda *_: type(deliver.handlers)([mailing]))
     with pytest.raises(EndpointConnectionError, match=r"127\.0\.0\.1:9"):
         deliver("stripe", story="checkout")
     assert list(registered) == before

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.bus import MILESTONE_TYPES
 from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.paypal.confirmation import Verdict, judged
 from chalicelib.reactions import Handler, Handlers
+from chalicelib.targets import MILESTONES
 from tests.conftest import ROOT, load
 from tests.fakes import NOW, MemoryLedger, as_bytes, consumer
 
@@ -48,7 +48,7 @@ def recorded(provider: str, events: list[Json]) -> tuple[MemoryLedger, list[tupl
     def listen(payment: Payment, milestone: Milestone) -> None:
         notified.append((payment.id, milestone))
 
-    to = consumer(ledger, inbox, handlers=Handlers([Handler("listen", MILESTONE_TYPES, listen)]))
+    to = consumer(ledger, inbox, handlers=Handlers([Handler("listen", MILESTONES, listen)]))
     for event in events:
         body = as_bytes(event)
         made = PROVIDERS[provider].event(body, NOW)

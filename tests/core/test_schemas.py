@@ -17,6 +17,7 @@ from ops.stories import STORIES, SUBSCRIPTIONS, tell
 from ops.typescript import OUT, SCHEMAS, declarations
 from tests.banks import StripeBank
 from tests.fakes import as_bytes
+from tests.receiving import Notified
 from tests.settling import Shop
 from tests.simulators import START
 
@@ -90,6 +91,18 @@ def test_all_that_is_sent_is_as_the_schemas_say(sent: list[Json]) -> None:
         kinds[next(name for name in kinds if name in each)] += 1
     assert min(kinds.values()) >= 2
     assert sum(kinds.values()) > 200
+
+
+def test_a_target_is_sent_the_same_in_an_envelope() -> None:
+    """With its type and the provider's time, of milestones and of raw events."""
+    stage = Notified(books="arn:aws:sqs:eu-central-1:123456789012:books.fifo payment.* stripe.*")
+    stage.pay("partial-refunds")
+    stage.wake()
+    kinds = {"milestone": 0, "event": 0}
+    for each in stage.receivers.bodies:
+        validator("webhook").validate(json.loads(json.dumps(each)))
+        kinds[next(name for name in kinds if name in each["data"])] += 1
+    assert min(kinds.values()) >= 2
 
 
 def test_all_that_the_schemas_say_is_sent(sent: list[Json]) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from chalicelib.bus import MILESTONE_TYPES
 from chalicelib.inbox import Message
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handler, Handlers
+from chalicelib.targets import MILESTONES
 from chalicelib.times import to_iso
 from tests.fakes import NOW, MemoryLedger, as_bytes, consumer, telemetry
 
@@ -121,7 +121,7 @@ class Book:
     def __init__(self) -> None:
         self.ledger = MemoryLedger()
         self.heard: list[Milestone] = []
-        handlers = Handlers([Handler("hear", MILESTONE_TYPES, self._hear)])
+        handlers = Handlers([Handler("hear", MILESTONES, self._hear)])
         ledger: Any = self.ledger
         inbox: Any = None
         base = consumer(ledger, inbox, handlers=handlers)

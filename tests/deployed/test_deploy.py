@@ -34,7 +34,7 @@ from tests.fakes import DEV_SECRET, as_bytes
 from tests.packaged import now, project, stripe_request
 from tests.proxy import Call, Proxy
 
-FUNCTIONS = ["api_handler", "process", "park", "watch", "reconcile"]
+FUNCTIONS = ["api_handler", "process", "park", "deliver", "watch", "reconcile"]
 
 
 @pytest.fixture(scope="module", name="emulator")
@@ -104,6 +104,7 @@ WHOLE = {
     "tables": ["payment-transactions-dev"],
     "functions": [
         "daybook-dev",
+        "daybook-dev-deliver",
         "daybook-dev-park",
         "daybook-dev-process",
         "daybook-dev-reconcile",
@@ -119,6 +120,7 @@ WHOLE = {
     "buses": ["daybook-dev"],
     "log groups": [
         "/aws/lambda/daybook-dev",
+        "/aws/lambda/daybook-dev-deliver",
         "/aws/lambda/daybook-dev-park",
         "/aws/lambda/daybook-dev-process",
         "/aws/lambda/daybook-dev-reconcile",

@@ -15,7 +15,9 @@ from chalicelib.entries import Outbox
 from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Task
 from chalicelib.times import DAY
+from chalicelib.wakeups import Waiter
 from ops.local.paypal import FakePayPal
 from ops.local.runtime import Function, FunctionFailed
 from ops.sender import PayPalSigner
@@ -43,6 +45,7 @@ TABLE = f"arn:aws:dynamodb:{ACCOUNT}:table/payment-transactions-dev"
 QUEUE = f"arn:aws:sqs:{ACCOUNT}:payment-events-dev.fifo"
 DEAD = f"arn:aws:sqs:{ACCOUNT}:payment-events-dead-dev.fifo"
 SECRET = f"arn:aws:secretsmanager:{ACCOUNT}:secret:daybook/dev-AbCdEf"
+WAKES = f"arn:aws:sqs:{ACCOUNT}:payment-targets-dev"
 BUS = f"arn:aws:events:{ACCOUNT}:event-bus/daybook-dev"
 
 
@@ -157,7 +160,7 @@ def _attributes(request: dict[str, Any]) -> frozenset[str]:
         "attribute_not_exists",
     }
     names = named.get("ExpressionAttributeNames", {})
-    keys = [named.get("Key", {}), *named.get("Keys", [])]
+    keys = [named.get("Key", {}), *named.get("Keys", []), named.get("Item", {})]
     return frozenset(names.get(word, word) for word in words) | {name for key in keys for name in key}
 
 
@@ -278,10 +281,38 @@ class Work:
         self._functions.start("Park").invoke({"Records": dead})
         self._note("park")
 
+    def deliver(self) -> None:
+        """What the consumer noted for two targets, and of a payment whose facts are in parts."""
+        name = "DAYBOOK_TARGET_SHOP"
+        hook = "https://127.0.0.1:9/hook payment.* stripe.charge.*"
+        process = self._functions.start("Process", **{name: hook}, folder=None)
+        _, events = tell("stripe", random.Random(6), now(), 5000, "EUR", story="checkout")
+        api = self._functions.start("APIHandler")
+        for each in events:
+            api.invoke(stripe_request(as_bytes(each)))
+        self._proxy.calls.clear()
+        process.invoke(batch(self._dev, "payment-events-dev.fifo"))
+        self._note("process")
+        rng = random.Random(1)
+        related = [f"refund re_{rng.randbytes(20).hex()}" for _ in range(12_000)]
+        ledger, event = self._dev.ledger(), an_event("evt_large", "stripe:pi_large")
+        outbox = Outbox("stripe:pi_large", "payment", 1)
+        ledger.save(write_of(event, b"{}", outbox, {"payment": {"created_at": 1, "related": related}}))
+        waiter = Waiter("stripe:pi_large", "shop")
+        ledger.undelivered.add(waiter, Task(id="stripe:pi_large/x", type="x"), now())
+        self._dev.wakeups().send(waiter)
+        self._proxy.calls.clear()
+        self._functions.start("Deliver", **{name: hook}, folder=None).invoke(
+            batch(self._dev, "payment-targets-dev")
+        )
+        self._note("deliver")
+
     def watch(self) -> None:
         ledger = Ledger(self._dev.aws(), self._dev.names.table, bodies_expire=True, shards=2)
         old = an_event("evt_old", "stripe:evt_old", created_at=0, received_at=now() - 9 * DAY)
         ledger.save(write_of(old, b"{}", Outbox(old.subject, "event:evt_old", 1)))
+        waiter = Waiter("stripe:pi_waits", "gone")
+        ledger.undelivered.add(waiter, Task(id="stripe:pi_waits/x", type="x"), now() - 2 * HOUR)
         self._functions.start("Watch", DAYBOOK_KEEP_BODIES="1").invoke(SCHEDULE)
         self._note("watch")
 
@@ -316,9 +347,10 @@ def asked(
         work.process()
         work.read()
         work.park()
+        work.deliver()
         work.watch()
         work.reconcile()
-    queues = {"process": QUEUE, "park": DEAD}
+    queues = {"process": QUEUE, "park": DEAD, "deliver": WAKES}
     return {
         name: found
         | platform("daybook-dev" + ("" if name == "api_handler" else f"-{name}"), queues.get(name))
@@ -326,7 +358,7 @@ def asked(
     }
 
 
-FUNCTIONS = ["api_handler", "process", "park", "watch", "reconcile"]
+FUNCTIONS = ["api_handler", "process", "park", "deliver", "watch", "reconcile"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -380,6 +412,19 @@ NO_BUSINESS: dict[str, list[tuple[Any, ...]]] = {
         ("dynamodb:BatchGetItem", TABLE, "", frozenset({"body"})),
         ("sqs:ReceiveMessage", QUEUE, ""),
         ("secretsmanager:GetSecretValue", SECRET, ""),
+        ("events:PutEvents", BUS, ""),
+    ],
+    "deliver": [
+        ("dynamodb:DeleteItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:UpdateItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:PutItem", TABLE, "stripe:pi_1"),
+        ("dynamodb:PutItem", TABLE, "stripe:pi_1", frozenset({"subject", "entry", "facts"})),
+        ("dynamodb:PutItem", TABLE, "stripe:pi_1", frozenset({"subject", "entry", "body"})),
+        ("dynamodb:Query", TABLE, "stripe:pi_1"),
+        ("dynamodb:Scan", TABLE, ""),
+        ("sqs:ReceiveMessage", QUEUE, ""),
+        ("sqs:SendMessage", QUEUE, ""),
+        ("sqs:SendMessage", f"arn:aws:sqs:{ACCOUNT}:books.fifo", ""),
         ("events:PutEvents", BUS, ""),
     ],
     "reconcile": [

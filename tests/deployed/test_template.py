@@ -1,6 +1,7 @@
 """The templates: clean, deletable, named, watched; alone, and merged with what Chalice packages."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,6 +76,11 @@ def test_a_backlog_leaves_concurrency_to_the_routes(template: dict[str, Any]) ->
 def test_the_queues_are_as_designed() -> None:
     """High-throughput FIFO, 14 days, encrypted, five tries; hidden for six times a consumer's time."""
     queues = of_type(RESOURCES, "AWS::SQS::Queue")
+    wakes = queues.pop("TargetsQueue")["Properties"]  # its order is in the ledger, and it can be held back
+    assert "FifoQueue" not in wakes
+    assert wakes["MessageRetentionPeriod"] == 14 * 24 * 3600
+    assert wakes["SqsManagedSseEnabled"] is True
+    assert wakes["VisibilityTimeout"] == {"Ref": "VisibilityTimeout"}
     assert len(queues) == 2
     for queue in queues.values():
         properties = queue["Properties"]
@@ -86,7 +92,7 @@ def test_the_queues_are_as_designed() -> None:
         assert properties["VisibilityTimeout"] == {"Ref": "VisibilityTimeout"}
     assert queues["Queue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] == 5
     for stage in ("dev", "prod"):
-        for function in ("process", "park"):
+        for function in ("process", "park", "deliver"):
             timeout = CONFIG["stages"][stage]["lambda_functions"][function]["lambda_timeout"]
             assert RESOURCES["Parameters"]["VisibilityTimeout"]["Default"] >= 6 * timeout
 
@@ -123,13 +129,35 @@ def test_every_alarm_has_an_action_and_says_what_it_means() -> None:
     alarms = of_type(RESOURCES, "AWS::CloudWatch::Alarm")
     assert len(alarms) >= 14
     watched = {str(each["Properties"]["Dimensions"]) for each in alarms.values()}
-    for function in ("process", "park", "watch", "reconcile"):
+    for function in ("process", "park", "deliver", "watch", "reconcile"):
         assert any(f"-{function}'" in each for each in watched), function
     for alarm in alarms.values():
         properties = alarm["Properties"]
         assert properties["AlarmActions"] == [{"Ref": "Alerts"}]
         assert properties["AlarmDescription"]
         assert "TreatMissingData" in properties
+
+
+def test_a_chat_may_look_at_cloudwatch_and_nothing_else() -> None:
+    """Without guardrails of ours AdministratorAccess would bound it; without a channel there is none."""
+    looks = {"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/CloudWatchReadOnlyAccess"}
+    resources = RESOURCES["Resources"]
+    assert resources["ChatRole"]["Properties"]["ManagedPolicyArns"] == [looks]
+    for name in ("SlackAlerts", "TeamsAlerts"):
+        assert resources[name]["Properties"]["GuardrailPolicies"] == [looks]
+        assert resources[name]["Properties"]["SnsTopicArns"] == [{"Ref": "Alerts"}]
+        assert "Condition" in resources[name]
+    for name in ("SlackChannel", "TeamsChannel"):
+        assert RESOURCES["Parameters"][name]["Default"] == ""
+    slack, teams = (
+        re.compile(RESOURCES["Parameters"][name]["AllowedPattern"])
+        for name in ("SlackChannel", "TeamsChannel")
+    )
+    one = "00000000-0000-4000-8000-000000000000"
+    assert slack.fullmatch("T012AB3C4/C061EG9SL")
+    assert not slack.fullmatch("C061EG9SL")
+    assert teams.fullmatch(f"{one}/{one}/19%3ac02aa%40thread.tacv2")
+    assert not teams.fullmatch(f"{one}/19%3ac02aa%40thread.tacv2")
 
 
 def test_one_event_that_fails_is_no_backlog() -> None:
@@ -141,7 +169,9 @@ def test_one_event_that_fails_is_no_backlog() -> None:
 
 def test_every_message_that_is_sent_fits_the_queue() -> None:
     """Whatever a queue's default is, in this region or an older one."""
-    for queue in of_type(RESOURCES, "AWS::SQS::Queue").values():
+    queues = of_type(RESOURCES, "AWS::SQS::Queue")
+    del queues["TargetsQueue"]  # what it says is two names
+    for queue in queues.values():
         assert queue["Properties"]["MaximumMessageSize"] > LARGEST * 4 / 3
 
 

@@ -187,3 +187,12 @@ export type Subscription = {
   updated_at: string | null;
   milestones: Array<Milestone>;
 };
+
+/** What a target is sent: the body of a request that is signed by the Standard Webhooks scheme, or of a message in a queue. */
+export type Webhook = {
+  /** The milestone's type, or a raw event's after its provider's name. */
+  type: string;
+  /** When it happened, by the provider's time. */
+  timestamp: string;
+  data: Notification | RawEvent;
+};
