@@ -82,11 +82,10 @@ def send_all(
     bodies: list[bytes], url: str, signer: Signer, clock: Callable[[], int], step: Callable[[], None]
 ) -> Tally:
     """Post each body, signed when it is sent; ``step`` is called after each."""
-    pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=30.0))
-    tally = Tally()
+    to, tally = pool(), Tally()
     for body in bodies:
         tally.sent += 1
-        status = _post(pool, url, body, signer.headers(body, clock()))
+        status = post(to, url, body, signer.headers(body, clock()))
         tally.accepted += status == 200
         tally.refused += status not in (None, 200)
         tally.unreachable += status is None
@@ -94,7 +93,13 @@ def send_all(
     return tally
 
 
-def _post(pool: urllib3.PoolManager, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
+def pool() -> urllib3.PoolManager:
+    """Connections that are kept from one delivery to the next."""
+    return urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=30.0))
+
+
+def post(pool: urllib3.PoolManager, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
+    """The status that it was answered with, if it was."""
     try:
         sent = {"Content-Type": "application/json", **headers}
         return pool.request("POST", url, body=body, headers=sent, redirect=False).status

@@ -10,7 +10,6 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 from werkzeug.wrappers import Response as BaseResponse
 
-from chalicelib import money
 from chalicelib.errors import AwsError, Refused
 from chalicelib.payments.books import STATUSES
 from chalicelib.payouts import STATUSES as PAYOUT_STATUSES
@@ -18,9 +17,11 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions.standing import STATUSES as SUBSCRIPTION_STATUSES
 from chalicelib.times import to_iso
 from ops.commands.subscribing import sold
+from ops.console import figures
 from ops.console.bookkeeping import Bookkeeping, Books
 from ops.console.pages import Reading, Writing
 from ops.console.session import Console
+from ops.console.set_aside import Aside
 
 LET_IN = "daybook.let_in"
 OPEN = ("static", "login")  # what everybody may ask for
@@ -46,7 +47,8 @@ def create_app(console: Console) -> Flask:
         token=console.token,
         may_write=console.may_write,
         can_send=console.sender is not None,
-        amount=lambda value, currency: money.display(value, currency or ""),
+        amount=figures.amount,
+        number=figures.number,
         instant=to_iso,
         statuses=STATUSES,
         subscription_statuses=SUBSCRIPTION_STATUSES,
@@ -60,6 +62,7 @@ def create_app(console: Console) -> Flask:
     _answer_errors(app)
     Reading(console).on(app)
     Writing(console).on(app)
+    Aside(console).on(app)
     Bookkeeping(console, Books(console.stage.ledger, console.clock)).on(app)
     app.wsgi_app = Placed(app.wsgi_app, console)  # type: ignore[assignment]
     return app

@@ -1,8 +1,9 @@
 """Plots as SVG that takes the page's colours, light or dark."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import pygal
 from markupsafe import Markup
@@ -23,28 +24,55 @@ STYLE = Style(
     opacity="1",
     opacity_hover=".7",
 )
-LABELS = 6  # along the time
 MARKS = 5  # along the values, at most
 
 
-def bars(series: Mapping[str, Series], since: datetime, until: datetime, period: int) -> Markup:
-    """Counts by period, one above the other."""
-    chart = pygal.StackedBar(**_options(), spacing=0)
-    return _drawn(chart, series, since, until, period, 0)
+class Size(NamedTuple):
+    """Of a plot, in the pixels that it is shown at; ``labels`` along the time."""
+
+    width: int
+    height: int
+    labels: int
 
 
-def lines(series: Mapping[str, Series], since: datetime, until: datetime, period: int) -> Markup:
+SIZES = {"wide": Size(560, 190, 6), "narrow": Size(350, 190, 4)}
+Number = Callable[[float], str]
+
+
+def bars(
+    series: Mapping[str, Series],
+    since: datetime,
+    until: datetime,
+    period: int,
+    number: Number = str,
+    size: Size = SIZES["wide"],
+) -> Markup:
+    """Counts by period, one above the other; ``number`` writes one as the reader does."""
+    chart = pygal.StackedBar(**_options(number, size), spacing=0)
+    return _drawn(chart, series, since, until, period, 0, number, size)
+
+
+def lines(
+    series: Mapping[str, Series],
+    since: datetime,
+    until: datetime,
+    period: int,
+    number: Number = str,
+    size: Size = SIZES["wide"],
+) -> Markup:
     """Levels by period; a gap where nothing was measured."""
-    chart = pygal.Line(**_options(), dots_size=2, stroke_style={"width": 2}, allow_interruptions=True)
-    return _drawn(chart, series, since, until, period, None)
+    options = _options(number, size)
+    chart = pygal.Line(**options, dots_size=2, stroke_style={"width": 2}, allow_interruptions=True)
+    return _drawn(chart, series, since, until, period, None, number, size)
 
 
-def _options() -> dict[str, object]:
+def _options(number: Number, size: Size) -> dict[str, object]:
     return {
+        "value_formatter": number,
         "style": STYLE,
         "js": [],
-        "width": 720,
-        "height": 190,
+        "width": size.width,
+        "height": size.height,
         "show_legend": False,
         "margin": 6,
         "truncate_label": -1,
@@ -62,11 +90,13 @@ def _drawn(
     until: datetime,
     period: int,
     missing: float | None,
+    number: Number,
+    size: Size,
 ) -> Markup:
     count = max(1, int((until - since).total_seconds()) // period)
     times = [since + timedelta(seconds=period * n) for n in range(count)]
     shape = "%H:%M" if period * count <= 86_400 else "%d %b"
-    every = -(-count // LABELS)
+    every = -(-count // size.labels)
     chart.x_labels = [
         each.astimezone(UTC).strftime(shape) if n % every == 0 else "" for n, each in enumerate(times)
     ]
@@ -82,7 +112,7 @@ def _drawn(
     highest = (
         max(map(max, stacks), default=0) if missing is None else max(map(sum, zip(*stacks, strict=True)))
     )
-    chart.y_labels = _marks(highest)
+    chart.y_labels = [{"value": each, "label": number(each)} for each in _marks(highest)]
     return Markup(ASIDE.sub("", chart.render()))  # noqa: S704 - made of numbers and our own words
 
 

@@ -1,10 +1,11 @@
 """The figures of the first page: a fixed few calls of CloudWatch, SQS and the ledger, whatever there is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from chalicelib.money import display
 from chalicelib.payments import Sums
 from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions import Terms
@@ -24,24 +25,40 @@ PARKED = 100  # counted; more are "100 or more"
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the page shows. Money is as text, by currency; lags are in milliseconds, ``None`` without any;
-    ``alarms`` are those that are on."""
+    """What the page shows. Money is in minor units, by currency; ``pace`` is how many came in a time that a
+    person can picture, and that time; ``success`` a share of 1, lags are in milliseconds: ``None`` without
+    any. ``alarms`` are those that are on."""
 
     range: str
     received: int
     accepted: int
     refused: dict[str, int]
-    pace: str
-    success: str
+    pace: tuple[float, str]
+    success: float | None
     by_provider: dict[str, int]
     lag: dict[str, int | None]
     waiting: int
     parked: str
-    money: list[dict[str, str]]
+    money: list[dict[str, Any]]
+    month: str
     recurring: Recurring
-    traffic: Any
-    lags: Any
+    traffic: "Plot"
+    lags: "Plot"
     alarms: list[Alarm]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Drawn for whoever looks: numbers are the reader's, and there is a small one for a telephone."""
+
+    draw: Callable[..., Any]
+    series: dict[str, Series]
+    since: datetime
+    until: datetime
+    period: int
+
+    def as_svg(self, number: Callable[[float], str], size: str) -> Any:
+        return self.draw(self.series, self.since, self.until, self.period, number, charts.SIZES[size])
 
 
 def overview(stage: Stage, range_: str, now: datetime, terms: Terms, alarms: list[Alarm]) -> Overview:
@@ -71,27 +88,27 @@ def overview(stage: Stage, range_: str, now: datetime, terms: Terms, alarms: lis
         accepted=_sum(accepted),
         refused={name: _sum(each) for name, each in zip(reasons, of_reasons, strict=True) if _sum(each)},
         pace=_pace(received, range_, now),
-        success=f"{_sum(won) / ended:.1%}" if ended else "–",
+        success=_sum(won) / ended if ended else None,
         by_provider={name: _sum(each) for name, each in zip(PROVIDERS, of_providers, strict=True)},
         lag={"p50": _latest(p50), "p99": _latest(p99)},
         waiting=_waiting(stage),
         parked=_parked(stage),
         money=_money(signals, currencies, now),
+        month=now.strftime("%Y-%m"),
         recurring=recurring(stage.ledger(), int(now.timestamp() * 1000), terms),
-        traffic=charts.bars({"accepted": accepted, "refused": refused}, since, until, period),
-        lags=charts.lines({"p50": p50, "p99": p99}, since, until, period),
+        traffic=Plot(charts.bars, {"accepted": accepted, "refused": refused}, since, until, period),
+        lags=Plot(charts.lines, {"p50": p50, "p99": p99}, since, until, period),
         alarms=[each for each in alarms if each.is_on],
     )
 
 
-def _pace(received: Series, range_: str, now: datetime) -> str:
-    """How many come in a time that a person can picture."""
+def _pace(received: Series, range_: str, now: datetime) -> tuple[float, str]:
     if range_ == "hour":
         recent = _floor(now - timedelta(minutes=1), 60)
-        return f"{sum(value for at, value in received if at >= recent):,.0f} in the last minute"
+        return sum(value for at, value in received if at >= recent), "in the last minute"
     if range_ == "day":
-        return f"{_sum(received) / 24:,.1f} an hour"
-    return f"{_sum(received) / 30:,.1f} a day"
+        return round(_sum(received) / 24, 1), "an hour"
+    return round(_sum(received) / 30, 1), "a day"
 
 
 def _floor(at: datetime, period: int) -> datetime:
@@ -115,19 +132,18 @@ def _waiting(stage: Stage) -> int:
 
 
 def _parked(stage: Stage) -> str:
-    some, more = stage.ledger().parking.parked_page(PARKED)
-    return f"{len(some)} or more" if more else str(len(some))
+    ledger = stage.ledger()
+    some, more = ledger.parking.parked_page(PARKED)
+    count = len(some) + len(list(islice(ledger.undelivered.parked(), PARKED)))
+    return f"{count} or more" if more or count > PARKED else str(count)
 
 
-def _money(signals: Signals, currencies: list[str], now: datetime) -> list[dict[str, str]]:
+def _money(signals: Signals, currencies: list[str], now: datetime) -> list[dict[str, Any]]:
     """What was captured, refunded and disputed today, by currency, as the metrics have counted it."""
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     wanted = [Wanted(name, by=("currency", each)) for each in currencies for name in Sums._fields]
     found = iter(signals.series(wanted, today, today + timedelta(days=1), 86_400))
-    rows = []
-    for currency in currencies:
-        sums = {name: _sum(next(found)) for name in Sums._fields}
-        rows.append(
-            {"currency": currency, **{name: display(value, currency) for name, value in sums.items()}}
-        )
-    return rows
+    return [
+        {"currency": currency, **{name: _sum(next(found)) for name in Sums._fields}}
+        for currency in currencies
+    ]

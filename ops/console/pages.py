@@ -9,7 +9,6 @@ from chalicelib import access, listing
 from chalicelib.entries import ListedEvent, StoredEvent
 from chalicelib.errors import HandlerFailed, HandlersBusy, NotFound
 from chalicelib.kinds import PAYOUT, SUBSCRIPTION, kind_of
-from chalicelib.parking import ParkedEvent
 from chalicelib.payments import project
 from chalicelib.providers import PROVIDERS
 from ops import replay as replaying
@@ -18,11 +17,9 @@ from ops.commands.subscribing import INSTANTS, in_words
 from ops.console import masking, search
 from ops.console.arrivals import logged
 from ops.console.overview import RANGES
-from ops.console.sending import MOST, STORM, Order, Sender
+from ops.console.sending import IN_STORM, MOST, STORM, Order, Sender
 from ops.console.session import Console
-from ops.redrive import Redrive
 
-PARKED_ROWS = 25
 # Where a person sees a subscription at its provider: live, and test.
 SUBSCRIPTION_AT = {
     "stripe": (
@@ -53,8 +50,8 @@ class Reading:
         app.get("/subscriptions/<subject:subject>")(self.subscription)
         app.get("/arrivals/<subject:subject>")(self.arrivals)
         app.get("/event/<id:event_id>/of/<subject:subject>")(self.event)
-        app.get("/parked")(self.parked)
         app.get("/send")(self.send)
+        app.get("/sent")(self.sent)
 
     def index(self) -> str:
         range_ = _range()
@@ -130,14 +127,14 @@ class Reading:
             self.console.wrote("looked at a whole event", subject, event_id)
         return render_template("event.html", event=stored, text=_shown(stored, whole), whole=whole)
 
-    def parked(self) -> str:
-        rows, below = self.console.stage.ledger().parking.parked_page(PARKED_ROWS, request.args.get("below"))
-        return render_template("parked.html", rows=rows, below=below, now=self.console.clock())
-
     def send(self) -> str:
         sender = _sender(self.console)
-        names = (STORM, *stories.STORIES, *stories.SUBSCRIPTIONS)
-        return render_template("send.html", stories=names, tallies=sender.tallies, most=MOST)
+        names = (*stories.STORIES, *stories.SUBSCRIPTIONS)
+        return render_template("send.html", stories=names, sent=sender.sent, most=MOST, in_storm=IN_STORM)
+
+    def sent(self) -> str:
+        """What was sent from here, and how it was answered; fetched anew until all of it was."""
+        return render_template("_sent.html", sent=_sender(self.console).sent)
 
 
 def _page_of(subject: str) -> str:
@@ -182,6 +179,7 @@ def _payment(console: Console, subject: str) -> dict[str, Any]:
             for task in ledger.record(subject).outbox.tasks
             for h in handlers.unhandled(task)
         ],
+        "undelivered": list(ledger.undelivered.of(subject)),
         "dashboard": _dashboard(subject, shown is not None and shown.livemode is False),
         "payouts": ledger.made_of.payouts(subject) if shown and shown.settled else [],
     }
@@ -216,8 +214,6 @@ class Writing:
     def on(self, app: Flask) -> None:
         app.get("/replay/<subject:subject>")(self.ask_replay)
         app.post("/replay/<subject:subject>")(self.replay)
-        app.get("/redrive/<id:event_id>/of/<subject:subject>")(self.ask_redrive)
-        app.post("/redrive/<id:event_id>/of/<subject:subject>")(self.redrive)
         app.post("/send")(self.send_story)
 
     def ask_replay(self, subject: str) -> str:
@@ -238,39 +234,17 @@ class Writing:
             abort(502, f"{error}; the rest is left, and can be replayed")
         return redirect(url_for(_page_of(subject), subject=subject, ran=ran))
 
-    def ask_redrive(self, event_id: str, subject: str) -> str:
-        parked = self._parked(event_id, subject)
-        changes = list(self._redrive().preview(parked))
-        return render_template("redrive.html", parked=parked, changes=changes)
-
-    def redrive(self, event_id: str, subject: str) -> Any:
-        parked = self._parked(event_id, subject)
-        self.console.wrote("redrive", subject, event_id)
-        self._redrive().send(parked)
-        return redirect(url_for("parked", sent=event_id))
-
-    def _parked(self, event_id: str, subject: str) -> ParkedEvent:
-        parked = self.console.stage.ledger().parking.parked_event(subject, event_id)
-        if parked is None or parked.parked_at is None:
-            raise NotFound(f"{event_id} is no longer parked")
-        return parked
-
-    def _redrive(self) -> Redrive:
-        stage = self.console.stage
-        began = self.console.consumer.began
-        return Redrive(stage.ledger(), stage.inbox(), self.console.clock, self.console.apis, began)
-
     def send_story(self) -> Any:
         sender, order = _sender(self.console), _order()
         self.console.wrote(f"send {order.story}")
-        subjects = sender.send(order)
-        only = subjects[0] if len(subjects) == 1 else None
-        return redirect(url_for("send", begun=len(subjects), subject=only))
+        sender.send(order)
+        return redirect(url_for("send"))
 
 
 def _order() -> Order:
     """What the form asks for; anything else is a mistake of the caller's."""
-    provider, story = request.form.get("provider", ""), request.form.get("story", "")
+    story = request.form.get("story", "")
+    provider = request.form.get("provider", "") if story != STORM else next(iter(PROVIDERS))
     repeat = request.form.get("repeat", "1")
     if provider not in PROVIDERS or story not in (STORM, *stories.STORIES, *stories.SUBSCRIPTIONS):
         abort(400, "no such story")

@@ -13,7 +13,6 @@ from typing import Any
 
 from chalicelib import access, listing
 from chalicelib.ledger import Ledger
-from chalicelib.money import display
 from chalicelib.subscriptions import Terms
 from chalicelib.times import from_iso, sortable
 
@@ -24,12 +23,12 @@ PAYING = ("active", "past_due")
 
 @dataclass(frozen=True, slots=True)
 class Recurring:
-    """Of the ``looked`` newest subscriptions; ``is_whole``: there are no others. Money as text."""
+    """Of the ``looked`` newest subscriptions; ``is_whole``: there are no others. Money in minor units."""
 
     active: int
     past_due: int
     ended: int
-    revenue: dict[str, str]
+    revenue: dict[str, int]
     looked: int
     is_whole: bool
 
@@ -50,7 +49,7 @@ def recurring(ledger: Ledger, now: int, terms: Terms) -> Recurring:
         active=counts["active"],
         past_due=counts["past_due"],
         ended=sum(bool(each["ended_at"]) and from_iso(each["ended_at"]) >= began for each in found),
-        revenue={currency: display(round(sum_), currency) for currency, sum_ in revenue(found).items()},
+        revenue={currency: round(sum_) for currency, sum_ in revenue(found).items()},
         looked=len(found),
         is_whole=not page["cursor"],
     )

@@ -3,14 +3,18 @@
 import json
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+import urllib3
 
 from ops import sender, stories
 
 STORM = "storm"
 IN_STORM = 30  # payments
 MOST = 20  # times each
+MEANS = {0: "no answer", 200: "200 accepted", 401: "401 refused", 503: "503 unavailable"}
 ALREADY = 60_000  # milliseconds that a story began before now
 
 
@@ -26,6 +30,29 @@ class Order:
 
 
 @dataclass(slots=True)
+class Sent:
+    """What an order has come to so far, of ``of`` deliveries. ``answers`` counts statuses; 0 is no answer."""
+
+    order: Order
+    subjects: list[str]
+    of: int
+    answers: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def count(self) -> int:
+        return self.answers.total()
+
+    @property
+    def is_done(self) -> bool:
+        return self.count == self.of
+
+    @property
+    def in_words(self) -> str:
+        """How it was answered."""
+        return ", ".join(f"{MEANS.get(status, status)} {count}" for status, count in self.answers.items())
+
+
+@dataclass(slots=True)
 class Sender:
     """Sends to the app at ``url``. ``signer`` makes a provider's signer, right or wrong."""
 
@@ -33,15 +60,16 @@ class Sender:
     signer: Callable[[str, bool], sender.Signer]
     clock: Callable[[], int]
     rng: random.Random
-    tallies: list[tuple[Order, list[str], sender.Tally]] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
+    pool: urllib3.PoolManager = field(default_factory=sender.pool)
 
     def send(self, order: Order) -> list[str]:
         """Begin to send; the subjects of what is sent."""
         bodies, subjects = self._bodies(order)
-        tally = sender.Tally()
-        self.tallies.insert(0, (order, subjects, tally))
-        del self.tallies[10:]
-        threading.Thread(target=self._send, args=[order, bodies, tally], daemon=True).start()
+        sent = Sent(order, subjects, len(bodies))
+        self.sent.insert(0, sent)
+        del self.sent[10:]
+        threading.Thread(target=self._send, args=[sent, bodies], daemon=True).start()
         return subjects
 
     def _bodies(self, order: Order) -> tuple[list[tuple[str, bytes]], list[str]]:
@@ -65,14 +93,11 @@ class Sender:
         subject, events = stories.tell(provider, self.rng, start, amount, currency, story=story)
         return provider, subject, [json.dumps(each).encode() for each in events]
 
-    def _send(self, order: Order, bodies: list[tuple[str, bytes]], tally: sender.Tally) -> None:
+    def _send(self, to: Sent, bodies: list[tuple[str, bytes]]) -> None:
         signers: Mapping[str, sender.Signer] = {
-            provider: self.signer(provider, order.broken) for provider in {each for each, _ in bodies}
+            provider: self.signer(provider, to.order.broken) for provider in {each for each, _ in bodies}
         }
         for provider, body in bodies:
             url = f"{self.url}/webhooks/{provider}"
-            sent = sender.send_all([body], url, signers[provider], self.clock, lambda: None)
-            tally.sent += sent.sent
-            tally.accepted += sent.accepted
-            tally.refused += sent.refused
-            tally.unreachable += sent.unreachable
+            status = sender.post(self.pool, url, body, signers[provider].headers(body, self.clock()))
+            to.answers[status or 0] += 1

@@ -113,6 +113,7 @@ WHOLE = {
     "event sources": [
         "arn:aws:sqs:us-east-1:123456789012:payment-events-dead-dev.fifo",
         "arn:aws:sqs:us-east-1:123456789012:payment-events-dev.fifo",
+        "arn:aws:sqs:us-east-1:123456789012:payment-targets-dev",
     ],
     "APIs": ["daybook"],
     "roles": [f"daybook-dev-{name}" for name in sorted(FUNCTIONS)],
@@ -134,7 +135,7 @@ def check_whole(stage: Stage) -> None:
     """Everything is there, once."""
     found = left(stage)
     assert {kind: found[kind] for kind in WHOLE} == WHOLE
-    assert len(found["queues"]) == 2
+    assert len(found["queues"]) == 3
 
 
 def said_of_failures(stage: Stage) -> list[tuple[str, str]]:
@@ -165,7 +166,7 @@ def check_webhook(stage: Stage, work: Path) -> None:
     code, consumer_code = (downloaded(stage, name, work) for name in ("daybook-dev", "daybook-dev-process"))
     client = stage.client("lambda")
     mappings = client.list_event_source_mappings()["EventSourceMappings"]
-    assert sorted(each.get("ScalingConfig", {}).get("MaximumConcurrency", 0) for each in mappings) == [0, 20]
+    assert sorted(each.get("ScalingConfig", {}).get("MaximumConcurrency", 0) for each in mappings) == [0, 10, 20]
     for each in mappings:  # the emulator would take the messages itself and do nothing with them
         client.update_event_source_mapping(UUID=each["UUID"], Enabled=False)
     secrets = stage.client("secretsmanager")

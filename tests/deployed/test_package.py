@@ -88,6 +88,22 @@ def test_the_package_runs(functions: Functions, dev: Stage) -> None:
     wait_until(lambda: any('"inconsistent": 0' in line for line in watch.lines))  # it is read beside us
 
 
+def test_what_is_for_a_target_is_tried_and_kept(functions: Functions, dev: Stage) -> None:
+    """This machine is no public address; what waits says so, and is tried again."""
+    subject, events = tell("stripe", random.Random(31), now(), 5000, "EUR", story="checkout")
+    stated = {"DAYBOOK_TARGET_SHOP": "https://127.0.0.1:9/hook payment.succeeded"}
+    api = functions.start("APIHandler")
+    for event in events:
+        assert api.invoke(stripe_request(as_bytes(event)))["statusCode"] == 200
+    functions.start("Process", None, **stated).invoke(batch(dev, "payment-events-dev.fifo"))
+    deliver = functions.start("Deliver", None, **stated)
+    deliver.invoke(batch(dev, "payment-targets-dev"))
+    [waits] = dev.ledger().undelivered.of(subject)
+    assert [task.type for task in waits.tasks] == ["payment.succeeded"]
+    assert waits.reason == "there is no target_shop in the stage's secret"
+    wait_until(lambda: any('"target_failed": 1' in line for line in deliver.lines))
+
+
 def test_the_api_is_warm_before_its_first_webhook(functions: Functions, dev: Stage) -> None:
     """The init phase reads the secret and finds the queue; the first webhook costs one call."""
     with Proxy(str(dev.endpoint)) as proxy:
@@ -143,7 +159,7 @@ def test_every_function_of_the_template_is_run_above(template: dict[str, Any]) -
     functions = [
         name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"
     ]
-    assert sorted(functions) == ["APIHandler", "Park", "Process", "Reconcile", "Watch"]
+    assert sorted(functions) == ["APIHandler", "Deliver", "Park", "Process", "Reconcile", "Watch"]
 
 
 def test_a_dependency_that_is_not_packaged_is_found_out(work: Path, functions: Functions, dev: Stage) -> None:

@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape, unescape
 from typing import Any
@@ -17,9 +18,11 @@ from chalicelib.inbox import Message
 from chalicelib.ledger import Ledger
 from chalicelib.money import display
 from chalicelib.providers import PROVIDERS
+from chalicelib.reactions import Handlers, Task
 from chalicelib.subscriptions import Terms
 from chalicelib.times import DAY
-from ops.console import masking, search
+from chalicelib.undelivered import Undelivered
+from ops.console import figures, masking, search
 from ops.console.app import create_app
 from ops.console.overview import overview
 from ops.console.recurring import recurring, revenue
@@ -142,8 +145,8 @@ def test_the_overview_costs_a_fixed_few_calls(stage: Stage, monkeypatch: pytest.
     for range_ in ("hour", "day", "month"):
         calls.clear()
         found = overview(stage, range_, now, Terms(), [])
-        assert (found.received, found.parked, found.success) == (0, "0", "–")
-        assert len(calls) <= 7, calls
+        assert (found.received, found.parked, found.success) == (0, "0", None)
+        assert len(calls) <= 8, calls
 
 
 def test_the_overview_shows_the_alarms_that_are_on(stage: Stage, client: FlaskClient) -> None:
@@ -224,7 +227,7 @@ def test_what_subscriptions_come_to(stage: Stage) -> None:
     told(ledger, "paypal", "cancel-at-end", 7)
     found = recurring(ledger, NOW, Terms())
     assert (found.active, found.past_due, found.ended) == (3, 0, 1)
-    assert found.revenue == {"EUR": "95.00 EUR"}  # 57.00, 19.00 and 19.00
+    assert found.revenue == {"EUR": 9500}  # 57.00, 19.00 and 19.00
     assert (found.looked, found.is_whole) == (5, True)
 
 
@@ -522,5 +525,112 @@ def test_parked_events_are_paged(stage: Stage, client: FlaskClient) -> None:
     below = re.search(r'href="(/parked\?below=[^"]+)"', first)
     assert below
     _, second = get(client, below[1].replace("&amp;", "&"))
-    found = [re.findall(r'<td class="id">(evt_\d+)</td>', text) for text in (first, second)]
+    found = [re.findall(r">(evt_\d+)</td>", text) for text in (first, second)]
     assert found[0] + found[1] == [f"evt_{n:02}" for n in reversed(range(30))]
+
+
+# ── what waits ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def parked_events(ledger: Ledger) -> str:
+    """One that would change something, and one that is distrusted."""
+    subject, [event] = tell("stripe", random.Random(9), NOW, 700, "EUR", type_="charge.succeeded")
+    body = as_bytes(event)
+    made = PROVIDERS["stripe"].event(body, NOW)
+    message = Message(provider="stripe", event_id=made.id, subject=subject, received_at=NOW, body=body)
+    ledger.parking.park(subject, made.id, message.encode(), 5, NOW)
+    ledger.parking.note_failure(subject, "evt_forged", "tampered", 1, NOW)
+    ledger.parking.park(subject, "evt_forged", message.encode(), 1, NOW)
+    return subject
+
+
+def test_all_that_is_parked_is_redriven_after_its_preview(stage: Stage, lines: list[str]) -> None:
+    """Each line says what it would do; what is distrusted stays, and is not counted."""
+    made = console(stage, lines)
+    subject = parked_events(stage.ledger())
+    waits = undelivered(stage, subject, parked_at=NOW)
+    with create_app(made).test_client() as client:
+        assert "Redrive all" in get(client, "/parked")[1]
+        _, preview = get(client, "/redrive")
+        assert "captured: 0 becomes 700" in preview
+        assert "is sent payment.succeeded" in preview
+        assert "stays parked: it is tampered" in preview
+        assert "Redrive all 2</button>" in preview
+        answer = client.post("/redrive", data={"token": made.token}, headers=OWN)
+        assert answer.status_code == 302
+        assert "2 are sent again" in get(client, answer.headers["Location"])[1]
+    assert [each.event_id for each in stage.ledger().parking.parked()] == ["evt_forged"]
+    assert stage.ledger().undelivered.read(waits.waiter).parked_at is None
+    assert json.loads(lines[0])["action"] == "redrive all"
+
+
+def undelivered(stage: Stage, subject: str, **more: Any) -> Undelivered:
+    """A milestone that waits for a target."""
+    task = Task(id=f"{subject}/payment.succeeded", type="payment.succeeded")
+    none = Undelivered(subject=subject, target="shop", reason="answered 503", attempts=3, since=NOW, **more)
+    return stage.ledger().undelivered.write(none, replace(none, tasks=(task,)), NOW)
+
+
+def test_what_waits_for_a_target_is_shown_and_sent(stage: Stage, lines: list[str]) -> None:
+    """On its own page and its payment's, with why; after a question it is due at once."""
+    made = console(stage, lines)
+    subject = record(stage.ledger(), 1)
+    waits = undelivered(stage, subject, due_at=NOW + 60_000)
+    with create_app(made).test_client() as client:
+        for path in ("/waiting", f"/payments/{subject}"):
+            _, text = get(client, path)
+            assert "answered 503" in text
+            assert f"/redeliver/shop/of/{subject}" in text
+        path = f"/redeliver/shop/of/{subject}"
+        assert "payment.succeeded" in get(client, path)[1]
+        assert client.post(path, data={"token": made.token}, headers=OWN).status_code == 302
+        assert get(client, "/redeliver/other/of/stripe:pi_1")[0] == 404
+    found = stage.ledger().undelivered.read(waits.waiter)
+    assert (found.due_at, found.attempts) == (NOW, 0)
+
+
+def test_what_waits_for_its_reference_is_shown(stage: Stage, lines: list[str]) -> None:
+    """The payment, the handlers, and for how long."""
+    made = console(stage, lines)
+    handlers = Handlers()
+
+    @handlers.on("payment.succeeded", needs="reference")
+    def ship(payment: Any, milestone: Any) -> None:
+        """Never called."""
+
+    made.consumer = replace(made.consumer, handlers=handlers)
+    subject, [event] = tell("stripe", random.Random(5), NOW, 700, "EUR", type_="charge.succeeded")
+    event["data"]["object"].pop("metadata", None)
+    message = message_of(as_bytes(event))
+    made.consumer.record(message, NOW + 60_000)
+    with create_app(made).test_client() as client:
+        _, text = get(client, "/waiting")
+    assert subject in text
+    assert "ship" in text
+
+
+@pytest.mark.parametrize(
+    ("languages", "shown"),
+    [
+        ("en-US,en;q=0.9", "1,234,567.89 EUR"),
+        ("de-DE,de;q=0.9,en;q=0.8", "1.234.567,89 EUR"),
+        ("xx,pt-BR;q=0.5", "1.234.567,89 EUR"),
+        ("not a language;;;", "1,234,567.89 EUR"),
+        ("", "1,234,567.89 EUR"),
+    ],
+)
+def test_amounts_are_written_as_the_reader_does(
+    stage: Stage, client: FlaskClient, languages: str, shown: str
+) -> None:
+    """By the first language of the browser's that is known."""
+    record(stage.ledger(), 1, amount=123_456_789)
+    answer = client.get("/payments", headers={"Host": OWN["Host"], "Accept-Language": languages})
+    assert shown in answer.get_data(as_text=True)
+
+
+def test_amounts_have_their_currencys_decimals() -> None:
+    """None of yen, three of dinars; of what is no currency the minor unit."""
+    assert figures.amount(-1_234_567, "JPY") == "-1,234,567 JPY"
+    assert figures.amount(1_234_567, "KWD") == "1,234.567 KWD"
+    assert figures.amount(1_234_567, "???") == "1,234,567 ???"
+    assert figures.amount(None, "EUR") == ""
