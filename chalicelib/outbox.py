@@ -54,6 +54,16 @@ def one_after_another(runs: Iterable[Callable[[], int]]) -> int:
     return count
 
 
+def shown_of(ledger: Ledger, subject: str, terms: Terms) -> Payment | Subscription | Payout:
+    """A record as it is now, as handlers are called with it. Raises ``NewerRules``."""
+    facts, entry = ledger.record(subject).facts, kind_of(subject).entry
+    if entry == PAYMENT:
+        return project(subject, facts)
+    if entry == PAYOUT:
+        return payouts.project(subject, facts)
+    return subscriptions.project(subject, facts, terms)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
     """Runs handlers. ``event`` reads a recorded event back; ``clock`` in milliseconds.
@@ -117,16 +127,8 @@ class Runner:
         """What handlers of it need and the record does not have."""
         if not any(task.needs for task in outbox.tasks):
             return ()
-        shown = self._shown(outbox.subject)
+        shown = shown_of(self.ledger, outbox.subject, self.terms)
         return [name for name in NEEDS if getattr(shown, name) is None]
-
-    def _shown(self, subject: str) -> Payment | Subscription | Payout:
-        facts, entry = self.ledger.record(subject).facts, kind_of(subject).entry
-        if entry == PAYMENT:
-            return project(subject, facts)
-        if entry == PAYOUT:
-            return payouts.project(subject, facts)
-        return subscriptions.project(subject, facts, self.terms)
 
     def _call(self, handler: Handler, task: Task, outbox: Outbox) -> None:
         began = self.clock()
@@ -153,7 +155,7 @@ class Runner:
         """What handlers of it are called with. Reading it is no handler's time. Raises ``BodyRemoved``."""
         if task.event_id is not None:
             return (replace(self.event(subject, task.event_id), is_replay=task.replay),)
-        return self._shown(subject), task.milestone
+        return shown_of(self.ledger, subject, self.terms), task.milestone
 
     @contextmanager
     def _ended_in_time(self, handler: Handler, task: Task, outbox: Outbox) -> Iterator[None]:

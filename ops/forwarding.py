@@ -1,8 +1,10 @@
-"""Sending a program on this machine what a stage records, as the providers would: signed with a local secret.
+"""Sending a program on this machine what a stage records, as the providers would, or what it notifies of, as
+targets are sent it: signed with a local secret.
 
 The stage is only read. Nothing goes to another machine: these are customers' payments.
 """
 
+import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,15 +13,20 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from chalicelib import notification, standard_webhooks
 from chalicelib.events import OWN, OWN_IDS
 from chalicelib.ledger import Ledger
-from ops import stories
+from chalicelib.outbox import shown_of
+from chalicelib.settings import LOCAL_TARGET_SECRET
+from chalicelib.subscriptions import TERMS, Terms
+from ops import replay, stories
 from ops.sender import Signer
 
 HERE = ("localhost", "127.0.0.1", "::1")
 NOT_SENT = "no provider sent it"
 NOT_KEPT = "its body is not kept"
 NO_ANSWER = "no answer"
+NOT_THERE = "its record does not have it any more"
 SECONDS = 30.0  # for an answer
 
 
@@ -31,14 +38,16 @@ def is_here(url: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
-    """To ``url``. ``secret``: Stripe's signing secret, else stage local's; PayPal's are signed as `make run`
-    signs them, where that runs, and else not at all. ``clock`` in milliseconds."""
+    """To ``url``. ``secret``: Stripe's signing secret, or of milestones a target's, else stage local's;
+    PayPal's events are signed as `make run` signs them, where that runs, and else not at all. ``clock`` in
+    milliseconds."""
 
     ledger: Ledger
     url: str
     secret: str | None
     environ: Mapping[str, str]
     clock: Callable[[], int]
+    terms: Terms = TERMS
     pool: urllib3.PoolManager = field(
         default_factory=lambda: urllib3.PoolManager(retries=False, timeout=SECONDS)
     )
@@ -54,12 +63,30 @@ class Forwarding:
             return NOT_KEPT
         signer = self._signer(str(line["provider"]))
         headers = signer.headers(stored.body, self.clock()) if signer else {}
+        answer = self._post(stored.body, headers)
+        if answer is None or signer:
+            return answer or NO_ANSWER
+        return f"{answer}, unsigned: `make run` signs PayPal's"
+
+    def send_milestone(self, line: Mapping[str, Any]) -> str:
+        """One milestone, by the line that tells of it, its record as it is now; how it was answered."""
+        subject = str(line["subject"])
+        all_of_it = replay.reached(subject, self.ledger.record(subject))
+        milestone = next((each for each in all_of_it if each.id == line["id"]), None)
+        if milestone is None:
+            return NOT_THERE
+        record = shown_of(self.ledger, subject, self.terms)
+        body = json.dumps(notification.webhook(record, milestone)).encode()
+        id_ = standard_webhooks.message_id(milestone.id)
+        secret = self.secret or LOCAL_TARGET_SECRET
+        return self._post(body, standard_webhooks.headers([secret], id_, body, self.clock())) or NO_ANSWER
+
+    def _post(self, body: bytes, headers: Mapping[str, str]) -> str | None:
         sent = {"Content-Type": "application/json", **headers}
         try:
-            answer = self.pool.request("POST", self.url, body=stored.body, headers=sent, redirect=False)
+            return str(self.pool.request("POST", self.url, body=body, headers=sent, redirect=False).status)
         except urllib3.exceptions.HTTPError:
-            return NO_ANSWER
-        return str(answer.status) if signer else f"{answer.status}, unsigned: `make run` signs PayPal's"
+            return None
 
     def _signer(self, provider: str) -> Signer | None:
         if provider not in self.signers:

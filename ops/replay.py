@@ -104,13 +104,13 @@ def _tasks(to: Consumer, chosen: Chosen, events: list[StoredEvent]) -> Mapping[s
             proved = dict(_of_event(to, chosen.subject, event))
             return {**proved, chosen.subject: (*proved[chosen.subject], *raw)}
     stored = to.ledger.record(chosen.subject)
-    reached = _reached(chosen.subject, stored) if stored.facts else ()
+    all_of_it = reached(chosen.subject, stored) if stored.facts else ()
     superseded = {f"{chosen.subject}/{name}" for name in stored.outbox.superseded}
-    notified = [milestone for milestone in reached if milestone.id not in superseded]
+    notified = [milestone for milestone in all_of_it if milestone.id not in superseded]
     return {chosen.subject: (*to.handlers.milestone_tasks(notified), *raw)}
 
 
-def _reached(subject: str, stored: StoredPayment) -> tuple[Milestone, ...]:
+def reached(subject: str, stored: StoredPayment) -> tuple[Milestone, ...]:
     """All that it has reached; of a subscription also the last times that access began or ended."""
     if stored.outbox.entry == PAYMENT:
         return project(subject, stored.facts).milestones
@@ -200,8 +200,9 @@ class Period:
     def _milestones_of(self, to: Consumer, subject: str) -> tuple[Task, ...]:
         stored = to.ledger.record(subject)
         passed_over = {f"{subject}/{name}" for name in stored.outbox.superseded}
-        reached = _reached(subject, stored)
-        wanted = [each for each in reached if each.id not in passed_over and self._is_of(each)]
+        wanted = [
+            each for each in reached(subject, stored) if each.id not in passed_over and self._is_of(each)
+        ]
         return to.handlers.milestone_tasks(wanted)
 
     def _events_of(self, to: Consumer, subject: str) -> Iterator[Task]:

@@ -166,7 +166,8 @@ def _replay_one(stage: Stage, running: Consumer, id_: str, again: bool, yes: boo
         raise Failed(f"{error}; the rest is left, `daybook replay {id_}` runs it") from None
     targets = _sent_anew(stage, running, chosen.subject)
     if as_json:
-        click.echo(json.dumps({"subject": chosen.subject, "ran": ran, "targets": targets}))
+        told = {"targets": targets} if targets else {}
+        click.echo(json.dumps({"subject": chosen.subject, "ran": ran, **told}))
         return
     say(f"{ran} handlers ran for {chosen.subject}")
     if targets:

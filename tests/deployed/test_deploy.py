@@ -166,7 +166,11 @@ def check_webhook(stage: Stage, work: Path) -> None:
     code, consumer_code = (downloaded(stage, name, work) for name in ("daybook-dev", "daybook-dev-process"))
     client = stage.client("lambda")
     mappings = client.list_event_source_mappings()["EventSourceMappings"]
-    assert sorted(each.get("ScalingConfig", {}).get("MaximumConcurrency", 0) for each in mappings) == [0, 10, 20]
+    assert sorted(each.get("ScalingConfig", {}).get("MaximumConcurrency", 0) for each in mappings) == [
+        0,
+        10,
+        20,
+    ]
     for each in mappings:  # the emulator would take the messages itself and do nothing with them
         client.update_event_source_mapping(UUID=each["UUID"], Enabled=False)
     secrets = stage.client("secretsmanager")

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook
 
 from chalicelib.settings import LOCAL_TARGET_SECRET
+from chalicelib.times import to_iso
 from ops.stage import connect
 from tests.conftest import ROOT, free_port, wait_until
 from tests.core.test_posting import Receiver
@@ -126,6 +129,20 @@ def test_a_queue_has_them_in_order(stage: Running) -> None:
     reached = json.loads(stage.daybook("show", subject, "--json").stdout)["milestones"]
     assert [each["data"]["milestone"]["id"] for each in got] == [each["id"] for each in reached]
     assert {each["data"]["payment"]["id"] for each in got} == {subject}
+
+
+def test_tail_forwards_what_was_notified(stage: Running) -> None:
+    """To a program here, as it comes; the stage is only read."""
+    began = to_iso(time.time_ns() // 1_000_000)
+    subject = send(stage)
+    receiver = Receiver()
+    with receiver.running():
+        options = ("--notified", "--since", began, "--count", "1", "--forward", receiver.url)
+        done = stage.daybook("tail", *options, "--json")
+    line = json.loads(done.stdout)
+    assert (line["subject"], line["type"], line["answer"]) == (subject, "payment.succeeded", "200")
+    [(headers, body)] = receiver.got
+    assert Webhook(LOCAL_TARGET_SECRET).verify(body, headers)["data"]["payment"]["id"] == subject
 
 
 def test_where_nobody_answers_it_is_said_and_sent_once_somebody_does(stage: Running) -> None:

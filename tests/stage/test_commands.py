@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from rich.table import Table
+from standardwebhooks import Webhook
 
 from chalicelib.accounts import fingerprint
 from chalicelib.errors import Unavailable
@@ -23,6 +25,7 @@ from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers, registered
 from chalicelib.recording import Consumer
+from chalicelib.settings import LOCAL_TARGET_SECRET
 from chalicelib.subscriptions import Subscription
 from chalicelib.times import DAY
 from ops import against, replay
@@ -34,7 +37,7 @@ from ops.stage import Stage, connect
 from ops.stories import tell
 from ops.stories.paypal_subscriptions import PayPalSubscription
 from ops.stories.stripe_subscriptions import StripeSubscription
-from ops.tail import tail
+from ops.tail import milestones, tail
 from tests.conftest import ROOT, fill_secret
 from tests.fake_apis import FakePayPal, FakeStripe
 from tests.fakes import DEV_SECRET, NOW, Clock, MemoryInbox, as_bytes, consumer, trust
@@ -630,6 +633,44 @@ def test_tail_forwards_what_is_recorded_to_a_program_here(stage: Stage) -> None:
         assert json.loads(sent.body) == event
     nobody = replace(forwarding, url="http://127.0.0.1:9/hook")
     assert nobody.send(lines[0]) == "no answer"
+
+
+def test_what_handlers_were_notified_of_is_forwarded_as_a_target_is_sent_it(stage: Stage) -> None:
+    """Each milestone once, whoever handled it, and no raw event; signed by the Standard Webhooks scheme."""
+    to = consumer(stage.ledger(), MemoryInbox())
+    subject, events = tell("stripe", random.Random(4), NOW, 5000, "EUR", story="partial-refunds")
+    for each in events:
+        record(to, each)
+    plan, told = tell("stripe", random.Random(5), NOW, 1900, "EUR", story="trial-converts")
+    for each in told:
+        record(to, each)
+    tasks = [
+        f"{subject}/payment.succeeded",
+        f"{subject}/payment.succeeded",
+        f"{subject}/stripe.charge.succeeded/evt_1",
+        f"{plan}/access.granted/1",
+        f"{subject}/payment.refunded/re_gone",
+    ]
+    lines = list(milestones(iter({"at": NOW, "handler": "ship", "task": task} for task in tasks)))
+    assert [each["type"] for each in lines] == ["payment.succeeded", "access.granted", "payment.refunded"]
+    moment = time.time_ns() // 1_000_000
+    with FakeStripe([]) as here:
+        here.objects["/hook"] = {"ok": True}
+        forwarding = Forwarding(stage.ledger(), f"{here.address}/hook", None, {}, lambda: moment)
+        answers = [forwarding.send_milestone(each) for each in lines]
+    assert answers == ["200", "200", "its record does not have it any more"]
+    read = [Webhook(LOCAL_TARGET_SECRET).verify(each.body, dict(each.headers)) for each in here.requests]
+    assert [each["type"] for each in read] == ["payment.succeeded", "access.granted"]
+    assert read[0]["data"]["payment"]["id"] == subject
+    nobody = replace(forwarding, url="http://127.0.0.1:9/hook")
+    assert nobody.send_milestone(lines[0]) == "no answer"
+
+
+def test_a_secret_that_signs_no_milestone_is_refused() -> None:
+    """Before anything is waited for."""
+    options = ("--notified", "--forward", "http://localhost:3000", "--secret", "whsec_x")
+    result = CliRunner().invoke(main, ["tail", *options])
+    assert (result.exit_code, "is not whsec_ and the base64" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize("url", ["https://example.com/hook", "http://10.0.0.1/", "file:///etc/passwd", "x"])
