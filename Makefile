@@ -11,7 +11,7 @@ TORTURED := core/test_fuzz core/test_forgeries core/test_simulation core/test_ho
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run check test lint format package bench schemas torture oracle lock clean
+.PHONY: help run check test lint format package bench docs schemas torture oracle lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -41,6 +41,9 @@ package: .venv/.run  ## one template and one zip of STAGE, in build/package-STAG
 
 bench: .venv/.test  ## measure beside what others would install; writes build/bench.json
 	$(BIN)/python -m bench.run
+
+docs: .venv/.test  ## the documentation as a site, in build/docs
+	$(BIN)/python -m ops.site.build
 
 schemas: .venv/.test  ## TypeScript's types of docs/schemas
 	$(BIN)/python -m ops.typescript

@@ -1,0 +1,1 @@
+"""The documentation as a site: what is in ``docs/``, and what code and contracts say of themselves."""
