@@ -16,6 +16,7 @@ from chalicelib.payouts import STATUSES as PAYOUT_STATUSES
 from chalicelib.providers import PROVIDERS
 from chalicelib.subscriptions.standing import STATUSES as SUBSCRIPTION_STATUSES
 from chalicelib.times import to_iso
+from ops.commands.looking import age
 from ops.commands.subscribing import sold
 from ops.console import figures
 from ops.console.bookkeeping import Bookkeeping, Books
@@ -50,6 +51,7 @@ def create_app(console: Console) -> Flask:
         amount=figures.amount,
         number=figures.number,
         instant=to_iso,
+        age=age,
         statuses=STATUSES,
         subscription_statuses=SUBSCRIPTION_STATUSES,
         payout_statuses=PAYOUT_STATUSES,
