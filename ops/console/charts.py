@@ -21,6 +21,8 @@ STYLE = Style(
     colors=("var(--good)", "var(--bad)", "var(--warn)"),
     font_family="inherit",
     label_font_size=11,
+    guide_stroke_color="var(--line)",
+    major_guide_stroke_color="var(--line)",
     opacity="1",
     opacity_hover=".7",
 )
