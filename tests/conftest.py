@@ -162,6 +162,7 @@ def stage_environ(aws: dict[str, str]) -> dict[str, str]:
         "DAYBOOK_TABLE": f"payment-transactions-{name}",
         "DAYBOOK_QUEUE": f"payment-events-{name}.fifo",
         "DAYBOOK_DEAD_QUEUE": f"payment-events-dead-{name}.fifo",
+        "DAYBOOK_TARGETS_QUEUE": f"payment-targets-{name}",
         "STRIPE_WEBHOOK_SECRETS": "whsec_new,whsec_old",
     }
 

@@ -76,6 +76,7 @@ def stage_of(aws: dict[str, str], seed: int) -> Iterator[tuple[Stage, dict[str, 
                 "DAYBOOK_TABLE": stage.names.table,
                 "DAYBOOK_QUEUE": f"payment-events-{stage.name}.fifo",
                 "DAYBOOK_DEAD_QUEUE": f"payment-events-dead-{stage.name}.fifo",
+                "DAYBOOK_TARGETS_QUEUE": f"payment-targets-{stage.name}",
             },
             proxy,
         )
