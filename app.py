@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, Response, SQSEvent
 
-from chalicelib import access, accounts, beginning, listing, retention, senders, settings, several
+from chalicelib import access, accounts, beginning, listing, retention, settings, several
 from chalicelib import reconcile as reconciling
 from chalicelib import watch as watching
 from chalicelib.accounts import Secrets, fingerprint
@@ -29,14 +29,12 @@ from chalicelib.credentials import (
     refused,
     usable,
 )
-from chalicelib.delivering import Deliverer, Noting
-from chalicelib.delivering import look as look_for_undelivered
 from chalicelib.errors import Forbidden, InvalidPayload, Refused, Unavailable
 from chalicelib.events import Delivery
 from chalicelib.explaining import Explanation
 from chalicelib.inbox import Inbox
 from chalicelib.ledger import Ledger
-from chalicelib.posting import Poster
+from chalicelib.noting import Noting
 from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import (
     Connection,
@@ -51,6 +49,9 @@ from chalicelib.recording import Consumer
 from chalicelib.telemetry import Telemetry, stdout
 from chalicelib.wakeups import Wakeups
 from chalicelib.webhooks import Receiver
+
+if TYPE_CHECKING:
+    from chalicelib.delivering import Deliverer
 
 SETTINGS = settings.read(os.environ)
 RETRY_AFTER = "30"  # seconds
@@ -229,7 +230,7 @@ def deliver(event: SQSEvent) -> None:
 def watch(event: CloudWatchEvent) -> None:
     deadline = _begun(event) - WATCH_ENDS
     watching.watch(_ledger(), _telemetry(), _now())
-    look_for_undelivered(_ledger(), _wakeups(), _telemetry(), _now(), lambda: _now() < deadline)
+    watching.watch_targets(_ledger(), _wakeups(), _telemetry(), _now(), lambda: _now() < deadline)
     if SETTINGS.event_bus:
         watching.watch_bus(EventBus(_aws(), SETTINGS.event_bus), _telemetry())
     if SETTINGS.keep_bodies is not None:
@@ -362,7 +363,12 @@ def _noting() -> Noting:
 
 
 @cache
-def _deliverer() -> Deliverer:
+def _deliverer() -> "Deliverer":
+    """What it needs is imported where something is sent: not to receive a webhook."""
+    from chalicelib import senders
+    from chalicelib.delivering import Deliverer
+    from chalicelib.posting import Poster
+
     poster = Poster(is_local=SETTINGS.is_local)
     return Deliverer(
         targets={each.name: each for each in SETTINGS.targets},

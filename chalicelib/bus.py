@@ -10,9 +10,9 @@ from importlib import import_module
 
 from chalicelib import notification
 from chalicelib.aws import Caller
-from chalicelib.delivering import Noting
 from chalicelib.errors import AwsError, Unavailable
 from chalicelib.events import Event
+from chalicelib.noting import Noting
 from chalicelib.payments import Milestone
 from chalicelib.reactions import RAW, Handler, Handlers, registered
 from chalicelib.settings import Settings

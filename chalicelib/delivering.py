@@ -18,7 +18,7 @@ from typing import Any
 from chalicelib.breaker import REST, CircuitBreaker
 from chalicelib.errors import BodyRemoved, NewerRules, NotTaken, Unavailable, VersionMoved
 from chalicelib.ledger import Ledger
-from chalicelib.reactions import Handler, Task
+from chalicelib.reactions import Task
 from chalicelib.senders import Sender
 from chalicelib.targets import Target
 from chalicelib.telemetry import Telemetry
@@ -34,36 +34,6 @@ RESERVE = 20_000  # milliseconds before the deadline in which nothing is begun: 
 SOON = HOUR  # what is due later is woken by the hourly look
 UNTIL_FREE = 60  # seconds until what somebody else seems to work on is looked at again
 MOST_ASKED = HOUR  # for which a target can ask to be left alone
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noting:
-    """Notes what a target is to be sent, and wakes who sends it. ``clock`` in milliseconds."""
-
-    ledger: Ledger
-    wakeups: Wakeups
-    clock: Callable[[], int]
-
-    def handlers(self, targets: Iterable[Target]) -> list[Handler]:
-        """One for each target: done when it is noted."""
-        return [Handler(each.handler_name, each.patterns, self._noting(each), each.needs) for each in targets]
-
-    def _noting(self, target: Target) -> Callable[..., None]:
-        def note(*notified: Any) -> None:
-            subject, task = _task(*notified)
-            waiter = Waiter(subject, target.name)
-            self.ledger.undelivered.add(waiter, task, self.clock())
-            self.wakeups.send(waiter)
-
-        return note
-
-
-def _task(*notified: Any) -> tuple[str, Task]:
-    """What a handler was called with, as the task that it was; and of which record."""
-    if len(notified) == 1:
-        return notified[0].subject, Task.of_event(notified[0])
-    about, milestone = notified
-    return about.id, Task.of_milestone(milestone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,15 +160,3 @@ class Deliverer:
 
 def _taken(found: Undelivered, task: Task, now: int) -> Undelivered:
     return found.without(task, now)
-
-
-def look(
-    ledger: Ledger, wakeups: Wakeups, telemetry: Telemetry, now: int, is_time_left: Callable[[], bool]
-) -> None:
-    """Once an hour: count what has waited for an hour, and wake who sends it, in case nobody was."""
-    waiting = list(ledger.undelivered.waiting(now - HOUR))
-    telemetry.count("undelivered", len(waiting))  # none is a figure too: it ends the alarm
-    if waiting:
-        names = sorted({each.target for each in waiting})
-        telemetry.log("waits for its target", "ERROR", targets=names, records=len(waiting))
-    wakeups.send_all(waiting, is_time_left)

@@ -6,14 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib.breaker import CircuitBreaker
-from chalicelib.delivering import Deliverer, Noting, look
+from chalicelib.delivering import Deliverer
 from chalicelib.errors import NotTaken
 from chalicelib.ledger import Ledger
 from chalicelib.notification import webhook
+from chalicelib.noting import Noting
 from chalicelib.reactions import Handlers, Task
 from chalicelib.targets import Target, targets
 from chalicelib.undelivered import Undelivered
 from chalicelib.wakeups import Waiter, Wakeups
+from chalicelib.watch import watch_targets
 from ops.stories import tell
 from tests.fakes import NOW, Clock, as_bytes, consumer, message_of, telemetry
 from tests.little_dynamo import LittleDynamo
@@ -140,7 +142,7 @@ class Notified:
         self.clock.now = until
 
     def look(self) -> None:
-        look(self.ledger, self.wakeups, self.telemetry, self.clock.now, lambda: True)
+        watch_targets(self.ledger, self.wakeups, self.telemetry, self.clock.now, lambda: True)
 
     def waits(self, target: str, subject: str) -> Undelivered:
         return self.ledger.undelivered.read(Waiter(subject, target))

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from chalicelib import beginning
 from chalicelib.bus import handlers_of
-from chalicelib.delivering import Noting
 from chalicelib.explaining import Explanation
+from chalicelib.noting import Noting
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Handlers
 from chalicelib.recording import Consumer

@@ -18,6 +18,7 @@ from chalicelib import access, listing, money
 from chalicelib.errors import NewerRules, NotFound, VersionMoved
 from chalicelib.kinds import kind_of
 from chalicelib.ledger import Ledger
+from chalicelib.parking import ParkedEvent
 from chalicelib.payments import Labels
 from chalicelib.providers import PROVIDERS
 from chalicelib.times import to_iso
@@ -291,24 +292,21 @@ def parked(stage: str, as_json: bool) -> None:
 
 def _parked(ledger: Ledger) -> Iterator[dict[str, Any]]:
     """Events first; ``parked_at`` in milliseconds."""
-    for p in ledger.parking.parked():
-        yield {
-            "subject": p.subject,
-            "id": p.event_id,
-            "reason": p.reason,
-            "attempts": p.attempts,
-            "parked_at": p.parked_at or 0,
-        }
-    for d in ledger.undelivered.parked():
-        yield {
-            "subject": d.subject,
-            "id": d.id,
-            "reason": d.reason,
-            "attempts": d.attempts,
-            "parked_at": d.parked_at or 0,
-            "target": d.target,
-            "milestones": [task.type for task in d.tasks],
-        }
+    for event in ledger.parking.parked():
+        yield _row(event.event_id, event)
+    for delivery in ledger.undelivered.parked():
+        milestones = [task.type for task in delivery.tasks]
+        yield {**_row(delivery.id, delivery), "target": delivery.target, "milestones": milestones}
+
+
+def _row(id_: str, it: ParkedEvent | Undelivered) -> dict[str, Any]:
+    return {
+        "subject": it.subject,
+        "id": id_,
+        "reason": it.reason,
+        "attempts": it.attempts,
+        "parked_at": it.parked_at or 0,
+    }
 
 
 def age(milliseconds: int) -> str:
