@@ -230,11 +230,11 @@ def deliver(event: SQSEvent) -> None:
 def watch(event: CloudWatchEvent) -> None:
     deadline = _begun(event) - WATCH_ENDS
     watching.watch(_ledger(), _telemetry(), _now())
-    watching.watch_targets(_ledger(), _wakeups(), _telemetry(), _now(), lambda: _now() < deadline)
     if SETTINGS.event_bus:
         watching.watch_bus(EventBus(_aws(), SETTINGS.event_bus), _telemetry())
     if SETTINGS.keep_bodies is not None:
         retention.expire(_ledger(), SETTINGS.keep_bodies, _now(), lambda: _now() < deadline)
+    watching.watch_targets(_ledger(), _wakeups(), _telemetry(), _now(), lambda: _now() < deadline)
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS))
@@ -366,18 +366,20 @@ def _noting() -> Noting:
 def _deliverer() -> "Deliverer":
     """What it needs is imported where something is sent: not to receive a webhook."""
     from chalicelib import senders
-    from chalicelib.delivering import Deliverer
+    from chalicelib.delivering import Deliverer, Rests
     from chalicelib.posting import Poster
 
     poster = Poster(is_local=SETTINGS.is_local)
     return Deliverer(
         targets={each.name: each for each in SETTINGS.targets},
-        senders=senders.by_kind(_aws(), _credentials().current, poster, _now, SETTINGS.is_local),
+        senders=senders.by_kind(
+            _aws(), SETTINGS.region, _credentials().current, poster, _now, SETTINGS.is_local
+        ),
         ledger=_ledger(),
         wakeups=_wakeups(),
         read=_consumer().runner.read,
         telemetry=_telemetry(),
-        breaker=CircuitBreaker(_now),
+        rests=Rests(_now),
         clock=_now,
         uniform=random.uniform,
     )

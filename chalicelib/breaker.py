@@ -1,4 +1,4 @@
-"""Not waiting again for who was just waited for in vain: a provider, or a target."""
+"""Not waiting for a provider again that was just waited for in vain."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ REST = 30_000  # milliseconds
 
 
 class CircuitBreaker:
-    """Keeps a provider (or target) that hangs from holding up a batch once for each of its events.
+    """Keeps a provider that hangs from holding up a batch once for each of its events.
 
     ``clock`` in milliseconds. What fails for this is delivered again, as if the provider had been asked.
     """

@@ -6,17 +6,16 @@
     not taken   tried again after growing pauses; parked after the last one; a person redrives it
 
 A target that fails holds up what waits of the same record for itself, and nothing else: each record and
-target is an entry of its own, and who is waited for in vain is left alone for a while.
+target is an entry of its own, and who takes long is left alone for as long, while others are served.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from typing import Any
 
-from chalicelib.breaker import REST, CircuitBreaker
-from chalicelib.errors import BodyRemoved, NewerRules, NotTaken, Unavailable, VersionMoved
+from chalicelib.errors import AwsError, BodyRemoved, NewerRules, NotTaken, Unavailable, VersionMoved
 from chalicelib.ledger import Ledger
 from chalicelib.reactions import Task
 from chalicelib.senders import Sender
@@ -24,16 +23,43 @@ from chalicelib.targets import Target
 from chalicelib.telemetry import Telemetry
 from chalicelib.times import HOUR
 from chalicelib.undelivered import Undelivered
-from chalicelib.wakeups import LATEST, Waiter, Wakeups
+from chalicelib.wakeups import Wakeup, Wakeups
 
 # Milliseconds between one attempt and the next: a day and seven hours in all, as the scheme's example begins.
 # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#deliverability-and-reliability
 PAUSES = (5_000, 300_000, HOUR // 2, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR)
 JITTER = 0.1  # of a pause, by which it may be longer
+OVERDUE = sum(PAUSES) * (1 + JITTER)  # after which nobody is waited for any more
 RESERVE = 20_000  # milliseconds before the deadline in which nothing is begun: an answer may take 15 s
 SOON = HOUR  # what is due later is woken by the hourly look
-UNTIL_FREE = 60  # seconds until what somebody else seems to work on is looked at again
+UNTIL_FREE = 60_000  # milliseconds until what somebody else seems to work on is looked at again
 MOST_ASKED = HOUR  # for which a target can ask to be left alone
+SLOW = 1_000  # milliseconds: who answers sooner holds nobody up
+REST, LONGEST_REST = 30_000, 600_000  # milliseconds that who does not answer is left alone, ever longer
+
+
+@dataclass(slots=True)
+class Rests:
+    """Until when this process leaves a target alone: for as long as it took to answer, so that others have as
+    much of the time; and where it did not answer at all, each time for longer."""
+
+    clock: Callable[[], int]
+    until: dict[str, int] = field(default_factory=dict)
+    silences: dict[str, int] = field(default_factory=dict)
+
+    def of(self, target: str) -> int:
+        """Milliseconds that are left of it."""
+        return max(0, self.until.get(target, 0) - self.clock())
+
+    def answered(self, target: str, took: int) -> None:
+        self.silences.pop(target, None)
+        if took >= SLOW:
+            self.until[target] = self.clock() + took
+
+    def silent(self, target: str, took: int) -> None:
+        if took >= SLOW:
+            count = self.silences[target] = self.silences.get(target, 0) + 1
+            self.until[target] = self.clock() + min(REST * 2 ** (count - 1), LONGEST_REST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +75,7 @@ class Deliverer:
     wakeups: Wakeups
     read: Callable[[Task, str], tuple[Any, ...]]
     telemetry: Telemetry
-    breaker: CircuitBreaker
+    rests: Rests
     clock: Callable[[], int]
     uniform: Callable[[float, float], float]
 
@@ -57,54 +83,67 @@ class Deliverer:
         """Send what the records of the queue say that it waits.
 
         Raises ``AwsError``, ``Unavailable``: then the ledger or the queue cannot be reached, and all of them
-        come again.
+        come again. What is wrong with one of them holds up no other.
         """
+        until = deadline - min(RESERVE, (deadline - self.clock()) // 2)
         for record in records:
             try:
-                waiter = Waiter.decode(record["body"])
-            except ValueError:
-                self.telemetry.log("not a message of this queue", "ERROR", message_id=record["messageId"])
-                continue
-            self.deliver(waiter, deadline)
+                self.deliver(Wakeup.decode(record["body"]), until, deadline)
+            except (AwsError, Unavailable):
+                raise
+            except Exception as error:
+                fields = {"message_id": record["messageId"], "error": type(error).__name__}
+                self.telemetry.log("cannot be delivered", "ERROR", {"target_failed": 1}, **fields)
 
-    def deliver(self, waiter: Waiter, deadline: int) -> None:
-        """Send what waits there, in order, until something is not taken, or time is up."""
-        found, now = self.ledger.undelivered.read(waiter), self.clock()
-        if not found.tasks or found.parked_at is not None:
+    def deliver(self, wakeup: Wakeup, until: int, deadline: int) -> None:
+        """Send what waits there, in order, until something is not taken. Nothing is begun after ``until``."""
+        now = self.clock()
+        rest = self.rests.of(wakeup.target)
+        is_overdue = wakeup.since is not None and now - wakeup.since > OVERDUE
+        if rest and not is_overdue:
+            if wakeup.due_at is not None:  # else somebody looks again in an hour
+                self.wakeups.send(wakeup, rest * (1 + self.uniform(0, JITTER)))
+            return
+        found = self.ledger.undelivered.read(wakeup.waiter)
+        if not found.tasks or found.parked_at is not None or wakeup.due_at not in (None, found.due_at):
             return
         if found.due_at > now:
             self._wake(found, now)
-            return
-        if now > deadline - RESERVE:
-            self.wakeups.send(waiter)
-            return
-        if found.leased_until > now:  # by one that sends what comes meanwhile too, unless it is killed
-            return
+        elif now > until:
+            self.wakeups.send(found.wakeup)
+        elif found.leased_until <= now:  # else by one that sends what comes meanwhile too
+            self._lease(found, until, deadline, is_given_up=rest > 0)
+
+    def _lease(self, found: Undelivered, until: int, deadline: int, is_given_up: bool) -> None:
+        now = self.clock()
         try:
             leased = self.ledger.undelivered.write(found, replace(found, leased_until=deadline), now)
         except VersionMoved:
-            self.wakeups.send(waiter, UNTIL_FREE)
+            self.wakeups.send(found.wakeup, UNTIL_FREE)
             return
-        self._send_all(leased, deadline)
+        if is_given_up:
+            self._park(leased, leased.attempts, leased.reason or "it does not answer")
+        else:
+            self._send_all(leased, until)
 
-    def _send_all(self, found: Undelivered, deadline: int) -> None:
+    def _send_all(self, found: Undelivered, until: int) -> None:
         shelf = self.ledger.undelivered
         while found.tasks:
             task = found.tasks[0]
-            if self.clock() > deadline - RESERVE:
+            if self.clock() > until:
                 self._release(found, self.clock())
                 return
             try:
                 self._send(found, task)
-            except Unavailable as error:
+            except NotTaken as error:
                 self._try_later(found, error)
                 return
             now = self.clock()
             found = shelf.change(found, partial(_taken, task=task, now=now), now)
 
     def _send(self, of: Undelivered, task: Task) -> None:
-        """Raises ``NotTaken``; ``Unavailable`` where nothing was tried."""
-        began, about = self.clock(), {"target": of.target, "task": task.id}
+        """Raises ``NotTaken``."""
+        about = {"target": of.target, "task": task.id}
         target = self.targets.get(of.target)
         if target is None:
             raise NotTaken("no target of this name is configured")
@@ -115,9 +154,21 @@ class Deliverer:
             return
         except NewerRules:
             raise NotTaken("a newer version of Daybook wrote the record") from None
-        with self.breaker.asking(target.name), self.telemetry.span("target", target=target.name):
-            self._call(target, of.subject, task, notified)
-        self.telemetry.log("delivered", metrics={"delivered": 1}, **about, ms=self.clock() - began)
+        except AwsError:
+            raise
+        except Exception as error:
+            raise NotTaken(f"could not be read: {type(error).__name__}") from error
+        began = self.clock()
+        try:
+            with self.telemetry.span("target", target=target.name):
+                self._call(target, of.subject, task, notified)
+        except NotTaken as error:
+            took = self.clock() - began
+            (self.rests.silent if error.is_silent else self.rests.answered)(target.name, took)
+            raise
+        took = self.clock() - began
+        self.rests.answered(target.name, took)
+        self.telemetry.log("delivered", metrics={"delivered": 1}, **about, ms=took)
 
     def _call(self, target: Target, subject: str, task: Task, notified: tuple[Any, ...]) -> None:
         """Whatever is raised, it is this record's and this target's affair."""
@@ -128,21 +179,23 @@ class Deliverer:
         except Exception as error:
             raise NotTaken(f"could not be sent: {type(error).__name__}") from error
 
-    def _try_later(self, found: Undelivered, why: Unavailable) -> None:
+    def _try_later(self, found: Undelivered, why: NotTaken) -> None:
         now = self.clock()
-        if not isinstance(why, NotTaken):  # it was not tried: others waited for the target in vain just now
-            self._release(found, now, due_at=now + REST)
-            return
         attempts, reason = found.attempts + 1, str(why)
         about = {"target": found.target, "task": found.tasks[0].id, "attempts": attempts, "reason": reason}
         self.telemetry.log("not delivered", "WARNING", {"target_failed": 1}, **about)
         if attempts > len(PAUSES):
-            self._release(found, now, attempts=attempts, reason=reason, parked_at=now)
-            self.telemetry.log("parked", "ERROR", {"parked": 1}, **about)
+            self._park(found, attempts, reason)
             return
         pause = PAUSES[attempts - 1] * (1 + self.uniform(0, JITTER))
         asked = min(1000 * (why.retry_after or 0), MOST_ASKED)
         self._release(found, now, attempts=attempts, reason=reason, due_at=now + ceil(max(pause, asked)))
+
+    def _park(self, found: Undelivered, attempts: int, reason: str) -> None:
+        now = self.clock()
+        self._release(found, now, attempts=attempts, reason=reason, parked_at=now)
+        about = {"target": found.target, "subject": found.subject, "attempts": attempts, "reason": reason}
+        self.telemetry.log("parked", "ERROR", {"parked": 1}, **about)
 
     def _release(self, found: Undelivered, now: int, **noted: Any) -> None:
         """End the lease, with what is noted; and see that somebody wakes for it."""
@@ -153,9 +206,8 @@ class Deliverer:
             self._wake(written, now)
 
     def _wake(self, found: Undelivered, now: int) -> None:
-        rest = found.due_at - now
-        if rest <= SOON:
-            self.wakeups.send(found.waiter, min(LATEST, max(0, ceil(rest / 1000))))
+        if found.due_at - now <= SOON:
+            self.wakeups.send(found.wakeup, found.due_at - now)
 
 
 def _taken(found: Undelivered, task: Task, now: int) -> Undelivered:

@@ -114,11 +114,13 @@ class NotShown(Unavailable):
 
 
 class NotTaken(Unavailable):
-    """Says how it was answered. ``retry_after`` as the target asks to be left alone, in seconds."""
+    """Says how it was answered. ``retry_after`` as the target asks to be left alone, in seconds;
+    ``is_silent``: it did not answer at all."""
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, is_silent: bool = False) -> None:
         super().__init__(message, "not_taken")
         self.retry_after = retry_after
+        self.is_silent = is_silent
 
 
 def seconds(text: str | None) -> float | None:

@@ -20,14 +20,20 @@ class Noting:
 
     def handlers(self, targets: Iterable[Target]) -> list[Handler]:
         """One for each target: done when it is noted."""
-        return [Handler(each.handler_name, each.patterns, self._noting(each), each.needs) for each in targets]
+        return [
+            Handler(each.handler_name, each.patterns, self._noting(each), each.needs, goes_first=True)
+            for each in targets
+        ]
 
     def _noting(self, target: Target) -> Callable[..., None]:
         def note(*notified: Any) -> None:
             subject, task = _task(*notified)
             waiter = Waiter(subject, target.name)
-            self.ledger.undelivered.add(waiter, task, self.clock())
-            self.wakeups.send(waiter)
+            now = self.clock()
+            waits = self.ledger.undelivered.add(waiter, task, now)
+            is_first = waits.tasks[:1] == (task,)
+            if is_first or waits.since == now:  # else somebody was woken, or is to be
+                self.wakeups.send(waits.wakeup, waits.due_at - now)
 
         return note
 

@@ -114,10 +114,14 @@ class Runner:
 
     def _next(self, outbox: Outbox, missing: Collection[str]) -> tuple[Task, list[Handler]] | None:
         """The first task that can go on, with the handlers that can be notified of it; none if it is done."""
-        for task in outbox.tasks:
+        left = [(task, self.handlers.unhandled(task)) for task in outbox.tasks]
+        for task, unhandled in left:
+            first = [each for each in unhandled if each.goes_first and each.needs not in missing]
+            if first:
+                return task, first
+        for task, unhandled in left:
             if self.keeps_unknown and not self.handlers.of(task.type):
                 continue
-            unhandled = self.handlers.unhandled(task)
             ready = [each for each in unhandled if each.needs not in missing]
             if ready or not unhandled:
                 return task, ready

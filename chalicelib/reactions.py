@@ -103,13 +103,15 @@ class Task:
 class Handler:
     """A function and the patterns of types that it handles: a type, or its beginning and ``*``.
 
-    ``needs`` is what the payment must have before it is notified.
+    ``needs`` is what the payment must have before it is notified. ``goes_first``: of all that waits, before
+    any other handler, so that none of those holds it up.
     """
 
     name: str
     patterns: tuple[str, ...]
     function: Callable[..., Any]
     needs: str | None = None
+    goes_first: bool = False
 
     def handles(self, type_: str) -> bool:
         return any(_matches(pattern, type_) for pattern in self.patterns)

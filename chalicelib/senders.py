@@ -25,12 +25,17 @@ class Sender(Protocol):
 
 
 def by_kind(
-    aws: Caller, secrets: Callable[[], Secrets], poster: Poster, clock: Callable[[], int], is_local: bool
+    aws: Caller,
+    region: str,
+    secrets: Callable[[], Secrets],
+    poster: Poster,
+    clock: Callable[[], int],
+    is_local: bool,
 ) -> Mapping[str, Sender]:
-    """The senders of all kinds of targets. ``clock`` in milliseconds."""
+    """The senders of all kinds of targets. ``region`` is AWS's; ``clock`` in milliseconds."""
     return {
         HTTPS: ByHttps(secrets, poster, clock),
-        SQS: BySqs(aws),
+        SQS: BySqs(aws, region, clock),
         SLACK: BySlack(secrets, poster, is_local),
     }
 
@@ -57,12 +62,16 @@ class ByHttps:
 class BySqs:
     """In one group per record. The queue drops what is sent once more within five minutes, but a replay."""
 
-    def __init__(self, aws: Caller) -> None:
+    def __init__(self, aws: Caller, region: str, clock: Callable[[], int]) -> None:
         self._aws = aws
+        self._region = region
+        self._clock = clock
         self._urls: dict[str, str] = {}
 
     def __call__(self, target: Target, subject: str, task: Task, notified: tuple[Any, ...]) -> None:
-        once = f"{task.id} replay {task.at}" if task.replay else task.id
+        once = f"{task.id} replay {self._clock()}" if task.replay else task.id
+        if target.address.split(":")[3] != self._region:
+            raise NotTaken(f"SQS: the queue is not in the stage's region, {self._region}")
         try:
             self._aws(
                 "sqs",

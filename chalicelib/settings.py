@@ -30,7 +30,7 @@ LOCAL_TARGET_SECRET = "whsec_bG9jYWwgc2VjcmV0IG9mIGRheWJvb2sncyB0YXJnZXRz"  # no
 NAMES = ("client_reference_id", "custom_id", "invoice_id")  # of references, beside metadata's
 MOST_SHARDS = 32
 CONSUMERS = 20  # at once: a backlog is not to take the concurrency that the routes need
-DELIVERERS = 10  # at once, of who sends to targets
+DELIVERERS = 20  # at once, of who sends to targets
 # Where each provider's API is; ``STRIPE_API`` and so on say otherwise.
 APIS = {"stripe": "https://api.stripe.com", "paypal": "https://api-m.paypal.com"}
 CERT_HOSTS = ("api.paypal.com", "api.sandbox.paypal.com")

@@ -15,10 +15,10 @@ def text(*notified: Any) -> str:
     """Its type, amount, reference and record. No name and no address of a person is in it."""
     if len(notified) == 1:
         event: Event = notified[0]
-        return _line(f"{event.provider}.{event.type}", event.is_replay, [f"`{_plain(event.subject)}`"])
+        return _line(f"{event.provider}.{event.type}", event.is_replay, [_code(event.subject)])
     about: Record = notified[0]
     milestone: Milestone = notified[1]
-    parts = [_amount(about, milestone), about.reference and _plain(about.reference), f"`{_plain(about.id)}`"]
+    parts = [_amount(about, milestone), about.reference and _code(about.reference), _code(about.id)]
     return _line(milestone.type, milestone.replay, [each for each in parts if each])
 
 
@@ -32,8 +32,13 @@ def _amount(about: Record, milestone: Milestone) -> str:
     return "" if milestone.amount is None or not currency else display(milestone.amount, currency)
 
 
+def _code(given: str) -> str:
+    """What a shop or a customer wrote: as code nobody is mentioned by it, and nothing linked."""
+    return f"`{_plain(given)}`"
+
+
 def _plain(given: str) -> str:
-    """As text: nobody is mentioned, nothing is linked by what a customer or a shop wrote."""
+    """As text, in one line."""
     for sign, escaped in ESCAPED:
         given = given.replace(sign, escaped)
-    return given.replace("`", "'")
+    return "".join(each if each.isprintable() else " " for each in given).replace("`", "'")

@@ -24,6 +24,7 @@ HTTPS, SQS, SLACK = "https", "sqs", "slack"
 QUEUE = re.compile(r"arn:[a-z-]+:sqs:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,75}\.fifo")
 MILESTONES = tuple(f"{kind}*" for kind in KINDS)
 NEEDS = "needs="
+PLAIN = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")  # host and port
 LOOPBACK = ("127.0.0.1", "localhost")
 KINDS_OF = "an https:// address, the ARN of an SQS queue that ends with .fifo, or slack"
 
@@ -75,6 +76,8 @@ def _target(setting: str, words: list[str], is_local: bool) -> Target:
         needed = needs[0] if needs else None
         patterns = patterns or _all(needed)
         for pattern in patterns:
+            if "/" in pattern:  # it may be a secret
+                raise ValueError("an address comes first, and a Slack channel's goes into the secret")
             check(pattern, needed)
     except ValueError as error:
         raise InvalidSetting(f"{setting}: {error}") from None
@@ -99,17 +102,17 @@ def _kind(address: str, is_local: bool) -> str:
         return SQS
     if is_address(address, is_local):
         return HTTPS
-    raise ValueError(f"{address} is none of {KINDS_OF}")
+    raise ValueError(f"its first word has to be {KINDS_OF}")
 
 
 def is_address(url: str, is_local: bool) -> bool:
     """Whether something may be sent there, as far as its text says: ``posting.py`` looks at where it leads.
 
-    Nobody's name and password are part of it: it is logged.
+    Nobody's name and password are part of it; a name in other letters is written as DNS has it (``xn--…``).
     """
     try:
         parts = urlsplit(url)
-        is_plain = "@" not in parts.netloc and parts.port != 0 and bool(parts.hostname)
+        is_plain = PLAIN.fullmatch(parts.netloc) is not None and parts.port != 0
     except ValueError:
         return False
     is_here = is_local and parts.scheme == "http" and parts.hostname in LOOPBACK

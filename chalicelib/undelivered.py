@@ -14,8 +14,8 @@ from chalicelib.entries import SPREAD, partitions, sharded
 from chalicelib.errors import VersionMoved
 from chalicelib.reactions import Task
 from chalicelib.table import Item, Table, key, number, raise_if_condition_fails, string
-from chalicelib.times import sortable
-from chalicelib.wakeups import Waiter
+from chalicelib.times import HOUR, sortable
+from chalicelib.wakeups import Waiter, Wakeup
 
 ENTRY = "target:"
 WAITS, PARKED = "undelivered", "parked deliveries"
@@ -54,6 +54,11 @@ class Undelivered:
     def waiter(self) -> Waiter:
         return Waiter(self.subject, self.target)
 
+    @property
+    def wakeup(self) -> Wakeup:
+        """For when it is due."""
+        return Wakeup(self.subject, self.target, self.due_at, self.since)
+
     def with_task(self, task: Task, now: int) -> "Undelivered":
         """What comes to what is parked has it tried once more."""
         if any(each.id == task.id and each.replay == task.replay for each in self.tasks):
@@ -86,9 +91,9 @@ class Shelf:
         item = self._table.get(waiter.subject, ENTRY + waiter.target)
         return _read(item) if item else Undelivered(subject=waiter.subject, target=waiter.target)
 
-    def add(self, waiter: Waiter, task: Task, now: int) -> None:
-        """Once, however often it is added while it waits. Raises ``VersionMoved``."""
-        self.change(self.read(waiter), lambda found: found.with_task(task, now), now)
+    def add(self, waiter: Waiter, task: Task, now: int) -> Undelivered:
+        """Once, however often it is added while it waits; what waits then. Raises ``VersionMoved``."""
+        return self.change(self.read(waiter), lambda found: found.with_task(task, now), now)
 
     def change(
         self, found: Undelivered, change: Callable[[Undelivered], Undelivered], now: int
@@ -125,8 +130,10 @@ class Shelf:
         return (each for each in map(_read, found) if each.tasks)
 
     def waiting(self, until: int) -> Iterator[Waiter]:
-        """What has waited since then, but for what is parked."""
-        for partition in partitions(WAITS, SPREAD):
+        """What has waited since then, but for what is parked; each hour it begins with another part of it."""
+        first = until // HOUR % SPREAD
+        spread = partitions(WAITS, SPREAD)
+        for partition in (*spread[first:], *spread[:first]):
             found = self._table.query(
                 IndexName="by-inconsistency",
                 KeyConditionExpression="inconsistent = :waits AND inconsistent_since <= :until",

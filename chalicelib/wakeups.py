@@ -6,6 +6,7 @@ So a message that is lost, late or doubled loses, reorders and doubles nothing.
 import json
 from collections.abc import Callable, Iterable
 from itertools import islice
+from math import ceil
 from typing import NamedTuple
 
 from chalicelib.aws import Caller
@@ -21,16 +22,33 @@ class Waiter(NamedTuple):
     subject: str
     target: str
 
+
+class Wakeup(NamedTuple):
+    """That somebody is to look at it, at ``due_at`` as it was then: where it is due at another instant by
+    now, another message wakes for that, and this one is of no use any more. ``None``: whenever it is due.
+
+    ``since`` it waits, in milliseconds.
+    """
+
+    subject: str
+    target: str
+    due_at: int | None = None
+    since: int | None = None
+
+    @property
+    def waiter(self) -> Waiter:
+        return Waiter(self.subject, self.target)
+
     def encode(self) -> str:
         return json.dumps(self._asdict())
 
     @classmethod
-    def decode(cls, text: str) -> "Waiter":
+    def decode(cls, text: str) -> "Wakeup":
         """Raises ``ValueError`` for what ``encode`` did not write."""
         fields = json.loads(text)
         if not isinstance(fields, dict) or set(fields) != {*cls._fields}:
             raise ValueError("not a message of this queue")
-        return cls(str(fields["subject"]), str(fields["target"]))
+        return cls(**fields)
 
 
 class Wakeups:
@@ -41,13 +59,14 @@ class Wakeups:
         self._queue = queue
         self._url: str | None = None
 
-    def send(self, waiter: Waiter, delay: int = 0) -> None:
-        """Wake somebody for it in so many seconds, at most ``LATEST``. Raises ``Unavailable``."""
-        self._call("SendMessage", MessageBody=waiter.encode(), DelaySeconds=delay)
+    def send(self, wakeup: Wakeup, delay: float = 0) -> None:
+        """Wake somebody in so many milliseconds, at most ``LATEST`` seconds. Raises ``Unavailable``."""
+        seconds = min(LATEST, max(0, ceil(delay / 1000)))
+        self._call("SendMessage", MessageBody=wakeup.encode(), DelaySeconds=seconds)
 
-    def send_all(self, waiters: Iterable[Waiter], is_time_left: Callable[[], bool]) -> int:
+    def send_all(self, wakeups: Iterable[Wakeup], is_time_left: Callable[[], bool]) -> int:
         """Wake somebody for each, now, as long as there is time; for how many. Raises ``Unavailable``."""
-        sent, left = 0, iter(waiters)
+        sent, left = 0, iter(wakeups)
         while is_time_left() and (some := list(islice(left, SENT_TOGETHER))):
             entries = [{"Id": str(n), "MessageBody": each.encode()} for n, each in enumerate(some)]
             self._call("SendMessageBatch", Entries=entries)

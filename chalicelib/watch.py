@@ -5,7 +5,7 @@ from collections.abc import Callable
 from chalicelib.bus import EventBus
 from chalicelib.ledger import Ledger
 from chalicelib.telemetry import Telemetry
-from chalicelib.wakeups import Wakeups
+from chalicelib.wakeups import Wakeup, Wakeups
 
 LONG = 3_600_000  # milliseconds that a payment may be inconsistent, or something wait, meanwhile
 NAMED = 20  # subjects in the log; the metric counts all
@@ -40,4 +40,4 @@ def watch_targets(
     if waiting:
         names = sorted({each.target for each in waiting})
         telemetry.log("waits for its target", "ERROR", targets=names, records=len(waiting))
-    wakeups.send_all(waiting, is_time_left)
+    wakeups.send_all((Wakeup(*each) for each in waiting), is_time_left)

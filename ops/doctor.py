@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ops.providers_api import listings
 from ops.signals import Signals, Wanted
 from ops.stage import Stage
 
+MOST_PARKED = 1000  # that are counted
 PROJECT = Path(__file__).resolve().parents[1]
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 SKEW = 30  # seconds
@@ -303,7 +305,9 @@ class Doctor:
             if name.startswith("target_") and name not in {each.secret_name for each in known}:
                 remedy = "configure it, or remove the secret (docs/targets.md)"
                 yield Finding("target", WARNING, f"{name} is the secret of no target", remedy)
-        waiting = Counter(each.target for each in self.stage.ledger().undelivered.waiting(self.clock()))
+        shelf = self.stage.ledger().undelivered
+        waiting = Counter(each.target for each in shelf.waiting(self.clock()))
+        parked = Counter(each.target for each in islice(shelf.parked(), MOST_PARKED))
         for target in known:
             lacks = self._lacks(target, secrets)
             if lacks:
@@ -311,6 +315,13 @@ class Doctor:
             else:
                 found = f"{target.name}, {waiting[target.name]} records wait for it"
                 yield Finding("target", OK, found)
+        for name in sorted({*waiting, *parked} - {each.name for each in known}):
+            found = f"{waiting[name] + parked[name]} records wait for {name}, which is no target of the stage"
+            remedy = "configure it again, or daybook redrive --all --to ANOTHER"
+            yield Finding("target", WRONG, found, remedy)
+        if parked:
+            found = f"{parked.total()} records were not taken by {', '.join(sorted(parked))}, and are parked"
+            yield Finding("target", WARNING, found, "daybook parked, then daybook redrive")
 
     def _lacks(self, target: Target, secrets: Secrets) -> str | None:
         if target.kind == SQS:
@@ -328,7 +339,10 @@ class Doctor:
         return None
 
     def _forbidden(self, arn: str) -> str | None:
-        """What the policy of who sends does not let it do with a queue."""
+        """What the policy of who sends does not let it do with a queue, or its region."""
+        region, of_queue = self.stage.session.region_name, arn.split(":")[3]
+        if of_queue != region:
+            return f"its queue is in {of_queue}, the stage in {region}"
         granted = stages.granted(PROJECT, self.stage.name, "deliver", arn)
         needed = ("sqs:GetQueueUrl", "sqs:SendMessage")
         missing = [each for each in needed if not any(fnmatchcase(each, one) for one in granted)]

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
+from urllib3.util import parse_url
 
 from chalicelib import notification, standard_webhooks
 from chalicelib.events import OWN, OWN_IDS
@@ -31,9 +32,13 @@ SECONDS = 30.0  # for an answer
 
 
 def is_here(url: str) -> bool:
-    """Whether the address is this machine's, and one that can be sent to."""
+    """Whether the address is this machine's, and one that can be sent to; as who sends reads it, too."""
     parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and parts.hostname in HERE
+    try:
+        sent_to = (parse_url(url).host or "").strip("[]")
+    except urllib3.exceptions.LocationParseError:
+        return False
+    return parts.scheme in ("http", "https") and parts.hostname == sent_to and sent_to in HERE
 
 
 @dataclass(frozen=True, slots=True)

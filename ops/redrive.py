@@ -3,6 +3,7 @@ parked for a target to it again."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from chalicelib.beginning import ALWAYS
 from chalicelib.errors import DISTRUSTED, DaybookError, NotShown, Refused
@@ -16,7 +17,7 @@ from chalicelib.providers import PROVIDERS
 from chalicelib.providers.protocol import needs_asking
 from chalicelib.times import from_iso
 from chalicelib.undelivered import Undelivered
-from chalicelib.wakeups import Wakeups
+from chalicelib.wakeups import Waiter, Wakeups
 from ops.providers_api import Apis
 
 # What its provider did not bear out: that it does not show it (the exception's class was noted) is a no too.
@@ -118,8 +119,22 @@ class Redrive:
 
 def deliver_anew(ledger: Ledger, wakeups: Wakeups, waiting: Undelivered, now: int) -> None:
     """Have a target sent what waits for it at once, as often as at first. Raises ``Unavailable``."""
-    ledger.undelivered.change(waiting, lambda each: each.redriven(now), now)
-    wakeups.send(waiting.waiter)
+    redriven = ledger.undelivered.change(waiting, lambda each: each.redriven(now), now)
+    wakeups.send(redriven.wakeup)
+
+
+def deliver_to(ledger: Ledger, wakeups: Wakeups, waiting: Undelivered, target: str, now: int) -> None:
+    """Have another target sent what waits for one whose name was mistyped, say. Raises ``Unavailable``.
+
+    Killed in between, both have it.
+    """
+    other = Waiter(waiting.subject, target)
+    for task in waiting.tasks:
+        ledger.undelivered.add(other, task, now)
+        ledger.undelivered.change(
+            ledger.undelivered.read(waiting.waiter), partial(Undelivered.without, task=task, now=now), now
+        )
+    wakeups.send(ledger.undelivered.read(other).wakeup)
 
 
 def _redriven(parked: ParkedEvent) -> str:

@@ -252,6 +252,10 @@ def notify(to: Consumer, subject: str, tasks: Iterable[Task], deadline: int) -> 
     """Put these into the record's outbox and run it. Raises ``HandlersBusy``, ``HandlerFailed``."""
     entry = kind_of(subject).entry
     outbox = _idle(to, subject, entry)
-    all_tasks = {each.id: each for each in (*outbox.tasks, *tasks)}
+    all_tasks = {each.id: each for each in outbox.tasks}
+    for each in tasks:  # what waits for others goes on waiting for them
+        waits = all_tasks.get(each.id)
+        done = tuple(name for name in each.done if name in waits.done) if waits else each.done
+        all_tasks[each.id] = replace(each, done=done)
     to.ledger.write_outbox(replace(outbox, tasks=tuple(all_tasks.values())))
     return replace(to.runner, keeps_unknown=True).resume(subject, entry, deadline)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from chalicelib.breaker import CircuitBreaker
-from chalicelib.delivering import Deliverer
+from chalicelib.delivering import Deliverer, Rests
 from chalicelib.errors import NotTaken
 from chalicelib.ledger import Ledger
 from chalicelib.notification import webhook
@@ -76,6 +75,7 @@ class Notified:
         self.sqs = Sqs(self.clock)
         self.wakeups = Wakeups(self.sqs, "payment-targets-test")
         self.receivers = Receivers()
+        self.rests = Rests(self.clock)
         self.telemetry = telemetry(self.lines, self.clock)
         noting = Noting(ledger=self.ledger, wakeups=self.wakeups, clock=self.clock)
         self.handlers = Handlers(noting.handlers(self.targets))
@@ -85,7 +85,7 @@ class Notified:
 
     @property
     def deliverer(self) -> Deliverer:
-        """As a new process has it."""
+        """As a process has it: what it remembers is ``rests``."""
         return Deliverer(
             targets={each.name: each for each in self.targets},
             senders=dict.fromkeys(("https", "sqs", "slack"), self.receivers),
@@ -93,7 +93,7 @@ class Notified:
             wakeups=self.wakeups,
             read=self.consumer.runner.read,
             telemetry=self.telemetry,
-            breaker=CircuitBreaker(self.clock),
+            rests=self.rests,
             clock=self.clock,
             uniform=lambda least, most: least,
         )

@@ -27,7 +27,7 @@ from ops import forget as forgetting
 from ops import providers_api
 from ops import replay as replaying
 from ops.commands import FOUND, Failed, beside, consumer, instant, json_option, now, say, stage_option
-from ops.redrive import Redrive, deliver_anew
+from ops.redrive import Redrive, deliver_anew, deliver_to
 from ops.stage import Stage, connect
 
 REPLAY = 300_000  # milliseconds that replayed handlers may take
@@ -196,9 +196,14 @@ def _confirm_again(running: Consumer, chosen: replaying.Chosen, yes: bool) -> No
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="All that is parked.")
 @click.option("--dry-run", is_flag=True, help="Say what each would change, and send nothing.")
+@click.option(
+    "--to", metavar="TARGET", help="What is parked for a target that is none any more: to this one."
+)
 @stage_option
 @json_option
-def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_json: bool) -> None:
+def redrive(
+    ids: tuple[str, ...], every: bool, dry_run: bool, to: str | None, stage: str, as_json: bool
+) -> None:
     """Send parked events, by their ids or --all, through the queue and the consumer again; and what is parked
     for a target (TARGET/SUBJECT) to that again.
 
@@ -207,12 +212,20 @@ def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_jso
     if bool(ids) == every:
         raise click.UsageError("give the IDs that `daybook parked` shows, or --all")
     reached = connect(stage, os.environ)
+    known = {each.name for each in reached.settings(os.environ).targets}
+    if to is not None and to not in known:
+        raise click.BadParameter(f"is no target of stage {stage}", param_hint="--to")
     asks = cache(lambda: providers_api.stage_apis(reached, os.environ))
     ledger = reached.ledger()
     began = cache(lambda: beginning.began(ledger, now()))
     again = Redrive(ledger, reached.inbox(), now, asks, began)
     events = [each for each in ledger.parking.parked() if every or each.event_id in ids]
     deliveries = [each for each in ledger.undelivered.parked() if every or each.id in ids]
+    if to is not None:  # nobody of its name will ever take it
+        waiting = (ledger.undelivered.read(each) for each in ledger.undelivered.waiting(now()))
+        all_of_it = [*ledger.undelivered.parked(), *(each for each in waiting if each.tasks)]
+        chosen = [each for each in all_of_it if each.id in ids or (every and each.target not in known)]
+        events, deliveries = [], chosen
     missing = set(ids) - {each.event_id for each in events} - {each.id for each in deliveries}
     if missing:
         raise Failed(f"not parked: {', '.join(sorted(missing))}; `daybook parked` shows what is")
@@ -221,7 +234,7 @@ def redrive(ids: tuple[str, ...], every: bool, dry_run: bool, stage: str, as_jso
         would += [_row(each.id, each.subject, [f"is sent {_types(each)}"]) for each in deliveries]
         _print_changes(would, as_json)
         return
-    sent = [*_resent(again, events, as_json), *_delivered(reached, deliveries)]
+    sent = [*_resent(again, events, as_json), *_delivered(reached, deliveries, to)]
     if as_json:
         click.echo(json.dumps({"sent": len(sent), "events": sent}, indent=2))
     else:
@@ -241,9 +254,12 @@ def _resent(again: Redrive, events: list[ParkedEvent], quiet: bool) -> Iterator[
         yield _row(each.event_id, each.subject)
 
 
-def _delivered(stage: Stage, deliveries: list[Undelivered]) -> Iterator[dict[str, Any]]:
+def _delivered(stage: Stage, deliveries: list[Undelivered], to: str | None) -> Iterator[dict[str, Any]]:
     for each in deliveries:
-        deliver_anew(stage.ledger(), stage.wakeups(), each, now())
+        if to is None or to == each.target:
+            deliver_anew(stage.ledger(), stage.wakeups(), each, now())
+        else:
+            deliver_to(stage.ledger(), stage.wakeups(), each, to, now())
         yield _row(each.id, each.subject)
 
 

@@ -3,6 +3,8 @@
 import json
 import random
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +12,10 @@ import pytest
 
 from chalicelib.delivering import PAUSES
 from chalicelib.errors import AwsError, HandlerFailed, NewerRules, NotTaken
+from chalicelib.reactions import Handler
 from chalicelib.times import HOUR
+from ops.redrive import deliver_to
+from ops.replay import Period, notify
 from ops.stories import STORIES, tell
 from tests.fakes import NOW
 from tests.little_dynamo import LittleDynamo
@@ -120,7 +125,7 @@ def test_what_is_parked_is_tried_once_more_when_something_new_comes() -> None:
     assert stage.receivers.of("warehouse") == []
     parked = stage.waits("warehouse", subject)
     stage.ledger.undelivered.change(parked, lambda each: each.redriven(stage.clock.now), stage.clock.now)
-    stage.wakeups.send(parked.waiter)
+    stage.wakeups.send(stage.waits("warehouse", subject).wakeup)
     stage.wake()
     assert stage.receivers.of("warehouse") == [each.id.removeprefix(f"{subject}/") for each in parked.tasks]
 
@@ -161,7 +166,7 @@ def test_killed_between_sending_and_striking_off_it_is_sent_once_more() -> None:
     stage.wake()
     assert len(stage.receivers.sent) == 1, "the lease of who was killed is not over"
     stage.clock.now += LASTS
-    stage.deliver(stage.waits("books", subject).waiter.encode())
+    stage.deliver(stage.waits("books", subject).wakeup.encode())
     assert stage.receivers.of("books", subject) == expected
 
 
@@ -238,18 +243,10 @@ def test_one_that_hangs_is_left_alone_by_those_who_wait_beside() -> None:
     """In one process it is waited for once; that counts as an attempt of nobody else."""
     stage = Notified(warehouse=HOOK)
     subjects = [stage.pay("checkout", seed) for seed in range(5)]
-    tried: list[str] = []
-
-    def hang(target: str, subject: str) -> NotTaken:
-        tried.append(subject)
-        stage.clock.now += 15_000
-        return NotTaken("no answer: TimeoutError")
-
-    stage.receivers.refuses = hang
+    stage.receivers.refuses = hanging(stage, "warehouse")
     bodies = [{"body": body, "messageId": "m"} for _, body in stage.sqs.waiting]
     stage.sqs.waiting.clear()
     stage.deliverer.process(bodies, stage.clock.now + 10 * LASTS)
-    assert len(tried) == 1
     assert sorted(stage.waits("warehouse", each).attempts for each in subjects) == [0, 0, 0, 0, 1]
     stage.receivers.refuses = lambda target, subject: None
     stage.pass_time(HOUR)
@@ -271,7 +268,7 @@ def test_nothing_is_begun_when_the_time_is_nearly_up() -> None:
     """An answer may take as long as is left."""
     stage = Notified(books=QUEUE)
     subject = stage.pay("checkout")
-    stage.deliverer.deliver(stage.waits("books", subject).waiter, stage.clock.now + 10_000)
+    stage.deliverer.deliver(stage.waits("books", subject).wakeup, stage.clock.now - 1, stage.clock.now)
     assert stage.receivers.sent == []
 
     def slow(target: str, subject: str) -> None:
@@ -279,7 +276,7 @@ def test_nothing_is_begun_when_the_time_is_nearly_up() -> None:
 
     stage.receivers.refuses = slow
     stage.sqs.waiting.clear()
-    stage.deliverer.deliver(stage.waits("books", subject).waiter, stage.clock.now + LASTS)
+    stage.deliver(stage.waits("books", subject).wakeup.encode())
     assert len(stage.receivers.sent) == 1
     assert len(stage.sqs.waiting) == 1
 
@@ -310,9 +307,8 @@ def test_what_a_newer_version_wrote_waits_for_it() -> None:
     def read(task: Any, subject: str) -> Any:
         raise NewerRules(subject, 9, 3)
 
-    of_newer: Any = stage.deliverer
-    object.__setattr__(of_newer, "read", read)
-    of_newer.deliver(stage.waits("books", subject).waiter, stage.clock.now + LASTS)
+    of_newer = replace(stage.deliverer, read=read)
+    of_newer.deliver(stage.waits("books", subject).wakeup, stage.clock.now + 1, stage.clock.now + LASTS)
     assert stage.waits("books", subject).reason == "a newer version of Daybook wrote the record"
 
 
@@ -321,4 +317,173 @@ def test_what_is_no_message_of_the_queue_is_said_and_dropped() -> None:
     stage = Notified(books=QUEUE)
     for poison in ("", "{}", "[]", '{"subject": "a"}', "\x00"):
         stage.deliver(poison)
-    assert sum("not a message of this queue" in each for each in stage.lines) == 5
+    assert sum("cannot be delivered" in each for each in stage.lines) == 5
+
+
+# ── who takes long, and who waits beside ────────────────────────────────────────────────────────────
+
+
+def hanging(stage: Notified, name: str) -> Refusal:
+    def hang(target: str, subject: str) -> NotTaken | None:
+        if target != name:
+            return None
+        stage.clock.now += 15_000
+        return NotTaken("no answer: TimeoutError", is_silent=True)
+
+    return hang
+
+
+def test_a_target_that_hangs_for_hours_wakes_ever_less_and_holds_up_no_other() -> None:
+    """No more messages than milestones, however long; another target's come at once."""
+    stage = Notified(warehouse=HOOK, books=QUEUE)
+    stage.receivers.refuses = hanging(stage, "warehouse")
+    for seed in range(30):
+        stage.pay("checkout", seed)
+    stage.pass_time(3 * HOUR)
+    assert len(stage.sqs.waiting) <= 60
+    sent = len(stage.receivers.of("books"))
+    before = stage.clock.now
+    subject = stage.pay("checkout", 99)
+    for _ in range(40):
+        if stage.receivers.of("books", subject):
+            break
+        stage.clock.now += 1000
+        stage.wake()
+    assert len(stage.receivers.of("books")) == sent + 2
+    assert stage.clock.now - before < 40_000
+    stage.receivers.refuses = lambda target, subject: None
+    stage.pass_time(3 * HOUR)
+    assert len({subject for name, subject, _ in stage.receivers.sent if name == "warehouse"}) == 31
+
+
+def test_who_does_not_answer_for_long_is_given_up_by_all_who_wait() -> None:
+    """Also by those that were never tried themselves: they are parked, and redriven by a person."""
+    stage = Notified(warehouse=HOOK)
+    stage.receivers.refuses = hanging(stage, "warehouse")
+    subjects = [stage.pay("checkout", seed) for seed in range(12)]
+    stage.pass_time(sum(PAUSES) * 2)
+    assert [stage.waits("warehouse", each).parked_at is None for each in subjects] == [False] * 12
+    assert stage.sqs.waiting == []
+
+
+@pytest.mark.parametrize("answer", ["takes it", "refuses it"])
+def test_who_answers_slowly_leaves_others_as_much_of_the_time(answer: str) -> None:
+    """Whatever it answers, it is left alone for as long as that took; nothing is counted against it."""
+    stage = Notified(warehouse=HOOK)
+
+    def slow(target: str, subject: str) -> NotTaken | None:
+        stage.clock.now += 5_000
+        return NotTaken("answered 422") if answer == "refuses it" else None
+
+    stage.receivers.refuses = slow
+    first, second = stage.pay("checkout", 1), stage.pay("checkout", 2)
+    stage.deliver(stage.waits("warehouse", first).wakeup.encode())
+    assert 0 < stage.rests.of("warehouse") <= 5_000
+    stage.deliver(stage.waits("warehouse", second).wakeup.encode())
+    assert stage.waits("warehouse", second).attempts == 0
+    stage.receivers.refuses = lambda target, subject: None
+    stage.clock.now += 6_000
+    stage.wake()
+    assert len(stage.receivers.of("warehouse", second)) == 2
+
+
+def test_a_handler_that_fails_holds_up_no_target() -> None:
+    """All that was reached is noted for targets before any other handler is called."""
+    stage = Notified(books=QUEUE)
+    heard: list[str] = []
+
+    def fail(payment: Any, milestone: Any) -> None:
+        heard.append(milestone.type)
+        raise OSError("the shop is closed")
+
+    stage.handlers.clear([Handler("ship", ("payment.*",), fail), *stage.handlers])
+    _, events = tell("stripe", random.Random(3), NOW - 60_000, 5000, "EUR", story="partial-refunds")
+    for each in events:
+        with suppress(HandlerFailed):
+            stage.know([each])
+    stage.pass_time(60_000)
+    assert len(stage.receivers.of("books")) == 4
+    assert set(heard) == {"payment.succeeded"}
+
+
+def test_one_record_that_cannot_be_read_holds_up_no_other() -> None:
+    """Its entry is not what this version writes, or reading it fails: the rest of the batch is sent."""
+    stage = Notified(books=QUEUE)
+    odd, broken, good = (stage.pay("checkout", seed) for seed in range(3))
+    table: Any = stage.ledger._table._aws
+    entry = json.loads(table.items[odd, "target:books"])
+    entry["outbox"] = {"S": json.dumps([{"id": "x", "type": "y", "field_of_a_newer_version": 1}])}
+    table.items[odd, "target:books"] = json.dumps(entry)
+    read = stage.consumer.runner.read
+
+    def reading(task: Any, subject: str) -> Any:
+        if subject == broken:
+            raise KeyError(subject)
+        return read(task, subject)
+
+    bodies = [{"body": body, "messageId": "m"} for _, body in stage.sqs.waiting]
+    replace(stage.deliverer, read=reading).process(bodies, stage.clock.now + LASTS)
+    assert stage.receivers.of("books", good)
+    assert stage.waits("books", broken).reason == "could not be read: KeyError"
+    assert any("cannot be delivered" in line for line in stage.lines)
+
+
+def test_little_time_is_used_all_the_same() -> None:
+    """With less time than an answer may take something is sent: else it would wake itself for ever."""
+    stage = Notified(books=QUEUE)
+    subject = stage.pay("checkout")
+    record = {"body": stage.waits("books", subject).wakeup.encode(), "messageId": "m"}
+    stage.deliverer.process([record], stage.clock.now + 15_000)
+    assert stage.receivers.of("books", subject)
+
+
+def test_a_message_for_another_instant_is_of_no_use() -> None:
+    """Of two that wake for the same, the second changes nothing; nor does one that is late."""
+    stage = Notified(books=QUEUE)
+    subject = stage.pay("checkout")
+    before = stage.waits("books", subject).wakeup
+    stage.receivers.refuses = refusing("books")
+    for _ in range(3):
+        stage.deliver(before.encode())
+    assert stage.waits("books", subject).attempts == 1
+
+
+def test_what_a_mistyped_target_has_is_sent_to_another() -> None:
+    """In its order, behind what waits for that already; nothing is left."""
+    stage = Notified(warehose=HOOK, warehouse=HOOK)
+    subject = stage.pay("partial-refunds")
+    stage.targets = tuple(each for each in stage.targets if each.name == "warehouse")
+    stage.wake()
+    assert stage.waits("warehose", subject).reason == "no target of this name is configured"
+    waits = stage.waits("warehose", subject)
+    deliver_to(stage.ledger, stage.wakeups, waits, "warehouse", stage.clock.now)
+    assert stage.waits("warehose", subject).tasks == ()
+    stage.pass_time(HOUR)
+    assert len(stage.receivers.of("warehouse", subject)) == 8
+
+
+def test_a_replay_for_one_handler_leaves_what_waits_for_others() -> None:
+    """Neither is what a target is still to be sent forgotten, nor a handler that failed."""
+    stage = Notified(books=QUEUE)
+    fails = [True]
+    heard: list[str] = []
+
+    def ship(payment: Any, milestone: Any) -> None:
+        if fails[0]:
+            raise OSError
+        heard.append(milestone.type)
+
+    stage.handlers.clear([Handler("ship", ("payment.succeeded",), ship), *stage.handlers])
+    with pytest.raises(HandlerFailed):
+        stage.pay("checkout")
+    [(subject, task, _)] = [
+        each
+        for each in Period(since=0, until=stage.clock.now, handler="target:books").found(stage.consumer)
+        if each[1].type == "payment.succeeded"
+    ]
+    with suppress(HandlerFailed):
+        notify(stage.consumer, subject, [task], stage.clock.now + LASTS)
+    fails[0] = False
+    stage.clock.now += 2 * LASTS
+    stage.consumer.runner.resume(subject, "payment", stage.clock.now + LASTS)
+    assert heard == ["payment.succeeded"]

@@ -115,6 +115,10 @@ def here(*addresses: str) -> Any:
         "2002:7f00:1::",
         "2001:0:a9fe:a9fe::1",
         "2001:db8::1",
+        "::ffff:0:169.254.169.254",
+        "fec0::1",
+        "5f00::1",
+        "192.88.99.1",
     ],
 )
 def test_no_private_address_is_posted_to(address: str) -> None:
@@ -196,7 +200,7 @@ def test_tls_is_verified_by_the_name_though_the_address_was_looked_up(tmp_path: 
         post("hooks.example.com", bundle)
         assert receiver.got[0][0]["host"] == f"hooks.example.com:{receiver.port}"
         for host, ca in (("other.example.com", bundle), ("hooks.example.com", None)):
-            with pytest.raises(NotTaken, match="no answer: SSLError"):
+            with pytest.raises(NotTaken, match=r"no answer: .*(SSL|Certificate)"):
                 post(host, ca)
         assert len(receiver.got) == 1
 
@@ -230,7 +234,7 @@ def send(
     at: int = NOW,
     **changed: Any,
 ) -> None:
-    senders = by_kind(aws, lambda: secrets, Poster(is_local=True), Clock(at), is_local=True)
+    senders = by_kind(aws, "eu-central-1", lambda: secrets, Poster(is_local=True), Clock(at), is_local=True)
     senders[kind](target(kind, address), *notified(**changed))
 
 
@@ -308,7 +312,7 @@ def test_a_channel() -> None:
         with pytest.raises(NotTaken, match="there is no target_shop"):
             send("slack", "", {})
     [(_, body)] = receiver.got
-    assert json.loads(body) == {"text": "*dispute.opened* 50.00 EUR · order-&lt;1001&gt; · `stripe:pi_1`"}
+    assert json.loads(body) == {"text": "*dispute.opened* 50.00 EUR · `order-&lt;1001&gt;` · `stripe:pi_1`"}
 
 
 def test_a_raw_event_in_a_channel() -> None:

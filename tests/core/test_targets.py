@@ -50,13 +50,16 @@ def test_stage_local_may_send_to_this_machine() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("http://example.com", "http://example.com is none of an https:// address"),
-        ("https://", "is none of"),
-        ("https://user:secret@example.com", "is none of"),
-        ("https://example.com:port", "is none of"),
-        ("https://[", "is none of"),
+        ("http://example.com", "its first word has to be an https:// address"),
+        ("https://", "first word has to be"),
+        ("https://user:secret@example.com", "first word has to be"),
+        ("https://example.com:port", "first word has to be"),
+        ("https://[", "first word has to be"),
         ("arn:aws:sqs:eu-central-1:123456789012:books", "that ends with .fifo"),
-        ("ftp://example.com", "is none of"),
+        ("ftp://example.com", "first word has to be"),
+        ("https://bücher.example", "first word has to be"),
+        ("https://evil.com\\@localhost/", "first word has to be"),
+        ("slack https://hooks.slack.com/services/SECRET", "goes into the secret"),
         ("slack payment.succeded", "nobody is ever notified of payment.succeded"),
         ("slack payment.succeeded payment.won", "nobody is ever notified of payment.won"),
         ("slack needs=money", "can need: reference"),
@@ -70,6 +73,8 @@ def test_what_cannot_be_is_refused(value: str, said: str) -> None:
         one(value)
     assert str(refused.value).startswith("DAYBOOK_TARGET_WAREHOUSE: ")
     assert said in str(refused.value)
+    assert "secret@" not in str(refused.value)
+    assert "SECRET" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["", "1ST", "MY-SHOP", "X" * 32, "lower"])

@@ -17,7 +17,7 @@ from chalicelib.ledger import Ledger
 from chalicelib.providers import PROVIDERS
 from chalicelib.reactions import Task
 from chalicelib.times import DAY
-from chalicelib.wakeups import Waiter
+from chalicelib.wakeups import Waiter, Wakeup
 from ops.local.paypal import FakePayPal
 from ops.local.runtime import Function, FunctionFailed
 from ops.sender import PayPalSigner
@@ -300,7 +300,7 @@ class Work:
         ledger.save(write_of(event, b"{}", outbox, {"payment": {"created_at": 1, "related": related}}))
         waiter = Waiter("stripe:pi_large", "shop")
         ledger.undelivered.add(waiter, Task(id="stripe:pi_large/x", type="x"), now())
-        self._dev.wakeups().send(waiter)
+        self._dev.wakeups().send(Wakeup(*waiter))
         self._proxy.calls.clear()
         self._functions.start("Deliver", **{name: hook}, folder=None).invoke(
             batch(self._dev, "payment-targets-dev")
