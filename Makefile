@@ -4,7 +4,7 @@ LOCKS := ops/locks
 ORACLE := .venv/oracle
 STAGE ?= dev
 # the longest first, so that none is left alone at the end
-TORTURED := core/test_fuzz core/test_forgeries core/test_simulation core/test_holder core/test_projection stage/test_openapi \
+TORTURED := core/test_fuzz core/test_forgeries core/test_simulation core/test_holder core/test_projection core/test_targets_simulation stage/test_openapi \
   stage/test_faults stage/test_lambda_shapes stage/test_payloads stage/test_crashes stage/test_torture
 
 # compiled modules are kept in the environment, so that the next start is fast, and nowhere else

@@ -1,10 +1,12 @@
 """Posting to an address: only to what is public, by verified TLS, without following anything."""
 
 import json
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +26,7 @@ from chalicelib.settings import LOCAL_TARGET_SECRET
 from chalicelib.slack import text
 from chalicelib.targets import Target
 from ops.local.paypal import authority, leaf
+from tests.conftest import wait_until
 from tests.fakes import NOW, Clock, an_event
 from tests.packaged import now
 
@@ -318,3 +321,51 @@ def test_a_channel() -> None:
 def test_a_raw_event_in_a_channel() -> None:
     """Its type and its subject."""
     assert text(an_event(type="invoice.paid")) == "*stripe.invoice.paid* `stripe:pi_1`"
+
+
+@pytest.mark.parametrize("drop", [b"X-A: 1\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_who_drips_its_answer_is_hung_up_on(drop: bytes) -> None:
+    """By the wall clock, whatever each byte takes; and no thread is left that reads on."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    ended = threading.Event()
+
+    def drip() -> None:
+        taken, _ = listener.accept()
+        with taken, suppress(OSError):
+            taken.sendall(b"HTTP/1.1 200 OK\r\n" if b"X-A" in drop else b"")
+            while True:
+                taken.sendall(drop)
+                time.sleep(0.01)
+        ended.set()
+
+    threading.Thread(target=drip, daemon=True).start()
+    before = threading.active_count()
+    with pytest.raises(NotTaken, match="no answer: TimeoutError") as refused:
+        Poster(is_local=True, seconds=0.3).post(f"http://127.0.0.1:{port}/", b"{}", {})
+    assert refused.value.is_silent
+    assert ended.wait(10)
+    wait_until(lambda: threading.active_count() < before)
+    listener.close()
+
+
+def test_a_second_address_is_tried_where_the_first_cannot_be_reached() -> None:
+    """Of a name with several."""
+    with Receiver().running() as receiver:
+        url = f"http://localhost:{receiver.port}/hook"
+        Poster(lambda host, port: ["127.0.0.2", "127.0.0.1"], is_local=True).post(url, b"{}", {})
+        assert len(receiver.got) == 1
+
+
+def test_a_queue_of_another_region_is_not_asked_for() -> None:
+    """There may be one of that name in this one."""
+    with pytest.raises(NotTaken, match="not in the stage's region, eu-central-1"):
+        send("sqs", "arn:aws:sqs:us-west-2:123456789012:books.fifo", {})
+
+
+def test_what_was_written_by_a_shop_is_one_line_of_code_in_a_channel() -> None:
+    """Whatever is in it, nobody is mentioned and nothing is on a line of its own."""
+    _, _, (payment, milestone) = notified()
+    said = text(replace(payment, reference="`@everyone\n<https://evil.example|x>"), milestone)
+    assert "`'@everyone &lt;https://evil.example|x&gt;`" in said
+    assert "\n" not in said

@@ -88,8 +88,9 @@ class Taker(Receivers):
             clock.now += chaos.rng.randrange(15_000)
         if chaos.may(0.05):
             clock.now += 2 * LASTS  # it is frozen, and its lease is over
-        if chaos.may(0.1):
-            self.stage.go_on()
+        if chaos.may(0.2):
+            with suppress(Killed, DaybookError):  # other processes
+                chaos.rng.choice((self.stage.go_on, self.stage.note))()
         self.sent.append((target.name, subject, task.id))
         chaos.kill()
         if chaos.may(0.05):

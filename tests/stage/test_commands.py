@@ -21,17 +21,20 @@ from chalicelib.accounts import fingerprint
 from chalicelib.errors import Unavailable
 from chalicelib.events import Delivery, Event
 from chalicelib.inbox import Message
+from chalicelib.names import Names
 from chalicelib.payments import Milestone, Payment, project
 from chalicelib.providers import PROVIDERS
-from chalicelib.reactions import Handlers, registered
+from chalicelib.reactions import Handlers, Task, registered
 from chalicelib.recording import Consumer
 from chalicelib.settings import LOCAL_TARGET_SECRET
 from chalicelib.subscriptions import Subscription
 from chalicelib.times import DAY
+from chalicelib.undelivered import Undelivered
+from chalicelib.wakeups import Waiter
 from ops import against, replay
 from ops.cli import main
 from ops.commands import Failed, handlers, plain, repairing, say, wide
-from ops.doctor import Doctor
+from ops.doctor import Doctor, Finding
 from ops.forwarding import Forwarding, is_here
 from ops.stage import Stage, connect
 from ops.stories import tell
@@ -679,3 +682,87 @@ def test_nothing_is_forwarded_to_another_machine(run: Run, url: str) -> None:
     assert not is_here(url)
     assert run("tail", "--forward", url)[0] == 2
     assert is_here("http://localhost:3000/hook")
+
+
+# ── targets ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def waits(stage: Stage, target: str, subject: str = "stripe:pi_1", **more: Any) -> Undelivered:
+    """A milestone that a target has not taken."""
+    task = Task(id=f"{subject}/payment.succeeded", type="payment.succeeded")
+    none = Undelivered(subject=subject, target=target, reason="answered 503", attempts=8, since=NOW, **more)
+    return stage.ledger().undelivered.write(none, replace(none, tasks=(task,)), NOW)
+
+
+def targets_of(stage: Stage, secrets: dict[str, tuple[str, ...]], **settings: str) -> list[Finding]:
+    """What doctor says of the targets."""
+    environ = {f"DAYBOOK_TARGET_{name.upper()}": value for name, value in settings.items()}
+
+    class Configured(Stage):
+        @property
+        def config(self) -> dict[str, Any]:
+            return {"environment_variables": environ}
+
+        @property
+        def names(self) -> Names:
+            return stage.names
+
+    made = Configured(stage.name, stage.session, stage.endpoint)
+    return list(Doctor(made, lambda: secrets, lambda: NOW, {}).targets())
+
+
+def test_doctor_says_what_a_target_lacks(stage: Stage) -> None:
+    """Its secret, one that signs, its permission, its region; and a secret that is of no target."""
+    queue = "arn:aws:sqs:us-east-1:123456789012:books.fifo"
+    hook = "https://warehouse.example.com/hook"
+    found = targets_of(
+        stage,
+        {"target_short": ("whsec_x",), "target_chat": ("x",), "target_gone": ("y",)},
+        short=hook,
+        none=hook,
+        chat="slack",
+        books=queue,
+        far=queue.replace("us-east-1", "eu-central-1"),
+    )
+    said = "\n".join(f"{each.level} {each.found}" for each in found)
+    for words in (
+        "wrong short: target_short is not whsec_ and the base64",
+        "wrong none: there is no target_none in",
+        "wrong chat: target_chat is no https:// address",
+        "wrong books: .chalice/policy-",
+        "wrong far: its queue is in eu-central-1, the stage in us-east-1",
+        "warning target_gone is the secret of no target",
+    ):
+        assert words in said, said
+    [fine] = targets_of(stage, {"target_good": (LOCAL_TARGET_SECRET,)}, good=hook)
+    assert (fine.level, fine.found) == ("ok", "good, 0 records wait for it")
+
+
+def test_doctor_says_what_is_parked_and_what_nobody_will_take(stage: Stage) -> None:
+    """Also of a target that is no longer one."""
+    waits(stage, "good", parked_at=NOW)
+    waits(stage, "warehose")
+    found = targets_of(stage, {"target_good": (LOCAL_TARGET_SECRET,)}, good="https://a.example.com/")
+    assert [each.level for each in found] == ["ok", "wrong", "warning"]
+    assert found[1].found == "1 records wait for warehose, which is no target of the stage"
+    assert found[2].found == "1 records were not taken by good, and are parked"
+
+
+def test_what_a_target_did_not_take_is_shown_and_redriven(run: Run, stage: Stage) -> None:
+    """By `parked` and `show`, with why; by its own id, or with all."""
+    to = consumer(stage.ledger(), MemoryInbox())
+    subject, events = tell("stripe", random.Random(1), NOW, 5000, "EUR", story="checkout")
+    for event in events:
+        record(to, event, "stripe")
+    waits(stage, "shop", subject, parked_at=NOW)
+    code, output = run("parked", "--json")
+    [row] = json.loads(output)
+    assert (code, row["id"], row["target"], row["reason"]) == (3, f"shop/{subject}", "shop", "answered 503")
+    assert f"parked: daybook redrive shop/{subject}" in run("show", subject)[1]
+    code, output = run("redrive", "--all", "--dry-run")
+    assert (code, "is sent payment.succeeded" in output) == (0, True)
+    assert run("redrive", f"shop/{subject}")[0] == 0
+    assert stage.ledger().undelivered.read(Waiter(subject, "shop")).parked_at is None
+    code, output = run("replay", subject, "--json")
+    assert (code, json.loads(output)["targets"]) == (0, ["shop"])
+    assert run("redrive", "--all", "--to", "nobody")[0] == 2
