@@ -26,10 +26,9 @@ BESIDE = {"Inside": ("../CONTRIBUTING", "../SECURITY", "../CHANGELOG")}
 def source(folder: Path) -> None:
     """The pages as Sphinx reads them: as they lie in the repository, so that their links hold in both."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    shutil.copytree(ROOT / "docs", folder / "docs")
     for name in PAGES:
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "docs", folder / "docs")
     built = shutil.ignore_patterns("node_modules", "build")
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=built)
     docs = folder / "docs"

@@ -168,7 +168,7 @@ def check_webhook(stage: Stage, work: Path) -> None:
     mappings = client.list_event_source_mappings()["EventSourceMappings"]
     assert sorted(each.get("ScalingConfig", {}).get("MaximumConcurrency", 0) for each in mappings) == [
         0,
-        10,
+        20,
         20,
     ]
     for each in mappings:  # the emulator would take the messages itself and do nothing with them
