@@ -67,11 +67,13 @@ class Sizes:
     message: int
     indexes: Mapping[str, int]
     is_first: bool
+    further_names: int
 
     @property
     def write_units(self) -> int:
-        """Event, its id and payment twice, as a transaction costs; and their entries in indexes."""
-        return 2 * (ceil(self.event / 1024) + ceil(self.payment / 1024) + 1) + sum(self.indexes.values())
+        """Event, its id, payment and further names twice, as a transaction costs; and entries in indexes."""
+        items = ceil(self.event / 1024) + ceil(self.payment / 1024) + 1 + self.further_names
+        return 2 * items + sum(self.indexes.values()) + self.further_names
 
 
 def recorded() -> Iterator[Sizes]:
@@ -94,7 +96,7 @@ def recorded() -> Iterator[Sizes]:
 
 
 def _sizes(
-    ledger: Ledger, event: Event, body: bytes, facts: Facts, before: dict[str, Any], names: str | None
+    ledger: Ledger, event: Event, body: bytes, facts: Facts, before: dict[str, Any], names: tuple[str, ...]
 ) -> tuple[Sizes, dict[str, Any]]:
     """Of an event, and of the payment's item that was ``before``; and the item that is now."""
     record = not_stored(event.subject).with_facts(facts, START)
@@ -109,7 +111,7 @@ def _sizes(
         index["IndexName"]: _index_units(index, before, payment) + _index_units(index, {}, own)
         for index in INDEXES
     }
-    return Sizes(entry, item_size(payment), len(message), indexes, not before), payment
+    return Sizes(entry, item_size(payment), len(message), indexes, not before, len(names[1:])), payment
 
 
 def _index_units(index: Mapping[str, Any], before: dict[str, Any], after: dict[str, Any]) -> int:
@@ -272,10 +274,14 @@ OTHERS = [
     ("the usual handler (no queue, one write)", "API Gateway, Lambda and one write of the event", None),
     (
         "Hookdeck",
-        "Team $39 a month at 5 events a second; Growth $499",
+        "Team from $39 a month with 10,000 events, more of them metered; Growth from $499",
+        "https://hookdeck.com/pricing",
+    ),
+    (
+        "Svix",
+        "first paid plan $490 a month, as another vendor writes",
         "https://dev.to/emithq/why-we-built-emithq-the-49-490-webhook-pricing-gap-npd",
     ),
-    ("Svix", "first paid plan $490 a month", "the same"),
     ("Convoy Cloud", "from $99 a month", "the same"),
 ]
 

@@ -9,6 +9,7 @@
     stripe:pi_…           payment:part:000    facts that outgrew their payment: packing.py
     stripe:pi_…           event:evt_…         one event, with its body as it came (zlib)
     paypal:2GG…           event:WH-…          that an event at home under another subject is about this too
+    stripe:pi_…           name:stripe:ch_…    what it is known by, where one event brings several
     bare:stripe:pi_…      stripe:acct_…:pi_…  a connected account's payment by its bare id
     id:stripe:evt_…       id                  the one subject that an event id is recorded under: its home
     calendar              2026-11-24          a day with payments, and over how many shards it is listed
@@ -20,12 +21,12 @@
     checkpoint            reconcile stripe    how far something has come: shelves.py
     certificate           https://…           a signing certificate: shelves.py
 
-Four sparse indexes: ``by-reference`` (payments by the user's own id), ``by-day`` (payments by day and time, a
-day in one partition or in several; all that is parked, under the day ``parked``; bodies that expire, under
-the day they came on), ``by-inconsistency`` (payments that are not consistent, and those with handlers that
-wait for a reference, by when they became so; subscriptions by when they are to be looked at; what waits for
-a target by since when),
-``by-customer`` (payments and other objects of a customer, by time).
+Four sparse indexes: ``by-reference`` (payments by the user's own id, and by a charge's, refund's or order's),
+``by-day`` (payments by day and time, a day in one partition or in several; all that is parked, under the day
+``parked``; bodies that expire, under the day they came on), ``by-inconsistency`` (payments that are not
+consistent, and those with handlers that wait for a reference, by when they became so; subscriptions by when
+they are to be looked at; what waits for a target by since when), ``by-customer`` (payments and other objects
+of a customer, by time).
 """
 
 import json
@@ -47,6 +48,7 @@ from chalicelib.table import Attribute, Item, key, number, packed, string, unpac
 from chalicelib.times import from_iso, sortable, to_iso
 
 # what somebody is to look at, in the index by that
+NAME = "name:"
 INCONSISTENT, WAITING, DUE, UNLISTED = "yes", "waiting", "due", "unlisted"
 SPREAD = 8  # partitions of the index by what is not as it should be: one takes 1,000 writes a second
 OUTBOX = ("version", "outbox", "leased_until", "superseded")
@@ -210,7 +212,7 @@ class Write:
 
     ``own`` is what handlers are to be notified of by the event itself, where it makes no payment of its
     subject. ``transmission`` is an id that may stand for this body only; ``said`` is what the event is of, by
-    this body, where another body could have been given to the event's id. ``names`` is the id of an object
+    this body, where another body could have been given to the event's id. ``names`` are the ids of objects
     that the payment is first known by with this event: a charge, a refund, an order.
     """
 
@@ -220,7 +222,7 @@ class Write:
     own: Outbox | None = None
     transmission: str | None = None
     said: str | None = None
-    names: str | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def outboxes(self) -> tuple[Outbox, ...]:
@@ -260,6 +262,15 @@ def id_item(write: Write) -> Item:
     return {**key(f"id:{event.key}", "id"), "of": string(event.subject), **said}
 
 
+def name_items(write: Write) -> dict[str, Item]:
+    """The ids that a payment is first known by beside the first, which is kept with the event."""
+    of = {name: f"{write.event.provider}:{name}" for name in write.names[1:]}
+    return {
+        name: {**key(write.event.subject, f"{NAME}{whole}"), "reference": string(whole)}
+        for name, whole in of.items()
+    }
+
+
 def pointer_item(event: Event, subject: str) -> Item:
     """Under another subject that an event proves something of: that it does, and where it is kept."""
     return {**_event_item(event, subject), "home": string(event.subject)}
@@ -291,7 +302,7 @@ def event_item(write: Write) -> Item:
         "account": event.account,
         "via": event.via,
         "api_version": event.api_version,
-        "reference": write.names and f"{event.provider}:{write.names}",
+        "reference": f"{event.provider}:{write.names[0]}" if write.names else None,
     }
     return item | {name: string(text) for name, text in texts.items() if text}
 

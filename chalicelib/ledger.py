@@ -11,6 +11,7 @@ from chalicelib.aws import Caller
 from chalicelib.entries import (
     DUE,
     INCONSISTENT,
+    NAME,
     UNLISTED,
     WAITING,
     ListedEvent,
@@ -167,6 +168,7 @@ class Ledger:
             "event": {"Item": event, "ConditionExpression": NOT_THERE_YET},
             "id": {"Item": entries.id_item(write), "ConditionExpression": NOT_THERE_YET},
         }
+        puts |= {f"name {name}": {"Item": item} for name, item in entries.name_items(write).items()}
         if write.transmission:
             puts["transmission"] = held_to_one_body(write.transmission, write.body, write.event.received_at)
         for record in write.records:
@@ -320,7 +322,8 @@ class Ledger:
             ExpressionAttributeNames={"#reference": "reference"},
             ExpressionAttributeValues={":reference": string(name)},
         )
-        return next((item["subject"]["S"] for item in found if item["entry"]["S"].startswith("event:")), None)
+        named = (item["subject"]["S"] for item in found if item["entry"]["S"].startswith(("event:", NAME)))
+        return next(named, None)
 
     def of_customer(
         self, customer: str, until: str | None = None, entry: str | None = None

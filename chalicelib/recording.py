@@ -49,7 +49,7 @@ from chalicelib.times import from_iso
 
 RESERVE = 5_000  # milliseconds of a batch's time, left for deleting from the queue what is done
 LAST = 500  # milliseconds before the deadline in which nothing waits any more
-# What of a payment a person may have the id of, and ask for it by: of several in one event the first.
+# What of a payment a person may have the id of, and ask for it by.
 ASKED_FOR = ("refund", "dispute", "charge", "order", "checkout_session", "invoice", "authorization")
 TRIES = 4  # when another consumer wrote the payment first; after that the queue tries again
 
@@ -225,7 +225,7 @@ class Consumer:
         is_quiet = event.id.startswith(IMPORTED)
         is_of_record = event.subject in facts and kind_of(event.subject).is_shown
         records = []
-        names = None
+        names: tuple[str, ...] = ()
         for payment, joined in of:
             subject = payment.outbox.subject
             if subject == event.subject:
@@ -392,12 +392,11 @@ class Consumer:
             self.telemetry.log("moved", "DEBUG", record.change.moved, currency=record.change.currency)
 
 
-def newly_named(before: Facts, after: Facts) -> str | None:
-    """The id of an object that a payment is known by from now on; of several that which is asked for most."""
+def newly_named(before: Facts, after: Facts) -> tuple[str, ...]:
+    """The ids of objects that a payment is known by from now on."""
     known = before.get("payment", {}).get("related", ())
     new = [name.split(" ") for name in after.get("payment", {}).get("related", ()) if name not in known]
-    by_kind = {kind: id_ for kind, id_ in new if kind in ASKED_FOR}
-    return next((by_kind[kind] for kind in ASKED_FOR if kind in by_kind), None)
+    return tuple(dict.fromkeys(id_ for kind, id_ in new if kind in ASKED_FOR))
 
 
 def _is_written(stored: StoredPayment, facts: Facts) -> bool:

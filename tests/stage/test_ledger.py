@@ -355,9 +355,9 @@ def test_a_pointer_to_nothing_is_an_error(table: Ledger, stage: Stage) -> None:
 
 
 def test_a_payment_is_found_by_what_it_is_known_by(table: Ledger) -> None:
-    """The id of its charge, refund or order, which one event of it brought; not by the payment's own name."""
+    """The ids of its charge, refund or order, which one event of it brought; not by the payment's own."""
     write = write_of(EVENT, BODY, outbox(1), FACTS)
-    table.save(replace(write, names="ch_1"))
-    assert table.named_by("stripe:ch_1") == "stripe:pi_1"
+    table.save(replace(write, names=("ch_1", "re_1")))
+    assert (table.named_by("stripe:ch_1"), table.named_by("stripe:re_1")) == ("stripe:pi_1", "stripe:pi_1")
     assert (table.named_by("stripe:ch_2"), table.named_by("stripe:pi_1")) == (None, None)
     assert table.referred("stripe:ch_1") == []
