@@ -183,12 +183,14 @@ def _matches(pattern: str, type_: str) -> bool:
 def check(pattern: str, needs: str | None) -> None:
     """Raises ``ValueError`` for a type that nobody is ever notified of, or a need that nothing meets."""
     if needs not in (None, *NEEDS) or (needs and pattern.startswith((*RAW, "payout."))):
-        raise ValueError(f"a handler of a payment's or subscription's can need: {', '.join(NEEDS)}")
+        raise ValueError(f"of a payment's or a subscription's one can need: {', '.join(NEEDS)}")
     if pattern.startswith(RAW):
         return
     if not pattern.startswith(KINDS) or not any(_matches(pattern, type_) for type_ in MILESTONES):
-        known = ", ".join((*MILESTONES, *(f"{raw}…" for raw in RAW)))
-        raise ValueError(f"nobody is ever notified of {pattern}: use one of {known}")
+        kind = f"{pattern.partition('.')[0]}."
+        beside = [type_ for type_ in MILESTONES if type_.startswith(kind)]
+        known = beside or [*(f"{each}*" for each in KINDS), *(f"{raw}…" for raw in RAW)]
+        raise ValueError(f"nobody is ever notified of {pattern}: use one of {', '.join(known)}")
 
 
 registered = Handlers()

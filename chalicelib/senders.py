@@ -111,5 +111,6 @@ class BySlack:
 def _secret(secrets: Callable[[], Secrets], target: Target) -> tuple[str, ...]:
     found = secrets().get(target.secret_name, ())
     if not found:
-        raise NotTaken(f"there is no {target.secret_name} in the stage's secret")
+        local = f"{target.secret_name.upper()} says it for stage local"
+        raise NotTaken(f"there is no {target.secret_name} in the stage's secret ({local})")
     return found

@@ -12,7 +12,7 @@ from chalicelib.names import Names, names
 from chalicelib.payments.labels import METADATA, Labels
 from chalicelib.subscriptions import Terms
 from chalicelib.subscriptions.terms import REVERSED
-from chalicelib.targets import Target, targets
+from chalicelib.targets import SLACK, Target, targets
 
 STAGE_LOCAL = "local"
 # Credentials by the name that they have in the stage's secret; stage local reads them in upper case
@@ -186,7 +186,10 @@ def _one_of(environ: Mapping[str, str], name: str, default: str, *others: str) -
 
 def _credentials(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Of stage local; further accounts' are JSON in ``ACCOUNTS``, as they are in a secret."""
-    secrets = {each.secret_name: LOCAL_TARGET_SECRET for each in targets(environ, is_local=True)}
+    secrets = {
+        each.secret_name: "" if each.kind == SLACK else LOCAL_TARGET_SECRET
+        for each in targets(environ, is_local=True)
+    }
     known = LOCAL_CREDENTIALS | secrets
     found = {name: listed(environ.get(name.upper(), default)) for name, default in known.items()}
     try:

@@ -70,6 +70,8 @@ def _target(setting: str, words: list[str], is_local: bool) -> Target:
     needs = [each.removeprefix(NEEDS) for each in others if each.startswith(NEEDS)]
     patterns = tuple(each for each in others if not each.startswith(NEEDS))
     try:
+        if any(word.endswith((",", ";")) for word in words):
+            raise ValueError("spaces alone are between its words")
         kind = _kind(address, is_local)
         if len(needs) > 1:
             raise ValueError("it can need one thing")

@@ -1,6 +1,7 @@
 """The ``daybook`` command."""
 
 import sys
+from importlib import metadata
 from typing import Any
 
 import click
@@ -82,6 +83,7 @@ class Commands(click.Group):
                 formatter.write_dl([(str(command.name), line) for command, line in commands.items()])
 
 
+@click.version_option(metadata.version("daybook"), message="%(version)s")
 @click.group(cls=Commands, epilog="Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 found something.")
 def main() -> None:
     """Stripe and PayPal webhooks, recorded exactly once: look at them, repair, deploy.

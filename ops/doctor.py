@@ -325,7 +325,7 @@ class Doctor:
 
     def _lacks(self, target: Target, secrets: Secrets) -> str | None:
         if target.kind == SQS:
-            return None if self.is_local else self._forbidden(target.address)
+            return self._queue_lacks(target.address)
         values = secrets.get(target.secret_name, ())
         if not values:
             return f"there is no {target.secret_name} in {self.stage.names.secret}"
@@ -338,11 +338,23 @@ class Doctor:
             return f"{target.secret_name} is no https:// address"
         return None
 
-    def _forbidden(self, arn: str) -> str | None:
-        """What the policy of who sends does not let it do with a queue, or its region."""
-        region, of_queue = self.stage.session.region_name, arn.split(":")[3]
+    def _queue_lacks(self, arn: str) -> str | None:
+        *_, of_queue, account, name = arn.split(":")
+        region = self.stage.session.region_name
         if of_queue != region:
             return f"its queue is in {of_queue}, the stage in {region}"
+        forbidden = None if self.is_local else self._forbidden(arn)
+        if forbidden:
+            return forbidden
+        try:
+            self.stage.client("sqs").get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+        except ClientError as error:  # another one than that says that this person may not ask
+            if error.response["Error"]["Code"].endswith(("NonExistentQueue", "QueueDoesNotExist")):
+                return f"there is no queue {arn}"
+        return None
+
+    def _forbidden(self, arn: str) -> str | None:
+        """What the policy of who sends does not let it do with a queue."""
         granted = stages.granted(PROJECT, self.stage.name, "deliver", arn)
         needed = ("sqs:GetQueueUrl", "sqs:SendMessage")
         missing = [each for each in needed if not any(fnmatchcase(each, one) for one in granted)]

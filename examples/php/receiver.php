@@ -42,6 +42,7 @@ function take(string $id, array $webhook): void
 $body = file_get_contents('php://input'); // as it came: parsed and written anew it is another
 $header = fn (string $name): string => $_SERVER['HTTP_WEBHOOK_' . $name] ?? '';
 if (!is_genuine((string) getenv('SECRET'), $header('ID'), $header('TIMESTAMP'), $header('SIGNATURE'), $body)) {
+    error_log(getenv('SECRET') ? 'not genuine, or too old' : 'set SECRET: whsec_…');
     http_response_code(400); // not 2xx: Daybook sends it again
     exit;
 }

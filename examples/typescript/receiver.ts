@@ -7,7 +7,12 @@ import { createServer } from "node:http";
 import { Webhook as Verifier } from "standardwebhooks";
 import type { Notification, Webhook } from "../../docs/schemas/v1/daybook.js"; // a copy of yours
 
-const verifier = new Verifier(process.env.SECRET ?? "");
+const secret = process.env.SECRET;
+if (!secret) {
+  console.error("set SECRET, as the stage's secret has it: whsec_…");
+  process.exit(1);
+}
+const verifier = new Verifier(secret);
 // In place of a table of yours with the id as its key: what is taken is noted together with what it changes.
 const taken = new Set<string>();
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from chalicelib import access, listing, money
 from chalicelib.errors import NewerRules, NotFound, VersionMoved
-from chalicelib.kinds import kind_of
+from chalicelib.kinds import PAYMENT, SUBSCRIPTION, kind_of
 from chalicelib.ledger import Ledger
 from chalicelib.parking import ParkedEvent
 from chalicelib.payments import Labels
@@ -68,7 +68,8 @@ def _state(waiting: Undelivered) -> str:
     """How it stands with what waits for a target."""
     if not waiting.reason:
         return ", which is on its way"
-    failed = f", failed {waiting.attempts} times, the last one by {waiting.reason}"
+    times = f"{waiting.attempts} times, the last one by " if waiting.attempts > 1 else "by "
+    failed = f", failed {times}{waiting.reason}"
     if waiting.parked_at is not None:
         return f"{failed}; parked: daybook redrive {waiting.id}"
     return f"{failed}; tried again {to_iso(waiting.due_at)}"
@@ -83,17 +84,27 @@ def _find(stage: Stage, id_: str) -> dict[str, Any]:
             found = _subscription(stage, subject) or _payout(ledger, subject) or _payment(ledger, subject)
             if found:
                 return found
-    referred = ledger.referred(id_)
-    if len(referred) > 1:
-        raise NotFound(f"{len(referred)} payments are of {id_}: daybook list --reference {id_}")
+    referred = _referred(stage, id_)
     if referred:
-        return listing.payment(ledger, *referred[0].split(":", 1))
+        return referred
     of_customer = listing.payments(ledger, listing.parse({"customer": id_}))["payments"]
     if len(of_customer) > 1:
         raise NotFound(f"{len(of_customer)} payments or more are of {id_}: daybook list --customer {id_}")
     if of_customer:
         return listing.payment(ledger, *of_customer[0]["id"].split(":", 1))
     raise NotFound(f"nothing of {id_} in stage {stage.name}{_nearest(ledger, id_)}")
+
+
+def _referred(stage: Stage, id_: str) -> dict[str, Any] | None:
+    """The payment, or else the subscription, of the user's own reference. Raises ``NotFound`` for several."""
+    ledger = stage.ledger()
+    for kind, list_ in ((PAYMENT, "list"), (SUBSCRIPTION, "list --subscriptions")):
+        subjects = ledger.referred(id_, kind)
+        if len(subjects) > 1:
+            raise NotFound(f"{len(subjects)} {kind}s are of {id_}: daybook {list_} --reference {id_}")
+        for subject in subjects:
+            return _subscription(stage, subject) or listing.payment(ledger, *subject.split(":", 1))
+    return None
 
 
 def _nearest(ledger: Ledger, id_: str) -> str:

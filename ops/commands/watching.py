@@ -58,7 +58,9 @@ def tail(
     """
     reached, began = connect(stage, os.environ), instant(since) if since else None
     if forward and not is_here(forward):
-        raise click.BadParameter("is not of this machine, where payments may go", param_hint="--forward")
+        raise click.BadParameter(
+            "needs an address of this machine, such as http://127.0.0.1:3000/hook", param_hint="--forward"
+        )
     if notified and secret:
         _check_secret(secret)
     terms = reached.settings(os.environ).terms

@@ -1,9 +1,9 @@
 """Numbers and money as the reader writes them: by the languages that the browser asks for."""
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from babel import Locale, UnknownLocaleError
-from babel.numbers import format_decimal
+from babel.numbers import NumberFormatError, format_decimal, parse_decimal
 from flask import has_request_context, request
 
 from chalicelib import money
@@ -26,6 +26,18 @@ def locale() -> Locale:
 def number(value: float) -> str:
     """``1234.5`` is ``1,234.5``, or ``1.234,5``."""
     return format_decimal(value, locale=locale())
+
+
+def decimal(text: str) -> Decimal:
+    """What the reader typed: ``1.234,5``, or as programs write it. Raises ``ValueError``."""
+    try:
+        return parse_decimal(text, locale(), strict=True)
+    except NumberFormatError:
+        pass
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(text) from None
 
 
 def amount(value: int | None, currency: str | None) -> str:

@@ -20,14 +20,14 @@ RANGES = {
     "day": (timedelta(days=1), 900),
     "month": (timedelta(days=30), 21_600),
 }
-PARKED = 100  # counted; more are "100 or more"
+MOST = 100  # that are counted of what is parked; more are "100 or more"
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
     """What the page shows. Money is in minor units, by currency; ``pace`` is how many came in a time that a
-    person can picture, and that time; ``success`` a share of 1, lags are in milliseconds: ``None`` without
-    any. ``alarms`` are those that are on."""
+    person can picture, and that time; ``success`` a share of 1, ``undelivered`` how often a target did not
+    take something; lags are in milliseconds: ``None`` without any. ``alarms`` are those that are on."""
 
     range: str
     received: int
@@ -38,6 +38,7 @@ class Overview:
     by_provider: dict[str, int]
     lag: dict[str, int | None]
     waiting: int
+    undelivered: int
     parked: str
     money: list[dict[str, Any]]
     month: str
@@ -74,12 +75,15 @@ def overview(stage: Stage, range_: str, now: datetime, terms: Terms, alarms: lis
         Wanted("refused"),
         Wanted("milestones", by=("type", "payment.succeeded")),
         Wanted("milestones", by=("type", "payment.failed")),
+        Wanted("target_failed"),
         Wanted("queued", "p50"),
         Wanted("queued", "p99"),
         *(Wanted("accepted", by=("provider", each)) for each in PROVIDERS),
         *(Wanted("refused", by=("reason", each)) for each in reasons),
     ]
-    received, accepted, refused, won, lost, p50, p99, *more = signals.series(wanted, since, until, period)
+    received, accepted, refused, won, lost, untaken, p50, p99, *more = signals.series(
+        wanted, since, until, period
+    )
     of_providers, of_reasons = more[: len(PROVIDERS)], more[len(PROVIDERS) :]
     ended = _sum(won) + _sum(lost)
     return Overview(
@@ -92,6 +96,7 @@ def overview(stage: Stage, range_: str, now: datetime, terms: Terms, alarms: lis
         by_provider={name: _sum(each) for name, each in zip(PROVIDERS, of_providers, strict=True)},
         lag={"p50": _latest(p50), "p99": _latest(p99)},
         waiting=_waiting(stage),
+        undelivered=_sum(untaken),
         parked=_parked(stage),
         money=_money(signals, currencies, now),
         month=now.strftime("%Y-%m"),
@@ -133,9 +138,9 @@ def _waiting(stage: Stage) -> int:
 
 def _parked(stage: Stage) -> str:
     ledger = stage.ledger()
-    some, more = ledger.parking.parked_page(PARKED)
-    count = len(some) + len(list(islice(ledger.undelivered.parked(), PARKED)))
-    return f"{count} or more" if more or count > PARKED else str(count)
+    some, more = ledger.parking.parked_page(MOST)
+    count = len(some) + len(list(islice(ledger.undelivered.parked(), MOST)))
+    return f"{MOST} or more" if more or count > MOST else str(count)
 
 
 def _money(signals: Signals, currencies: list[str], now: datetime) -> list[dict[str, Any]]:

@@ -1,16 +1,19 @@
 """Finding payments: by what they are, a page at a time and never by reading the whole table; or by an id."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from chalicelib import access, listing, money
 from chalicelib.errors import InvalidParameter
 from chalicelib.ledger import Ledger
 from chalicelib.subscriptions import Terms
+from ops.console import figures
 
 ROWS = 25
+DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 LOOKS = 5  # pages of a hundred that one page may look through
 OWN = ("status", "provider", "since", "until", "cursor")  # what the ledger itself can filter by
 
@@ -35,6 +38,8 @@ def page(ledger: Ledger, given: Mapping[str, str]) -> Page:
     """Payments that match, newest first. Raises ``InvalidParameter``."""
     matches = _matching(given)
     parameters = {name: given[name] for name in OWN if given.get(name)}
+    if DAY.fullmatch(parameters.get("until", "")):  # a day belongs to what is until it
+        parameters["until"] += "T23:59:59.999Z"
     rows: list[dict[str, Any]] = []
     unread: tuple[str, ...] = ()
     looked = 0
@@ -74,11 +79,11 @@ def _matching(given: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:
 def _decimal(given: Mapping[str, str], name: str) -> Decimal | None:
     text = given.get(name, "").strip()
     try:
-        value = Decimal(text) if text else None
-    except InvalidOperation:
-        raise InvalidParameter(f"{name} is not an amount") from None
+        value = figures.decimal(text) if text else None
+    except ValueError:
+        raise InvalidParameter(f"the amount {text} is no number") from None
     if value is not None and not value.is_finite():
-        raise InvalidParameter(f"{name} is not an amount")
+        raise InvalidParameter(f"the amount {text} is no number")
     return value
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 import certifi
 import watchfiles
 
+from chalicelib import settings
 from chalicelib.names import SIMULATOR_SECRET
 from chalicelib.settings import LOCAL_CREDENTIALS
 from ops import stage
@@ -149,6 +150,7 @@ def _run(ports: Mapping[str, int], stop: threading.Event, stack: contextlib.Exit
     paypal.start()
     stack.callback(paypal.stop)
     environ = _environ(ports, paypal, folder)
+    settings.read(environ)  # what is wrong in it is said in a line, before each part says it
     python = sys.executable
 
     aws = [python, "-m", "ops.local.emulator", str(ports["AWS_PORT"])]

@@ -1,6 +1,7 @@
 """The ``daybook`` command where it goes wrong: what it says, and how it exits."""
 
 import random
+import tomllib
 
 import pytest
 from click.testing import CliRunner
@@ -8,7 +9,7 @@ from click.testing import CliRunner
 from chalicelib.providers import PROVIDERS
 from ops.cli import main
 from ops.stories import MADE, STORIES, tell
-from tests.conftest import free_port
+from tests.conftest import ROOT, free_port
 from tests.fakes import NOW, as_bytes
 
 
@@ -85,3 +86,10 @@ def test_the_same_seed_makes_the_same_events() -> None:
     """So that a story can be sent again as duplicates."""
     first, again = (tell("stripe", random.Random(5), NOW, 5000, "EUR", story="checkout") for _ in range(2))
     assert first == again
+
+
+def test_it_says_its_version() -> None:
+    """The one in pyproject.toml, which a release's tag is named by."""
+    result = CliRunner().invoke(main, ["--version"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert result.output == f"{project['version']}\n"

@@ -62,6 +62,7 @@ def test_stage_local_may_send_to_this_machine() -> None:
         ("slack https://hooks.slack.com/services/SECRET", "goes into the secret"),
         ("slack payment.succeded", "nobody is ever notified of payment.succeded"),
         ("slack payment.succeeded payment.won", "nobody is ever notified of payment.won"),
+        ("https://example.com/hook, payment.*", "spaces alone are between its words"),
         ("slack needs=money", "can need: reference"),
         ("slack needs=reference needs=reference", "one thing"),
         ("slack payout.paid needs=reference", "can need: reference"),

@@ -86,6 +86,25 @@ def test_a_second_one_names_the_busy_port(running: Running) -> None:
     assert second.stderr == f"daybook: port {running.ports['PORT']} is in use; set PORT to another one\n"
 
 
+def test_a_setting_that_is_wrong_is_said_in_a_line() -> None:
+    """By its name, before anything is started that would say it with a traceback."""
+    ports = {name: str(free_port()) for name in ("PORT", "CONSOLE_PORT", "PAYPAL_PORT", "AWS_PORT")}
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.local.run"],
+        env={**os.environ, **ports, "DAYBOOK_TARGET_SHOP": "slack payment.succeded"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert (
+        "DAYBOOK_TARGET_SHOP: nobody is ever notified of payment.succeded: use one of payment." in done.stderr
+    )
+
+
 def test_the_same_port_twice_is_refused() -> None:
     """Before anything is started."""
     port = str(free_port())

@@ -149,7 +149,7 @@ def test_where_nobody_answers_it_is_said_and_sent_once_somebody_does(stage: Runn
     """By show, with what to do; by doctor; and replay sends it at once."""
     subject = send(stage)
     wait_until(lambda: "failed" in _of(stage, subject, "late"))
-    assert "the last one by no answer: NewConnectionError; tried again 20" in _of(stage, subject, "late")
+    assert "by no answer: NewConnectionError; tried again 20" in _of(stage, subject, "late")
     assert "late, " in stage.daybook("doctor").stdout
     receiver = Receiver(port=PORTS["late"])
     with receiver.running():

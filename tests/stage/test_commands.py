@@ -414,6 +414,19 @@ def test_subscriptions_are_compared_too(stage: Stage, run: Run) -> None:
     assert not against.compare(stage.ledger(), made.subject, apis).was_asked
 
 
+def test_a_subscription_is_shown_by_the_users_own_id(stage: Stage, run: Run) -> None:
+    """As a payment is, where no payment is of that id yet."""
+    to = consumer(stage.ledger(), MemoryInbox())
+    made = PayPalSubscription(random.Random(2), NOW, 1900, "EUR", None)
+    for event in (made.created(10), made.activated()):
+        record(to, event, "paypal")
+    reference = made.shown()["custom_id"]
+    code, output = run("show", reference)
+    assert (code, made.subject in output) == (0, True), output
+    record(to, made.sale(), "paypal")
+    assert run("show", reference)[1].startswith("paypal:")
+
+
 def test_a_period_of_subscriptions_is_replayed(stage: Stage) -> None:
     """Their milestones, and the last times that access began or ended."""
     handlers = Handlers()
@@ -694,9 +707,11 @@ def waits(stage: Stage, target: str, subject: str = "stripe:pi_1", **more: Any) 
     return stage.ledger().undelivered.write(none, replace(none, tasks=(task,)), NOW)
 
 
-def targets_of(stage: Stage, secrets: dict[str, tuple[str, ...]], **settings: str) -> list[Finding]:
-    """What doctor says of the targets."""
-    environ = {f"DAYBOOK_TARGET_{name.upper()}": value for name, value in settings.items()}
+def targets_of(
+    stage: Stage, secrets: dict[str, tuple[str, ...]], name: str | None = None, **settings: str
+) -> list[Finding]:
+    """What doctor says of the targets; of a stage of that name."""
+    environ = {f"DAYBOOK_TARGET_{each.upper()}": value for each, value in settings.items()}
 
     class Configured(Stage):
         @property
@@ -707,8 +722,8 @@ def targets_of(stage: Stage, secrets: dict[str, tuple[str, ...]], **settings: st
         def names(self) -> Names:
             return stage.names
 
-    made = Configured(stage.name, stage.session, stage.endpoint)
-    return list(Doctor(made, lambda: secrets, lambda: NOW, {}).targets())
+    made = Configured(name or stage.name, stage.session, stage.endpoint)
+    return list(Doctor(made, lambda: secrets, lambda: NOW, environ).targets())
 
 
 def test_doctor_says_what_a_target_lacks(stage: Stage) -> None:
@@ -734,6 +749,11 @@ def test_doctor_says_what_a_target_lacks(stage: Stage) -> None:
         "warning target_gone is the secret of no target",
     ):
         assert words in said, said
+    [absent] = targets_of(stage, {}, "local", books=queue)
+    assert (absent.level, absent.found) == ("wrong", f"books: there is no queue {queue}")
+    stage.client("sqs").create_queue(QueueName="books.fifo", Attributes={"FifoQueue": "true"})
+    [there] = targets_of(stage, {}, "local", books=queue)
+    assert there.level == "ok"
     [fine] = targets_of(stage, {"target_good": (LOCAL_TARGET_SECRET,)}, good=hook)
     assert (fine.level, fine.found) == ("ok", "good, 0 records wait for it")
 

@@ -5,7 +5,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape, unescape
 from typing import Any
 
@@ -121,13 +121,47 @@ def test_a_filter_that_finds_little_looks_at_so_many_and_asks(stage: Stage) -> N
     assert len(seen) == len(set(seen)) == 140
 
 
-@pytest.mark.parametrize("wrong", [{"least": "x"}, {"most": "NaN"}, {"since": "tomorrow"}, {"cursor": "x"}])
-def test_a_filter_that_is_wrong_says_so(stage: Stage, client: FlaskClient, wrong: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"least": "x"}, "the amount x is no number"),
+        ({"most": "NaN"}, "the amount NaN is no number"),
+        ({"since": "tomorrow"}, "since"),
+        ({"until": "2026-02-30"}, "until"),
+        ({"cursor": "x"}, "cursor"),
+    ],
+)
+def test_a_filter_that_is_wrong_says_so(
+    stage: Stage, client: FlaskClient, wrong: dict[str, str], said: str
+) -> None:
     """A clear answer on the page."""
     with pytest.raises(InvalidParameter):
         search.page(stage.ledger(), wrong)
     status, text = get(client, "/payments?" + "&".join(f"{k}={v}" for k, v in wrong.items()))
-    assert (status, next(iter(wrong)) in text) == (400, True)
+    assert (status, said in text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("language", "typed"),
+    [("de-DE", "1.234,56"), ("de-DE", "1234.56"), ("en", "1,234.56"), ("en", "1234.56")],
+)
+def test_an_amount_is_typed_as_it_is_shown(
+    stage: Stage, client: FlaskClient, language: str, typed: str
+) -> None:
+    """Or as programs write it."""
+    records = [record(stage.ledger(), n, amount=amount) for n, amount in enumerate((123_455, 123_456))]
+    headers = {"Host": OWN["Host"], "Accept-Language": language}
+    page = client.get(f"/payments?least={typed}", headers=headers).get_data(as_text=True)
+    assert [f"/payments/{each}" in page for each in records] == [False, True]
+
+
+def test_a_day_ends_with_its_last_payment(stage: Stage) -> None:
+    """Who asks for one day gets that day's."""
+    subject = record(stage.ledger(), 1)
+    day = datetime.fromtimestamp(NOW / 1000, UTC).date()
+    for until, found in ((day, [subject]), (day - timedelta(days=1), [])):
+        given = {"since": str(until), "until": str(until)}
+        assert [each["id"] for each in search.page(stage.ledger(), given).rows] == found
 
 
 def test_the_overview_costs_a_fixed_few_calls(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +179,7 @@ def test_the_overview_costs_a_fixed_few_calls(stage: Stage, monkeypatch: pytest.
     for range_ in ("hour", "day", "month"):
         calls.clear()
         found = overview(stage, range_, now, Terms(), [])
-        assert (found.received, found.parked, found.success) == (0, "0", None)
+        assert (found.received, found.undelivered, found.parked, found.success) == (0, 0, "0", None)
         assert len(calls) <= 8, calls
 
 
@@ -562,6 +596,14 @@ def test_all_that_is_parked_is_redriven_after_its_preview(stage: Stage, lines: l
     assert [each.event_id for each in stage.ledger().parking.parked()] == ["evt_forged"]
     assert stage.ledger().undelivered.read(waits.waiter).parked_at is None
     assert json.loads(lines[0])["action"] == "redrive all"
+
+
+def test_what_is_of_no_payment_is_no_link(stage: Stage, client: FlaskClient) -> None:
+    """A message of the queue that nobody could read has no page."""
+    stage.ledger().parking.park("queue:g", "message", "x", 5, NOW)
+    _, text = get(client, "/parked")
+    assert "queue:g" in text
+    assert "/payments/queue:g" not in text
 
 
 def undelivered(stage: Stage, subject: str, **more: Any) -> Undelivered:
