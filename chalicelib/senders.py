@@ -111,6 +111,5 @@ class BySlack:
 def _secret(secrets: Callable[[], Secrets], target: Target) -> tuple[str, ...]:
     found = secrets().get(target.secret_name, ())
     if not found:
-        local = f"{target.secret_name.upper()} says it for stage local"
-        raise NotTaken(f"there is no {target.secret_name} in the stage's secret ({local})")
+        raise NotTaken(f"there is no {target.secret_name} in the stage's secret")
     return found
