@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -74,12 +74,12 @@ def in_words(found: Mapping[str, Any]) -> str:
     return words.format(until=(found["access_until"] or "an end that is not known yet")[:10])
 
 
-def sold(item: Mapping[str, Any]) -> str:
-    """``price_basic  2 × 19.00 EUR every 1 month``, as far as it is known."""
+def sold(item: Mapping[str, Any], amount: Callable[[int, str], str] = money.display) -> str:
+    """``price_basic  2 × 19.00 EUR every month``, as far as it is known; ``amount`` writes money."""
     price = f"{item['price'] or 'no price'}  {item['quantity'] or 1}"
     if item["amount"] is not None:
-        price += f" × {money.display(item['amount'], item['currency'])}"
-    return f"{price} every {item['interval']}" if item["interval"] else price
+        price += f" × {amount(item['amount'], item['currency'])}"
+    return f"{price} every {item['interval'].removeprefix('1 ')}" if item["interval"] else price
 
 
 def listed(found: list[dict[str, Any]]) -> Table:

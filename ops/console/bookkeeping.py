@@ -13,7 +13,7 @@ from chalicelib.ledger import Ledger
 from ops.books.lines import FIRST, LAST, Line, Zone
 from ops.books.months import COLUMNS, KINDS_OF, months
 from ops.books.store import Store
-from ops.console.search import ROWS
+from ops.console import search
 from ops.console.session import Console
 
 FRESH = 60.0  # seconds for which the books are good enough once they were read
@@ -84,7 +84,7 @@ class Bookkeeping:
 
     def payouts(self) -> str:
         given = {name: value for name, value in request.args.items() if value}
-        query = listing.parse({"limit": str(ROWS), **given})
+        query = listing.parse({"limit": str(search.ROWS), **search.filters(given)})
         page = listing.page(self.console.stage.ledger(), query, listing.PAYOUTS)
         following = {**given, "cursor": page["cursor"]} if page["cursor"] else None
         return render_template("payouts.html", rows=page["payouts"], given=given, following=following)

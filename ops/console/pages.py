@@ -90,7 +90,7 @@ class Reading:
 
     def subscriptions(self) -> str:
         given = {name: value for name, value in request.args.items() if value}
-        query = listing.parse({"limit": str(search.ROWS), **given})
+        query = listing.parse({"limit": str(search.ROWS), **search.filters(given)})
         console = self.console
         page = access.subscriptions(console.stage.ledger(), query, console.clock(), console.terms)
         following = {**given, "cursor": page["cursor"]} if page["cursor"] else None

@@ -37,9 +37,7 @@ class Page:
 def page(ledger: Ledger, given: Mapping[str, str]) -> Page:
     """Payments that match, newest first. Raises ``InvalidParameter``."""
     matches = _matching(given)
-    parameters = {name: given[name] for name in OWN if given.get(name)}
-    if DAY.fullmatch(parameters.get("until", "")):  # a day belongs to what is until it
-        parameters["until"] += "T23:59:59.999Z"
+    parameters = filters({name: given[name] for name in OWN if given.get(name)})
     rows: list[dict[str, Any]] = []
     unread: tuple[str, ...] = ()
     looked = 0
@@ -58,6 +56,14 @@ def page(ledger: Ledger, given: Mapping[str, str]) -> Page:
             return Page(rows, None, looked, unread)
         parameters["cursor"] = found["cursor"]
     return Page(rows, parameters["cursor"], looked, unread)
+
+
+def filters(given: Mapping[str, str]) -> dict[str, str]:
+    """What a form asks, for ``listing.parse``: what is empty is not asked, and a day is until its end."""
+    asked = {name: value for name, value in given.items() if value}
+    if DAY.fullmatch(asked.get("until", "")):
+        asked["until"] += "T23:59:59.999Z"
+    return asked
 
 
 def _matching(given: Mapping[str, str]) -> Callable[[Mapping[str, Any]], bool]:

@@ -250,6 +250,11 @@ def test_subscriptions_are_listed_and_found(stage: Stage, client: FlaskClient) -
     status, page = get(client, "/find?id=nobody")
     assert (status, "<h1>Nothing found</h1>" in page, "<h1>404" in page) == (404, True, False)
     assert get(client, "/subscriptions?since=soon")[0] == 400
+    day = datetime.fromtimestamp(NOW / 1000, UTC).date()
+    assert f'/subscriptions/{active}"' in get(client, f"/subscriptions?until={day}")[1]
+    assert "No subscription here" in get(client, f"/subscriptions?until={day - timedelta(days=400)}")[1]
+    german = {"Host": OWN["Host"], "Accept-Language": "de"}
+    assert ",00 EUR every month" in client.get("/subscriptions", headers=german).get_data(as_text=True)
 
 
 def test_what_subscriptions_come_to(stage: Stage) -> None:

@@ -307,7 +307,7 @@ def test_the_commands(stage: Stage, daybook: Any, record: Any, aws: dict[str, st
     code, output = run("show", SUB)
     assert code == 0
     assert output.splitlines()[0].split() == [SUBJECT, "active"]
-    assert "price_1  1 × 19.00 EUR every 1 month" in output
+    assert "price_1  1 × 19.00 EUR every month" in output
     assert run("access", "--reference", "user-42", "--at", "2026-11-20") == (
         0,
         f"access until 2026-12-03T09:00:00Z (paid)\n  {SUBJECT}\n",
