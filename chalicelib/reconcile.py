@@ -17,11 +17,10 @@ from chalicelib.inbox import Inbox, Message
 from chalicelib.ledger import Ledger
 from chalicelib.providers.protocol import Page, Provider, ProviderApi
 from chalicelib.telemetry import Telemetry
-from chalicelib.times import DAY
+from chalicelib.times import DAY, HOUR
 
 T = TypeVar("T")
 
-HOUR = 3_600_000  # milliseconds
 LISTED = 30 * DAY - HOUR  # for how long a provider lists an event
 OVERDUE = 25 * DAY  # without success: what is forgotten by the provider cannot be found any more
 ON_ITS_WAY = 900_000  # milliseconds: a younger event may still come by itself

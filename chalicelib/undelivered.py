@@ -51,6 +51,11 @@ class Undelivered:
         return f"{self.target}/{self.subject}"
 
     @property
+    def types(self) -> tuple[str, ...]:
+        """What waits, in order, by its types."""
+        return tuple(task.type for task in self.tasks)
+
+    @property
     def waiter(self) -> Waiter:
         return Waiter(self.subject, self.target)
 

@@ -60,7 +60,7 @@ def _left(stage: Stage, subject: str) -> Iterator[str]:
             waits = f", which waits for its {handler.needs}" if handler.needs and not why else ""
             yield f"  left        {handler.name} ({task.type}){waits}{why}"
     for waiting in stage.ledger().undelivered.of(subject):
-        what = f"target:{waiting.target} ({', '.join(task.type for task in waiting.tasks)})"
+        what = f"target:{waiting.target} ({', '.join(waiting.types)})"
         yield f"  left        {what}{_state(waiting)}"
 
 
@@ -306,8 +306,8 @@ def _parked(ledger: Ledger) -> Iterator[dict[str, Any]]:
     for event in ledger.parking.parked():
         yield _row(event.event_id, event)
     for delivery in ledger.undelivered.parked():
-        milestones = [task.type for task in delivery.tasks]
-        yield {**_row(delivery.id, delivery), "target": delivery.target, "milestones": milestones}
+        of_target = {"target": delivery.target, "milestones": list(delivery.types)}
+        yield _row(delivery.id, delivery) | of_target
 
 
 def _row(id_: str, it: ParkedEvent | Undelivered) -> dict[str, Any]:

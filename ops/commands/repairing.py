@@ -179,9 +179,9 @@ def _replay_one(stage: Stage, running: Consumer, id_: str, again: bool, yes: boo
 
 def _sent_anew(stage: Stage, running: Consumer, subject: str) -> list[str]:
     """The targets for which something of a record waits: it is sent to them at once."""
-    waiting = list(running.ledger.undelivered.of(subject))
+    waiting, wakeups = list(running.ledger.undelivered.of(subject)), stage.wakeups()
     for each in waiting:
-        deliver_anew(running.ledger, stage.wakeups(), each, now())
+        deliver_anew(running.ledger, wakeups, each, now())
     return [each.target for each in waiting]
 
 
@@ -231,7 +231,7 @@ def redrive(
         raise Failed(f"not parked: {', '.join(sorted(missing))}; `daybook parked` shows what is")
     if dry_run:
         would = [_row(each.event_id, each.subject, list(again.preview(each))) for each in events]
-        would += [_row(each.id, each.subject, [f"is sent {_types(each)}"]) for each in deliveries]
+        would += [_row(each.id, each.subject, [f"is sent {', '.join(each.types)}"]) for each in deliveries]
         _print_changes(would, as_json)
         return
     sent = [*_resent(again, events, as_json), *_delivered(reached, deliveries, to)]
@@ -255,20 +255,17 @@ def _resent(again: Redrive, events: list[ParkedEvent], quiet: bool) -> Iterator[
 
 
 def _delivered(stage: Stage, deliveries: list[Undelivered], to: str | None) -> Iterator[dict[str, Any]]:
+    ledger, wakeups = stage.ledger(), stage.wakeups()
     for each in deliveries:
         if to is None or to == each.target:
-            deliver_anew(stage.ledger(), stage.wakeups(), each, now())
+            deliver_anew(ledger, wakeups, each, now())
         else:
-            deliver_to(stage.ledger(), stage.wakeups(), each, to, now())
+            deliver_to(ledger, wakeups, each, to, now())
         yield _row(each.id, each.subject)
 
 
 def _row(id_: str, subject: str, would: Sequence[str] = ()) -> dict[str, Any]:
     return {"id": id_, "subject": subject, "would": list(would)}
-
-
-def _types(waiting: Undelivered) -> str:
-    return ", ".join(task.type for task in waiting.tasks)
 
 
 def _print_changes(rows: list[dict[str, Any]], as_json: bool) -> None:

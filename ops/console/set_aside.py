@@ -1,6 +1,6 @@
 """What is set aside, to be redriven; and what waits for a reference, or for a target."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -91,7 +91,7 @@ class Aside:
     def redeliver(self, target: str, subject: str) -> Any:
         waiting = self._undelivered(target, subject)
         self.console.wrote(f"redeliver to {target}", subject)
-        self._deliver(waiting)
+        self._deliver([waiting])
         return redirect(url_for("parked", sent=waiting.id))
 
     # ── all ─────────────────────────────────────────────────────────────────────────────────────
@@ -103,7 +103,9 @@ class Aside:
             Change(each.event_id, each.subject, list(again.preview(each)), again.refusal(each) is not None)
             for each in events
         ]
-        changes += [Change(each.id, each.subject, [f"is sent {_types(each)}"]) for each in deliveries]
+        changes += [
+            Change(each.id, each.subject, [f"is sent {', '.join(each.types)}"]) for each in deliveries
+        ]
         return render_template("redrive_all.html", changes=changes, most=MOST)
 
     def redrive_all(self) -> Any:
@@ -115,8 +117,7 @@ class Aside:
                 again.send(each)
             except Refused:
                 kept += 1
-        for waiting in deliveries:
-            self._deliver(waiting)
+        self._deliver(deliveries)
         count = len(events) + len(deliveries) - kept
         return redirect(url_for("parked", sent=f"All {count}" if not kept else f"{count}", kept=kept or None))
 
@@ -138,15 +139,13 @@ class Aside:
             raise NotFound(f"nothing of {subject} waits for {target} any more")
         return waiting
 
-    def _deliver(self, waiting: Undelivered) -> None:
+    def _deliver(self, deliveries: Iterable[Undelivered]) -> None:
         stage = self.console.stage
-        deliver_anew(stage.ledger(), stage.wakeups(), waiting, self.console.clock())
+        ledger, wakeups = stage.ledger(), stage.wakeups()
+        for each in deliveries:
+            deliver_anew(ledger, wakeups, each, self.console.clock())
 
     def _redrive(self) -> Redrive:
         stage = self.console.stage
         began = self.console.consumer.began
         return Redrive(stage.ledger(), stage.inbox(), self.console.clock, self.console.apis, began)
-
-
-def _types(waiting: Undelivered) -> str:
-    return ", ".join(task.type for task in waiting.tasks)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -71,17 +71,17 @@ def test_wrong_secrets_are_refused_and_said_so(running: Running) -> None:
         assert "accepted 0, refused 1" in sent.stdout
 
 
+def not_started(environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What `make run` says where it ends by itself."""
+    command = [sys.executable, "-m", "ops.local.run"]
+    return subprocess.run(
+        command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+
+
 def test_a_second_one_names_the_busy_port(running: Running) -> None:
     """In one line, with the variable that changes it."""
-    second = subprocess.run(
-        [sys.executable, "-m", "ops.local.run"],
-        env=running.environ,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    second = not_started(running.environ)
     assert second.returncode == 1
     assert second.stderr == f"daybook: port {running.ports['PORT']} is in use; set PORT to another one\n"
 
@@ -89,15 +89,7 @@ def test_a_second_one_names_the_busy_port(running: Running) -> None:
 def test_a_setting_that_is_wrong_is_said_in_a_line() -> None:
     """By its name, before anything is started that would say it with a traceback."""
     ports = {name: str(free_port()) for name in ("PORT", "CONSOLE_PORT", "PAYPAL_PORT", "AWS_PORT")}
-    done = subprocess.run(
-        [sys.executable, "-m", "ops.local.run"],
-        env={**os.environ, **ports, "DAYBOOK_TARGET_SHOP": "slack payment.succeded"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    done = not_started({**os.environ, **ports, "DAYBOOK_TARGET_SHOP": "slack payment.succeded"})
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert (
